@@ -1,0 +1,193 @@
+package shingle
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Domain is one customer's host name and what the operator decided about it.
+// Its existence is the permission to serve it and to obtain a certificate.
+type Domain struct {
+	Host     string // as [NormalizeHost] returns it; the key
+	Tenant   string // the operator's name for the customer; may be empty
+	Origin   string // where requests go instead of the edge's target, as [ParseOrigin] takes it; empty: the target
+	Redirect string // a host that every request is sent to with 308, path and query kept; empty: none
+	Paused   bool   // known, but neither served nor issued for
+
+	// Version counts the writes of this row, from 1. A caller sends back the
+	// version that it read.
+	Version   int64
+	CreatedAt time.Time // UTC, whole microseconds, like every time that is stored
+	UpdatedAt time.Time
+}
+
+// Bounds of the free-text fields, in bytes.
+const (
+	MaxTenant = 128
+	MaxOrigin = 512
+)
+
+var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
+
+// Validate normalises the fields that a user wrote, in place, and returns an
+// [ErrInvalid] that names the field when one cannot be accepted.
+func (d *Domain) Validate() error {
+	host, err := NormalizeHost(d.Host)
+	if err != nil {
+		return err
+	}
+	d.Host = host
+	if d.Tenant != "" && (len(d.Tenant) > MaxTenant || !tenantPattern.MatchString(d.Tenant)) {
+		return &Error{Code: CodeInvalid, Field: "tenant", Message: "a tenant has at most 128 letters, digits and ._:@-, and begins with a letter or digit"}
+	}
+	if d.Origin != "" {
+		o, err := ParseOrigin(d.Origin)
+		if err != nil {
+			return withField(err, "origin")
+		}
+		d.Origin = o.String()
+	}
+	if d.Redirect == "" {
+		return nil
+	}
+	if d.Redirect, err = NormalizeHost(d.Redirect); err != nil {
+		return withField(err, "redirect")
+	}
+	if d.Redirect == d.Host {
+		return &Error{Code: CodeInvalid, Field: "redirect", Message: "a domain cannot redirect to itself"}
+	}
+	return nil
+}
+
+func withField(err error, field string) error {
+	return &Error{Code: CodeOf(err), Field: field, Message: MessageOf(err)}
+}
+
+// Origin is where the edge sends requests: the product behind the custom domains.
+type Origin struct {
+	TLS  bool   // https, verified against Host; otherwise plain HTTP
+	Host string // DNS name or IP address, without brackets
+	Port int    // 1 to 65535
+}
+
+// ParseOrigin reads "app.example.com", "app.example.com:8443" or a URL with
+// the scheme http or https and nothing after the authority. Without a scheme it
+// is https. It returns [ErrInvalid] for anything else.
+func ParseOrigin(s string) (Origin, error) {
+	if s == "" || len(s) > MaxOrigin {
+		return Origin{}, Errorf(CodeInvalid, "an origin is a host such as app.example.com, of at most %d bytes", MaxOrigin)
+	}
+	raw := s
+	if !strings.Contains(s, "://") {
+		raw = "https://" + s
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" {
+		return Origin{}, Errorf(CodeInvalid, "%q is not a host or a URL", s)
+	}
+	if u.Scheme != "https" && u.Scheme != "http" {
+		return Origin{}, Errorf(CodeInvalid, "the scheme of %q must be https or http", s)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
+		return Origin{}, Errorf(CodeInvalid, "%q must end after the host and port", s)
+	}
+	o := Origin{TLS: u.Scheme == "https", Host: strings.ToLower(u.Hostname()), Port: 443}
+	if !o.TLS {
+		o.Port = 80
+	}
+	if p := u.Port(); p != "" {
+		if o.Port, err = strconv.Atoi(p); err != nil || o.Port < 1 || o.Port > 65535 {
+			return Origin{}, Errorf(CodeInvalid, "the port of %q must be 1 to 65535", s)
+		}
+	}
+	if net.ParseIP(o.Host) == nil {
+		if o.Host, err = asciiHost(o.Host); err != nil {
+			return Origin{}, err
+		}
+	}
+	return o, nil
+}
+
+// Addr returns the address to dial, "host:port".
+func (o Origin) Addr() string { return net.JoinHostPort(o.Host, strconv.Itoa(o.Port)) }
+
+// Authority returns the Host header's value: the port is left out when it is
+// the scheme's own (RFC 9110 section 4.2.3).
+func (o Origin) Authority() string {
+	if (o.TLS && o.Port == 443) || (!o.TLS && o.Port == 80) {
+		if strings.Contains(o.Host, ":") {
+			return "[" + o.Host + "]"
+		}
+		return o.Host
+	}
+	return o.Addr()
+}
+
+// String returns the origin as a URL, which [ParseOrigin] reads back.
+func (o Origin) String() string {
+	if o.TLS {
+		return "https://" + o.Authority()
+	}
+	return "http://" + o.Authority()
+}
+
+// Cursor is a place in a [DomainStore]'s change feed. It is opaque; the empty
+// cursor is the beginning.
+type Cursor string
+
+// Change says that a domain was written or deleted.
+type Change struct {
+	Host    string
+	Deleted bool
+	Domain  Domain // the row as this change left it; only Host is set when Deleted
+}
+
+// DomainStore keeps the domains, the feed of their changes, and API tokens. A
+// row and its change are written in one transaction.
+//
+// All methods are safe for concurrent use, honour ctx, and take hosts that
+// [NormalizeHost] returned. An error other than the documented ones leaves open
+// whether a write happened.
+type DomainStore interface {
+	// CreateDomain stores d with version 1 and both times set to now, and
+	// returns it as stored, or [ErrExists].
+	CreateDomain(ctx context.Context, d Domain, now time.Time) (Domain, error)
+
+	// Domain returns the row, or [ErrNotFound].
+	Domain(ctx context.Context, host string) (Domain, error)
+
+	// UpdateDomain replaces the row if its version is still d.Version, and
+	// returns it as stored. It returns [ErrNotFound] or [ErrConflict].
+	// CreatedAt is kept.
+	UpdateDomain(ctx context.Context, d Domain, now time.Time) (Domain, error)
+
+	// DeleteDomain removes the row if its version is still version, or whatever
+	// its version when version is 0. It returns [ErrNotFound] or [ErrConflict].
+	DeleteDomain(ctx context.Context, host string, version int64) error
+
+	// Domains returns the rows whose host sorts after `after`, in byte order,
+	// at most limit (1 to 1000) of them.
+	Domains(ctx context.Context, after string, limit int) ([]Domain, error)
+
+	// Head returns the present end of the change feed. A reader that wants all
+	// takes the head, reads Domains to the end, and follows Changes from there:
+	// it then sees every write, perhaps twice.
+	Head(ctx context.Context) (Cursor, error)
+
+	// Changes returns what followed `after`, oldest first, at most limit (1 to
+	// 1000), and the cursor to go on from, which is `after` itself when nothing
+	// did. It returns [ErrNotFound] when the feed no longer goes back that far:
+	// the reader must then read Domains again.
+	Changes(ctx context.Context, after Cursor, limit int) ([]Change, Cursor, error)
+
+	// PutToken stores t, replacing one with the same ID.
+	PutToken(ctx context.Context, t Token) error
+
+	// Token returns the token with that ID, or [ErrNotFound].
+	Token(ctx context.Context, id string) (Token, error)
+}

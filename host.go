@@ -1,0 +1,152 @@
+package shingle
+
+import (
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
+)
+
+// MaxHost is the longest host name, in bytes of its A-labels (RFC 1035 section
+// 2.3.4, without the trailing dot).
+const MaxHost = 253
+
+// hostProfile is UTS 46 non-transitional processing, as browsers do it, with
+// the checks of IDNA 2008 and of a CA: letters, digits and hyphens only.
+var hostProfile = idna.New(
+	idna.MapForLookup(),
+	idna.BidiRule(),
+	idna.Transitional(false),
+	idna.StrictDomainName(true),
+)
+
+// NormalizeHost returns the one form in which Shingle keeps and compares a
+// custom domain: A-labels in lower case, without a trailing dot. It takes what
+// people and clients write: Unicode, upper case, one trailing dot.
+//
+// It returns [ErrInvalid] with the reason for anything that cannot be a
+// customer's domain: an IP address, a port, a single label, a public suffix, an
+// empty or over-long name or label, and characters that no CA would certify.
+// The result of NormalizeHost is its own normal form.
+func NormalizeHost(s string) (string, error) {
+	if s == "" {
+		return "", hostError("a host name such as blog.example.com is needed")
+	}
+	if len(s) > 4*MaxHost {
+		return "", hostError("the name is longer than 253 characters")
+	}
+	if strings.ContainsAny(s, ":[]") {
+		if isIP(s) {
+			return "", hostError("an IP address cannot be a custom domain")
+		}
+		return "", hostError("write the name alone, without a scheme, port or path")
+	}
+	if strings.ContainsAny(s, "/?#@ ") {
+		return "", hostError("write the name alone, without a scheme, port or path")
+	}
+	host, err := asciiHost(s)
+	if err != nil {
+		return "", err
+	}
+	if isIP(host) {
+		return "", hostError("an IP address cannot be a custom domain")
+	}
+	if !strings.Contains(host, ".") {
+		return "", hostError("%q has a single label; a domain has at least two, such as example.com", host)
+	}
+	if allDigits(host[strings.LastIndexByte(host, '.')+1:]) {
+		return "", hostError("the last label of %q is a number", host)
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(host); suffix == host {
+		return "", hostError("%q is a public suffix; nobody owns it alone", host)
+	}
+	return host, nil
+}
+
+// NormalizeAuthority is [NormalizeHost] for the places where a port is legal:
+// a Host header or :authority (RFC 9110 section 4.2). The port is dropped.
+func NormalizeAuthority(s string) (string, error) {
+	host := s
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.HasSuffix(s, "]") {
+		if port := s[i+1:]; port != "" && (len(port) > 5 || !allDigits(port)) {
+			return "", hostError("%q is not a port", port)
+		}
+		host = s[:i]
+	}
+	return NormalizeHost(host)
+}
+
+// asciiHost maps s to A-labels and checks labels and length. It takes single
+// labels and numbers, which [NormalizeHost] refuses.
+func asciiHost(s string) (string, error) {
+	host := s
+	if !isPlain(s) {
+		var err error
+		if host, err = hostProfile.ToASCII(s); err != nil {
+			return "", hostError("%q is not a valid domain name: only letters, digits and hyphens can be certified", s)
+		}
+	}
+	host = strings.TrimSuffix(host, ".")
+	if len(host) > MaxHost {
+		return "", hostError("the name is longer than 253 characters")
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if err := checkLabel(label); err != nil {
+			return "", err
+		}
+	}
+	return host, nil
+}
+
+// checkLabel checks one A-label (RFC 5890 section 2.3.1): the "??--" labels
+// that are not A-labels are reserved, and no CA certifies them.
+func checkLabel(label string) error {
+	switch {
+	case label == "":
+		return hostError("the name has an empty label (two dots in a row, or a dot at the start)")
+	case len(label) > 63:
+		return hostError("the label %q is longer than 63 characters", label)
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return hostError("the label %q begins or ends with a hyphen", label)
+	case len(label) > 3 && label[2:4] == "--" && label[:2] != "xn":
+		return hostError("the label %q has hyphens in a reserved place", label)
+	}
+	return nil
+}
+
+// isPlain reports whether s is already lower-case LDH without A-labels, so
+// that IDNA processing would return it as it is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if ('a' > c || c > 'z') && ('0' > c || c > '9') && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return !strings.HasPrefix(s, "xn--") && !strings.Contains(s, ".xn--")
+}
+
+func isIP(s string) bool {
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
+	if i := strings.LastIndexByte(s, ']'); i >= 0 {
+		s = s[:i]
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func hostError(format string, args ...any) error {
+	e := Errorf(CodeInvalid, format, args...)
+	e.Field = "host"
+	return e
+}
