@@ -1,0 +1,130 @@
+package shingle_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+func TestNormalizeHost(t *testing.T) {
+	label63 := strings.Repeat("a", 63)
+	for _, tt := range []struct{ in, want, reason string }{
+		{in: "blog.customer.com", want: "blog.customer.com"},
+		{in: "Blog.Customer.COM.", want: "blog.customer.com"},
+		{in: "bücher.example.com", want: "xn--bcher-kva.example.com"},
+		{in: "XN--BCHER-KVA.example.com", want: "xn--bcher-kva.example.com"},
+		{in: "faß.de", want: "xn--fa-hia.de"},
+		{in: "例え。テスト。com", want: "xn--r8jz45g.xn--zckzah.com"},
+		{in: "shop.customer.localhost", want: "shop.customer.localhost"},
+		{in: label63 + ".example.com", want: label63 + ".example.com"},
+		{in: "", reason: "needed"},
+		{in: "localhost", reason: "single label"},
+		{in: "com", reason: "single label"},
+		{in: "co.uk", reason: "public suffix"},
+		{in: "192.0.2.1", reason: "IP address"},
+		{in: "[2001:db8::1]", reason: "IP address"},
+		{in: "2001:db8::1", reason: "IP address"},
+		{in: "1.2.3", reason: "last label"},
+		{in: "blog.customer.com:443", reason: "port"},
+		{in: "https://blog.customer.com", reason: "scheme"},
+		{in: "blog.customer.com/path", reason: "path"},
+		{in: "blog..customer.com", reason: "empty label"},
+		{in: ".customer.com", reason: "empty label"},
+		{in: "blog.customer.com..", reason: "empty label"},
+		{in: "-blog.customer.com", reason: ""},
+		{in: "my_blog.customer.com", reason: "certified"},
+		{in: "*.customer.com", reason: "certified"},
+		{in: "ab--cd.customer.com", reason: "reserved"},
+		{in: "a" + label63 + ".example.com", reason: "63"},
+		{in: strings.Repeat(label63+".", 4) + "com", reason: "253"},
+		{in: strings.Repeat("ü", 2000), reason: "253"},
+		{in: "xn--a.example.com", reason: ""},
+	} {
+		got, err := shingle.NormalizeHost(tt.in)
+		if tt.want != "" {
+			if err != nil || got != tt.want {
+				t.Errorf("NormalizeHost(%q) = %q, %v; want %q", tt.in, got, err, tt.want)
+			}
+			continue
+		}
+		if !errors.Is(err, shingle.ErrInvalid) || !strings.Contains(err.Error(), tt.reason) {
+			t.Errorf("NormalizeHost(%q) = %q, %v; want an error about %q", tt.in, got, err, tt.reason)
+		}
+	}
+}
+
+func TestNormalizeAuthority(t *testing.T) {
+	for in, want := range map[string]string{
+		"blog.customer.com:8443": "blog.customer.com",
+		"blog.customer.com:":     "blog.customer.com",
+		"Blog.customer.com":      "blog.customer.com",
+		"blog.customer.com:x":    "",
+		"[::1]:443":              "",
+		"192.0.2.1:443":          "",
+	} {
+		got, err := shingle.NormalizeAuthority(in)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("NormalizeAuthority(%q) = %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+func FuzzNormalizeHost(f *testing.F) {
+	for _, s := range []string{"blog.customer.com", "BÜCHER.example.com.", "a.b:1", "xn--a.b", "1.1.1.1", "…。com"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		host, err := shingle.NormalizeHost(s)
+		if err != nil {
+			if !errors.Is(err, shingle.ErrInvalid) {
+				t.Fatalf("%q: %v is not ErrInvalid", s, err)
+			}
+			return
+		}
+		if len(host) > shingle.MaxHost || strings.ToLower(host) != host || strings.HasSuffix(host, ".") {
+			t.Fatalf("%q gave %q, which is not normal", s, host)
+		}
+		if again, err := shingle.NormalizeHost(host); err != nil || again != host {
+			t.Fatalf("%q gave %q, and that gave %q, %v", s, host, again, err)
+		}
+	})
+}
+
+func TestParseOrigin(t *testing.T) {
+	for in, want := range map[string]string{
+		"app.example.com":               "https://app.example.com",
+		"app.example.com:8443":          "https://app.example.com:8443",
+		"http://127.0.0.1:9000":         "http://127.0.0.1:9000",
+		"http://localhost":              "http://localhost",
+		"https://[2001:db8::1]":         "https://[2001:db8::1]",
+		"https://APP.example.com/":      "https://app.example.com",
+		"ftp://app.example.com":         "",
+		"app.example.com/path":          "",
+		"https://user@app.example.com":  "",
+		"app.example.com:0":             "",
+		"http://a\r\nX-Injected: 1.com": "",
+		"": "",
+	} {
+		o, err := shingle.ParseOrigin(in)
+		if (err == nil) != (want != "") || err == nil && o.String() != want {
+			t.Errorf("ParseOrigin(%q) = %q, %v; want %q", in, o, err, want)
+		}
+	}
+}
+
+func TestToken_MatchesOnlyItself(t *testing.T) {
+	text, tok := shingle.NewToken("test", testTime)
+	if id, ok := shingle.TokenID(text); !ok || id != tok.ID || !tok.Matches(text) {
+		t.Fatalf("the token does not match its own text")
+	}
+	if tok.Matches(text+"x") || tok.Matches("") {
+		t.Error("the token matches another text")
+	}
+	for _, bad := range []string{"", "shingle", "shingle_", "shingle_id", "shingle__s", "other_id_secret", strings.Repeat("x", 1000)} {
+		if _, ok := shingle.TokenID(bad); ok {
+			t.Errorf("TokenID(%q) took it", bad)
+		}
+	}
+}
