@@ -1,8 +1,10 @@
 package shingle
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -83,7 +85,7 @@ func asciiHost(s string) (string, error) {
 	host := s
 	if !isPlain(s) {
 		var err error
-		if host, err = hostProfile.ToASCII(s); err != nil {
+		if host, err = toASCII(s); err != nil {
 			return "", hostError("%q is not a valid domain name: only letters, digits and hyphens can be certified", s)
 		}
 	}
@@ -95,6 +97,22 @@ func asciiHost(s string) (string, error) {
 		if err := checkLabel(label); err != nil {
 			return "", err
 		}
+	}
+	return host, nil
+}
+
+// toASCII maps s to A-labels. It refuses a result that would not come out of a
+// second pass as it went in, which the idna package produces for some input.
+func toASCII(s string) (string, error) {
+	if !utf8.ValidString(s) {
+		return "", errors.New("not UTF-8")
+	}
+	host, err := hostProfile.ToASCII(s)
+	if err != nil {
+		return "", err
+	}
+	if again, err := hostProfile.ToASCII(host); err != nil || again != host {
+		return "", errors.New("no normal form")
 	}
 	return host, nil
 }

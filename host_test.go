@@ -105,7 +105,7 @@ func TestParseOrigin(t *testing.T) {
 		"https://user@app.example.com":  "",
 		"app.example.com:0":             "",
 		"http://a\r\nX-Injected: 1.com": "",
-		"": "",
+		"":                              "",
 	} {
 		o, err := shingle.ParseOrigin(in)
 		if (err == nil) != (want != "") || err == nil && o.String() != want {
