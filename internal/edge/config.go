@@ -1,0 +1,104 @@
+package edge
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Certificates is what the edge needs of the certificate manager.
+type Certificates interface {
+	// Certificate returns the certificate for a host that the operator allows,
+	// obtaining it when there is none. It waits a bounded time.
+	Certificate(ctx context.Context, host string) (*tls.Certificate, error)
+
+	// ChallengeCertificate returns the certificate that answers a TLS-ALPN-01
+	// validation of host (RFC 8737), or [shingle.ErrNotFound].
+	ChallengeCertificate(ctx context.Context, host string) (*tls.Certificate, error)
+
+	// KeyAuthorization returns the answer to an HTTP-01 validation with token
+	// (RFC 8555 section 8.3), or [shingle.ErrNotFound].
+	KeyAuthorization(ctx context.Context, token string) (string, error)
+}
+
+// Config is what an [Edge] is made of. HTTPS, HTTP, Target, Store and
+// Certificates are required; a zero elsewhere takes the default.
+type Config struct {
+	HTTPS net.Listener // TCP; TLS is the edge's. Closed by the edge
+	HTTP  net.Listener // TCP, for redirects, /health and HTTP-01. Closed by the edge
+
+	// Target is where requests go, unless a domain has its own origin.
+	Target shingle.Origin
+	// PublicPort is the port by which visitors reach HTTPS, for redirects and
+	// X-Forwarded-Port. Default: that of the HTTPS listener.
+	PublicPort int
+	// OriginRoots verifies origins. Default: the system's roots.
+	OriginRoots *x509.CertPool
+
+	Store        shingle.DomainStore
+	Certificates Certificates
+	// Wake, when it receives, says that the store has changes: the edge need
+	// not wait for its next poll.
+	Wake <-chan struct{}
+	// PollInterval is how often the store is asked for changes. Default 500 ms.
+	PollInterval time.Duration
+
+	MaxConns           int // client connections at once. Default 16384; more wait in the kernel
+	MaxOriginConns     int // requests under way to origins at once. Default 4096
+	MaxIdleOriginConns int // origin connections kept for later. Default 1024
+
+	HandshakeTimeout  time.Duration // of a TLS handshake, with the wait for a certificate in it. Default 15 s
+	HeaderTimeout     time.Duration // for a client to send a request head. Default 10 s
+	IdleTimeout       time.Duration // of a client connection between requests. Default 2 min
+	StallTimeout      time.Duration // between two steps of a body, in either direction. Default 60 s
+	TunnelTimeout     time.Duration // of a tunnel on which neither side speaks. Default 1 h
+	ConnectTimeout    time.Duration // to an origin, with its TLS handshake. Default 5 s
+	OriginTimeout     time.Duration // for an origin to begin its answer. Default 60 s
+	OriginIdleTimeout time.Duration // of an idle origin connection. Default 15 s
+	ShutdownTimeout   time.Duration // for requests under way at Close. Default 4 s
+
+	AccessLog bool // one line a request, at level info
+	Logger    *slog.Logger
+}
+
+// validate fills in the defaults.
+func (c *Config) validate() error {
+	switch {
+	case c.HTTPS == nil || c.HTTP == nil:
+		return errors.New("edge: both listeners are needed")
+	case c.Target.Host == "":
+		return errors.New("edge: a target is needed")
+	case c.Store == nil || c.Certificates == nil:
+		return errors.New("edge: a store and certificates are needed")
+	}
+	if c.PublicPort == 0 {
+		c.PublicPort = 443
+		if a, ok := c.HTTPS.Addr().(*net.TCPAddr); ok {
+			c.PublicPort = a.Port
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.PollInterval = cmp.Or(c.PollInterval, 500*time.Millisecond)
+	c.MaxConns = cmp.Or(c.MaxConns, 16384)
+	c.MaxOriginConns = cmp.Or(c.MaxOriginConns, 4096)
+	c.MaxIdleOriginConns = cmp.Or(c.MaxIdleOriginConns, 1024)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 15*time.Second)
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 2*time.Minute)
+	c.StallTimeout = cmp.Or(c.StallTimeout, time.Minute)
+	c.TunnelTimeout = cmp.Or(c.TunnelTimeout, time.Hour)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 5*time.Second)
+	c.OriginTimeout = cmp.Or(c.OriginTimeout, time.Minute)
+	c.OriginIdleTimeout = cmp.Or(c.OriginIdleTimeout, 15*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 4*time.Second)
+	return nil
+}

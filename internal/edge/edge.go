@@ -1,0 +1,188 @@
+// Package edge is the data plane: it terminates TLS for the domains that the
+// operator allows and proxies their requests to the origin.
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Edge serves one HTTPS and one HTTP listener.
+type Edge struct {
+	cfg     Config
+	log     *slog.Logger
+	table   *table
+	sites   *follower
+	origins *origins
+	secure  *engine
+	plain   *engine
+	tls     *tls.Config
+
+	tunnels tunnelSet
+	closing chan struct{}
+	once    sync.Once
+}
+
+// New checks cfg and returns an Edge that does not serve yet.
+func New(cfg Config) (*Edge, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	e := &Edge{cfg: cfg, log: cfg.Logger, closing: make(chan struct{})}
+	e.table = newTable(cfg.Target, cfg.PublicPort)
+	e.sites = newFollower(&e.cfg, e.table)
+	e.origins = newOrigins(&e.cfg)
+	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
+	e.plain = newEngine(&e.cfg, e.logged(e.servePlain))
+	e.tls = (&gate{sites: e.sites, certs: cfg.Certificates}).config()
+	return e, nil
+}
+
+// Run serves until ctx ends, then lets requests under way finish for the
+// shutdown time-out. It returns nil after such an end, and the cause otherwise.
+func (e *Edge) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	secure := newHandshaker(newLimitListener(e.cfg.HTTPS, e.cfg.MaxConns), e.tls, e.cfg.HandshakeTimeout, e.log)
+	plain := newLimitListener(e.cfg.HTTP, e.cfg.MaxConns)
+
+	var running sync.WaitGroup
+	running.Go(func() { e.sites.run(ctx) })
+	failed := make(chan error, 2)
+	running.Go(func() { failed <- e.secure.server.Serve(secure) })
+	running.Go(func() { failed <- e.plain.server.Serve(plain) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel()
+	e.shutdown()
+	running.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (e *Edge) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
+	defer cancel()
+	e.once.Do(func() { close(e.closing) })
+	e.tunnels.close()
+	var both sync.WaitGroup
+	for _, s := range []*http.Server{e.secure.server, e.plain.server} {
+		both.Go(func() {
+			if s.Shutdown(ctx) != nil {
+				_ = s.Close()
+			}
+		})
+	}
+	both.Wait()
+	e.origins.close()
+}
+
+// Healthy returns nil while the edge can really serve, and otherwise the reason
+// why it cannot.
+func (e *Edge) Healthy() error {
+	select {
+	case <-e.closing:
+		return errors.New("shutting down")
+	default:
+	}
+	if !e.sites.loaded.Load() {
+		return errors.New("the domain table is not loaded yet")
+	}
+	return nil
+}
+
+// Allowed reports whether the edge serves host, which is normalised.
+func (e *Edge) Allowed(ctx context.Context, host string) bool {
+	return e.sites.find(ctx, host).served()
+}
+
+// serveSecure answers requests that came over TLS.
+func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
+	host, s := e.route(ctx, r.Authority)
+	switch {
+	case host == "":
+		writePage(w, r, pageBadRequest)
+	case host != r.SNI && !sameHost(host, r.SNI), !s.served():
+		w.CloseAfter() // a new connection finds out by its handshake
+		writePage(w, r, pageMisdirected)
+	case s.redirect != "":
+		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
+	default:
+		e.proxy(ctx, w, r, s.target, host)
+	}
+}
+
+// route returns the normal form of an authority's host, empty when it has
+// none, and its site.
+func (e *Edge) route(ctx context.Context, authority string) (string, *site) {
+	host := hostWithoutPort(authority)
+	if s := e.table.lookup(host); s != nil {
+		return host, s // the table's keys are normal forms
+	}
+	host, err := shingle.NormalizeAuthority(authority)
+	if err != nil {
+		return "", nil
+	}
+	return host, e.sites.find(ctx, host)
+}
+
+func sameHost(host, sni string) bool {
+	name, err := shingle.NormalizeHost(sni)
+	return err == nil && name == host
+}
+
+// logged adds the access log's line.
+func (e *Edge) logged(next func(context.Context, ResponseWriter, *Request)) func(context.Context, ResponseWriter, *Request) {
+	if !e.cfg.AccessLog {
+		return next
+	}
+	return func(ctx context.Context, w ResponseWriter, r *Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w}
+		next(ctx, rec, r)
+		e.log.LogAttrs(ctx, slog.LevelInfo, "request",
+			slog.String("host", r.Authority), slog.String("method", r.Method), slog.String("target", r.Target),
+			slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("took", time.Since(start)),
+			slog.String("client", r.Client.Addr().String()), slog.Int("http", r.Major))
+	}
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	ResponseWriter
+	status int
+	bytes  int64
+}
+
+// WriteHead implements ResponseWriter.
+func (r *recorder) WriteHead(status int, h Fields) error {
+	r.status = status
+	return r.ResponseWriter.WriteHead(status, h)
+}
+
+// Write implements ResponseWriter.
+func (r *recorder) Write(p []byte) (int, error) {
+	r.bytes += int64(len(p))
+	return r.ResponseWriter.Write(p)
+}
+
+// Hijack implements ResponseWriter.
+func (r *recorder) Hijack() (net.Conn, io.Reader, error) {
+	r.status = 101
+	return r.ResponseWriter.Hijack()
+}

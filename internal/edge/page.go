@@ -1,0 +1,34 @@
+package edge
+
+import "strconv"
+
+// page is a small answer of the edge's own: no internals, no markup, so that a
+// terminal shows it as well as a browser.
+type page struct {
+	status int
+	text   string
+}
+
+var (
+	pageMoved       = page{308, "This page is served under another address.\n"}
+	pageNotFound    = page{404, "No site is set up under this name.\n"}
+	pageMisdirected = page{421, "This connection is for another name.\n"}
+	pageBadRequest  = page{400, "The request cannot be understood.\n"}
+	pageBadGateway  = page{502, "The site behind this name does not answer properly. Please try again in a moment.\n"}
+	pageBusy        = page{503, "The site behind this name is busy. Please try again in a moment.\n"}
+	pageTimeout     = page{504, "The site behind this name takes too long to answer. Please try again in a moment.\n"}
+)
+
+// writePage answers with p and any further fields.
+func writePage(w ResponseWriter, r *Request, p page, more ...Field) {
+	h := append(Fields{
+		{"Content-Type", "text/plain; charset=utf-8"},
+		{"Content-Length", strconv.Itoa(len(p.text))},
+		{"Cache-Control", "no-store"},
+		{"X-Content-Type-Options", "nosniff"},
+	}, more...)
+	if err := w.WriteHead(p.status, h); err != nil || r.Method == "HEAD" {
+		return
+	}
+	_, _ = w.Write([]byte(p.text)) // a client that has gone will not miss it
+}

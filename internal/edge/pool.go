@@ -1,0 +1,221 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// originConn is one HTTP/1.1 connection to an origin. One exchange owns it at a
+// time, or the pool, when it is idle.
+type originConn struct {
+	net.Conn
+	in     buffer
+	out    []byte  // storage for request heads
+	fields Fields  // storage for response heads
+	raw    rawConn // to see whether the origin closed it meanwhile
+
+	reused    bool
+	idleUntil time.Time // the pool closes it then
+}
+
+// origins keeps idle connections to every origin, and bounds how many are open.
+// The most recently used goes out first, so that a quiet time closes the rest.
+type origins struct {
+	cfg    *Config
+	dialer net.Dialer
+	tls    *tls.Config
+	slots  chan struct{} // one for each connection in use
+
+	mu     sync.Mutex
+	idle   map[shingle.Origin][]*originConn // oldest first; the sweep removes empty ones
+	count  int                              // connections in idle
+	sweep  *time.Timer                      // set while idle is not empty
+	closed bool
+}
+
+func newOrigins(cfg *Config) *origins {
+	return &origins{
+		cfg:    cfg,
+		dialer: net.Dialer{Timeout: cfg.ConnectTimeout},
+		tls: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			RootCAs:            cfg.OriginRoots,
+			ClientSessionCache: tls.NewLRUClientSessionCache(256),
+		},
+		slots: make(chan struct{}, cfg.MaxOriginConns),
+		idle:  map[shingle.Origin][]*originConn{},
+	}
+}
+
+// get returns a connection that is idle and still open, or a new one. It waits
+// at most the connect time-out for a free slot, then returns
+// [shingle.ErrLimited].
+func (p *origins) get(ctx context.Context, o shingle.Origin) (*originConn, error) {
+	if err := p.takeSlot(ctx); err != nil {
+		return nil, err
+	}
+	for {
+		c := p.pop(o)
+		if c == nil {
+			break
+		}
+		if c.raw.open() {
+			c.reused = true
+			return c, nil
+		}
+		_ = c.Close()
+	}
+	c, err := p.dial(ctx, o)
+	if err != nil {
+		<-p.slots
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *origins) takeSlot(ctx context.Context) error {
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(p.cfg.ConnectTimeout)
+	defer wait.Stop()
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-wait.C:
+		return shingle.Errorf(shingle.CodeLimited, "too many requests are under way to the origin")
+	}
+}
+
+func (p *origins) pop(o shingle.Origin) *originConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.idle[o]
+	if len(list) == 0 {
+		return nil
+	}
+	last := len(list) - 1
+	c := list[last]
+	list[last] = nil
+	p.idle[o] = list[:last]
+	p.count--
+	return c
+}
+
+func (p *origins) dial(ctx context.Context, o shingle.Origin) (*originConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
+	defer cancel()
+	plain, err := p.dialer.DialContext(ctx, "tcp", o.Addr())
+	if err != nil {
+		return nil, err
+	}
+	c := &originConn{Conn: plain}
+	if s, ok := plain.(syscall.Conn); ok {
+		c.raw.init(s)
+	}
+	if o.TLS {
+		cfg := p.tls.Clone()
+		cfg.ServerName = o.Host
+		secure := tls.Client(plain, cfg)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = plain.Close()
+			return nil, err
+		}
+		c.Conn = secure
+	}
+	c.in.src = c.Conn
+	return c, nil
+}
+
+// discard closes a connection that cannot be used again.
+func (p *origins) discard(c *originConn) {
+	_ = c.Close()
+	<-p.slots
+}
+
+// put gives a connection back, between two messages and with nothing unread.
+// keep is how long the origin said it stays open, negative when it did not say.
+func (p *origins) put(o shingle.Origin, c *originConn, keep time.Duration) {
+	defer func() { <-p.slots }()
+	idle := p.cfg.OriginIdleTimeout
+	if keep >= 0 {
+		idle = min(idle, keep-time.Second) // leave before the origin does
+	}
+	c.in.shrink()
+	if !p.keep(o, c, idle) {
+		_ = c.Close()
+	}
+}
+
+func (p *origins) keep(o shingle.Origin, c *originConn, idle time.Duration) bool {
+	if idle <= 0 || c.in.r != c.in.w {
+		return false
+	}
+	c.idleUntil = time.Now().Add(idle)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.count >= p.cfg.MaxIdleOriginConns {
+		return false
+	}
+	p.idle[o] = append(p.idle[o], c)
+	p.count++
+	if p.sweep == nil {
+		p.sweep = time.AfterFunc(sweepInterval, p.sweepIdle)
+	}
+	return true
+}
+
+const sweepInterval = time.Second
+
+// sweepIdle closes what was idle for too long, and runs again while there is a list left.
+func (p *origins) sweepIdle() {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for o, list := range p.idle {
+		keep := list[:0]
+		for _, c := range list {
+			if now.Before(c.idleUntil) {
+				keep = append(keep, c)
+				continue
+			}
+			_ = c.Close()
+			p.count--
+		}
+		clear(list[len(keep):])
+		if p.idle[o] = keep; len(keep) == 0 {
+			delete(p.idle, o)
+		}
+	}
+	p.sweep = nil
+	if len(p.idle) > 0 && !p.closed {
+		p.sweep = time.AfterFunc(sweepInterval, p.sweepIdle)
+	}
+}
+
+// close closes the idle connections. Those in use are closed by their exchanges.
+func (p *origins) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	if p.sweep != nil {
+		p.sweep.Stop()
+	}
+	for _, list := range p.idle {
+		for _, c := range list {
+			_ = c.Close()
+		}
+	}
+	clear(p.idle)
+	p.count = 0
+}

@@ -1,0 +1,210 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"golang.org/x/time/rate"
+)
+
+// Bounds on what a miss in the table may cost.
+const (
+	missReadsPerSecond = 50
+	missReadBurst      = 100
+	missMemory         = 10_000 // names remembered as unknown
+	missMemoryTime     = time.Second
+	missReadTimeout    = 2 * time.Second
+	syncPage           = 1000
+	syncTimeout        = 30 * time.Second // of one page
+)
+
+// follower keeps the table in step with the store.
+type follower struct {
+	store    shingle.DomainStore
+	table    *table
+	log      *slog.Logger
+	wake     <-chan struct{}
+	interval time.Duration
+	loaded   atomic.Bool
+	cursor   shingle.Cursor
+
+	budget *rate.Limiter
+	mu     sync.Mutex
+	misses map[string]*miss
+}
+
+func newFollower(cfg *Config, t *table) *follower {
+	return &follower{
+		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval,
+		budget: rate.NewLimiter(missReadsPerSecond, missReadBurst),
+		misses: map[string]*miss{},
+	}
+}
+
+// run follows the store until ctx ends. A store that fails is asked again at
+// the next poll; the table stays as it is.
+func (f *follower) run(ctx context.Context) {
+	tick := time.NewTicker(f.interval)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := f.step(ctx)
+		if err != nil && ctx.Err() == nil && !failing {
+			f.log.Error("domain table is not up to date", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// step loads the table when that has not been done, and takes in what changed.
+func (f *follower) step(ctx context.Context) error {
+	if !f.loaded.Load() {
+		if err := f.load(ctx); err != nil {
+			return fmt.Errorf("load domains: %w", err)
+		}
+	}
+	for {
+		page, cancel := context.WithTimeout(ctx, syncTimeout)
+		changes, next, err := f.store.Changes(page, f.cursor, syncPage)
+		cancel()
+		if errors.Is(err, shingle.ErrNotFound) {
+			f.log.Warn("fell behind the change feed, reading all domains again")
+			return f.load(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("read changes: %w", err)
+		}
+		for i := range changes {
+			f.apply(&changes[i])
+		}
+		f.cursor = next
+		if len(changes) == 0 {
+			f.loaded.Store(true)
+			return nil
+		}
+	}
+}
+
+func (f *follower) apply(c *shingle.Change) {
+	if c.Deleted {
+		f.table.remove(c.Host)
+	} else {
+		f.table.set(&c.Domain)
+	}
+	f.forget(c.Host)
+}
+
+// load reads all domains. Changes made meanwhile follow from the cursor that
+// was taken first.
+func (f *follower) load(ctx context.Context) error {
+	cursor, err := f.store.Head(ctx)
+	if err != nil {
+		return err
+	}
+	var all [tableShards]map[string]*site
+	for after := ""; ; {
+		page, cancel := context.WithTimeout(ctx, syncTimeout)
+		list, err := f.store.Domains(page, after, syncPage)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			break
+		}
+		for i := range list {
+			shard := f.table.index(list[i].Host)
+			if all[shard] == nil {
+				all[shard] = map[string]*site{}
+			}
+			all[shard][list[i].Host] = f.table.site(&list[i])
+		}
+		after = list[len(list)-1].Host
+	}
+	f.table.replace(all)
+	f.cursor = cursor
+	return nil
+}
+
+// miss is a name that the table did not know, and what the store said of it.
+type miss struct {
+	done  chan struct{} // closed when the store has answered
+	site  *site         // nil when unknown; read it after done is closed
+	until time.Time     // the answer is good until then
+}
+
+// find returns the site for a normalised host, or nil. A host that the table
+// does not know costs at most one read of the store, so that a domain added a
+// moment ago works at once; names that strangers invent soon cost nothing.
+func (f *follower) find(ctx context.Context, host string) *site {
+	if s := f.table.lookup(host); s != nil {
+		return s
+	}
+	m, mine := f.join(host, time.Now())
+	if m == nil {
+		return nil
+	}
+	if mine {
+		m.site = f.read(ctx, host)
+		close(m.done)
+		return m.site
+	}
+	select {
+	case <-m.done:
+		return m.site
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// join returns the look-up of host that runs or has just ended, or a new one
+// that the caller must do, or nil when the budget is used up.
+func (f *follower) join(host string, now time.Time) (m *miss, mine bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m, ok := f.misses[host]; ok && now.Before(m.until) {
+		return m, false
+	}
+	if !f.budget.AllowN(now, 1) {
+		return nil, false
+	}
+	if len(f.misses) >= missMemory {
+		clear(f.misses)
+	}
+	m = &miss{done: make(chan struct{}), until: now.Add(missMemoryTime)}
+	f.misses[host] = m
+	return m, true
+}
+
+// read asks the store. The follower puts what it finds into the table, in the
+// order of the changes.
+func (f *follower) read(ctx context.Context, host string) *site {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missReadTimeout)
+	defer cancel()
+	d, err := f.store.Domain(ctx, host)
+	if err != nil {
+		if !errors.Is(err, shingle.ErrNotFound) {
+			f.log.Warn("domain could not be looked up", "host", host, "error", err)
+		}
+		return nil
+	}
+	return f.table.site(&d)
+}
+
+func (f *follower) forget(host string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.misses, host)
+}
