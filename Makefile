@@ -1,7 +1,77 @@
-.PHONY: build test
-build:
-	go build ./...
-test: build
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+# Shingle is built and checked from here; `make` alone lists the targets.
+
+SHELL         := bash
+.SHELLFLAGS   := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# Tools come by version, through the Go module proxy, into a folder that git
+# ignores; the version is in the file name, so that a new one is built anew.
+GOLANGCI_VERSION    := v2.15.0
+GOVULNCHECK_VERSION := v1.8.0
+
+CACHE       := $(CURDIR)/.cache
+GOLANGCI    := $(CACHE)/bin/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK := $(CACHE)/bin/govulncheck-$(GOVULNCHECK_VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## build ./shingle
+	CGO_ENABLED=0 go build -trimpath -o shingle ./cmd/shingle
+
+# A suite added later is one more name in this list. What a step could not
+# check it writes to UNCHECKED, and the last line of the run repeats it.
+UNCHECKED := $(CACHE)/unchecked
+
+.PHONY: test
+test: ## everything that CI checks; no test may be skipped
+	@mkdir -p $(CACHE) && rm -f $(UNCHECKED)
+	@$(MAKE) --no-print-directory fmt-check vet lint vuln race
+	@if [ -s $(UNCHECKED) ]; then echo "make test: passed, BUT NOT CHECKED:"; cat $(UNCHECKED); else echo "make test: passed"; fi
+
+.PHONY: race
+race: ## every Go test, under the race detector
+	@SHINGLE_FULL=1 go run ./scripts/gotest -race -count=1 ./...
+
+.PHONY: quick
+quick: ## every Go test, cached, without the race detector
+	@go run ./scripts/gotest ./...
+
+.PHONY: fmt
+fmt: ## format the Go files
+	gofmt -s -w .
+
+.PHONY: fmt-check
+fmt-check:
+	@files=$$(gofmt -s -l .); [ -z "$$files" ] || { echo "gofmt: run 'make fmt':"; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
 	go vet ./...
-	go test -race ./...
+
+.PHONY: lint
+lint: $(GOLANGCI) ## golangci-lint, as .golangci.yml says
+	$(GOLANGCI) run ./...
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
+	@mkdir -p $(CACHE)
+	@scripts/vuln $(GOVULNCHECK) $(UNCHECKED)
+
+.PHONY: bench
+bench: ## compare the edge with other proxies; options in ARGS, such as ARGS='-rounds 2 -seconds 1'
+	go run ./bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove what was built, the tools too
+	rm -rf shingle $(CACHE) bench/results
+
+$(GOLANGCI):
+	@scripts/tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) $@
+
+$(GOVULNCHECK):
+	@scripts/tool golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) $@

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bytes"
 	"io"
 	"math"
 	"strconv"
@@ -55,8 +56,14 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, unexpected(err)
 }
 
-// waiting reports whether the next Read may have to wait for the origin.
-func (b *body) waiting() bool { return !b.done && b.buf.r == b.buf.w }
+// waiting reports whether the next Read may have to wait for the origin: behind
+// a chunk, two lines must be here before there is data again.
+func (b *body) waiting() bool {
+	if b.chunked && b.left == 0 && b.started {
+		return !b.done && bytes.Count(b.buf.unread(), []byte{'\n'}) < 2
+	}
+	return !b.done && b.buf.r == b.buf.w
+}
 
 // nextChunk reads up to the data of the next chunk (RFC 9112 section 7.1), or
 // the trailer section behind the last, when it returns io.EOF.
