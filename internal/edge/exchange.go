@@ -24,6 +24,9 @@ type exchange struct {
 	host    string // as normalised
 	conn    *originConn
 	upload  *upload // nil without a body
+	// unwatch ends the watch for the client's leaving, which interrupts conn. It
+	// reports false when that has happened, or when it was called before.
+	unwatch func() bool
 	head    responseHead
 	began   bool // a final response head was sent to the client
 }
@@ -50,9 +53,9 @@ func (x *exchange) run(ctx context.Context) error {
 		return err
 	}
 	conn := x.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
+	x.unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
 	reusable, err := x.receive()
-	if !stop() || !x.endUpload() || err != nil {
+	if !x.unwatch() || !x.endUpload() || err != nil {
 		reusable = false
 	}
 	if x.conn == nil { // a tunnel has taken it, and has ended

@@ -20,6 +20,7 @@ func (x *exchange) switchProtocols() error {
 		return errBadFraming // the engine's protocol version cannot switch
 	}
 	x.began = true
+	x.unwatch() // a client that only ends its own direction has not left
 	origin := x.conn
 	x.conn = nil
 	defer x.pool.discard(origin)

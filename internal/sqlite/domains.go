@@ -1,0 +1,214 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at"
+
+// CreateDomain implements [shingle.DomainStore].
+func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	d.Version, d.CreatedAt = 1, now.UTC().Truncate(time.Microsecond)
+	d.UpdatedAt = d.CreatedAt
+	err := db.change(ctx, func(tx *sql.Tx) error {
+		if _, err := domainIn(ctx, tx, d.Host); !errors.Is(err, shingle.ErrNotFound) {
+			return orElse(err, shingle.ErrExists)
+		}
+		return writeDomain(ctx, tx, d)
+	})
+	return d, err
+}
+
+// Domain implements [shingle.DomainStore].
+func (db *DB) Domain(ctx context.Context, host string) (shingle.Domain, error) {
+	return domainIn(ctx, db.read, host)
+}
+
+// UpdateDomain implements [shingle.DomainStore].
+func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	err := db.change(ctx, func(tx *sql.Tx) error {
+		old, err := domainIn(ctx, tx, d.Host)
+		if err != nil {
+			return err
+		}
+		if old.Version != d.Version {
+			return shingle.ErrConflict
+		}
+		d.Version++
+		d.CreatedAt, d.UpdatedAt = old.CreatedAt, now.UTC().Truncate(time.Microsecond)
+		return writeDomain(ctx, tx, d)
+	})
+	return d, err
+}
+
+// DeleteDomain implements [shingle.DomainStore].
+func (db *DB) DeleteDomain(ctx context.Context, host string, version int64) error {
+	return db.change(ctx, func(tx *sql.Tx) error {
+		d, err := domainIn(ctx, tx, host)
+		if err != nil {
+			return err
+		}
+		if version != 0 && d.Version != version {
+			return shingle.ErrConflict
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM domains WHERE host = ?", host); err != nil {
+			return err
+		}
+		return logChange(ctx, tx, shingle.Domain{Host: host}, true)
+	})
+}
+
+// Domains implements [shingle.DomainStore].
+func (db *DB) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
+	rows, err := db.read.QueryContext(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
+	if err != nil {
+		return nil, translate(err)
+	}
+	defer rows.Close()
+	var list []shingle.Domain
+	for rows.Next() {
+		d, err := scanDomain(rows.Scan)
+		if err != nil {
+			return nil, translate(err)
+		}
+		list = append(list, d)
+	}
+	return list, translate(rows.Err())
+}
+
+// Head implements [shingle.DomainStore].
+func (db *DB) Head(ctx context.Context) (shingle.Cursor, error) {
+	var seq int64
+	// sqlite_sequence keeps the last number when the feed was trimmed.
+	err := db.read.QueryRowContext(ctx, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'changes'").Scan(&seq)
+	return cursor(seq), translate(err)
+}
+
+// Changes implements [shingle.DomainStore].
+func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
+	var seq int64
+	if after != "" {
+		var err error
+		if seq, err = strconv.ParseInt(string(after), 10, 64); err != nil {
+			return nil, "", shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
+		}
+	}
+	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
+	if err != nil {
+		return nil, "", translate(err)
+	}
+	defer rows.Close()
+	var list []shingle.Change
+	for next := seq; rows.Next(); {
+		var deleted bool
+		d, err := scanDomain(func(dest ...any) error { return rows.Scan(append([]any{&next, &deleted}, dest...)...) })
+		if err != nil {
+			return nil, "", translate(err)
+		}
+		if len(list) == 0 && next != seq+1 {
+			return nil, "", shingle.ErrNotFound // the entries between were trimmed: numbers have no gaps
+		}
+		seq = next
+		list = append(list, change(d, deleted))
+	}
+	return list, cursor(seq), translate(rows.Err())
+}
+
+// PutToken implements [shingle.DomainStore].
+func (db *DB) PutToken(ctx context.Context, t shingle.Token) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tokens (id, hash, label, created_at) VALUES (?, ?, ?, ?)", t.ID, t.Hash[:], t.Label, micros(t.CreatedAt))
+		return err
+	})
+}
+
+// Token implements [shingle.DomainStore].
+func (db *DB) Token(ctx context.Context, id string) (shingle.Token, error) {
+	t := shingle.Token{ID: id}
+	var hash []byte
+	var created int64
+	err := db.read.QueryRowContext(ctx, "SELECT hash, label, created_at FROM tokens WHERE id = ?", id).Scan(&hash, &t.Label, &created)
+	copy(t.Hash[:], hash)
+	t.CreatedAt = fromMicros(created)
+	return t, translate(err)
+}
+
+// change runs f in a write transaction and wakes who follows the feed.
+func (db *DB) change(ctx context.Context, f func(*sql.Tx) error) error {
+	if err := db.update(ctx, f); err != nil {
+		return err
+	}
+	db.cfg.OnChange()
+	db.trim(ctx)
+	return nil
+}
+
+// trim bounds the feed. Its cost is that of what it removes. A failure is left
+// to the next write: this one is done.
+func (db *DB) trim(ctx context.Context) {
+	var first, last int64
+	err := db.read.QueryRowContext(ctx, "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM changes").Scan(&first, &last)
+	if err != nil || last-first < db.cfg.KeepChanges+db.cfg.KeepChanges/4 {
+		return
+	}
+	_ = db.update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE seq <= ?", last-db.cfg.KeepChanges)
+		return err
+	})
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, error) {
+	d, err := scanDomain(q.QueryRowContext(ctx, "SELECT "+domainColumns+" FROM domains WHERE host = ?", host).Scan)
+	return d, translate(err)
+}
+
+func scanDomain(scan func(...any) error) (shingle.Domain, error) {
+	var d shingle.Domain
+	var created, updated int64
+	err := scan(&d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated)
+	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
+	return d, err
+}
+
+func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain) error {
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
+	if err != nil {
+		return err
+	}
+	return logChange(ctx, tx, d, false)
+}
+
+func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, deleted bool) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", append(domainValues(d), deleted)...)
+	return err
+}
+
+func domainValues(d shingle.Domain) []any {
+	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt)}
+}
+
+func change(d shingle.Domain, deleted bool) shingle.Change {
+	if deleted {
+		d = shingle.Domain{Host: d.Host}
+	}
+	return shingle.Change{Host: d.Host, Deleted: deleted, Domain: d}
+}
+
+func cursor(seq int64) shingle.Cursor { return shingle.Cursor(strconv.FormatInt(seq, 10)) }
+
+func orElse(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
