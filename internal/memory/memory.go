@@ -1,0 +1,230 @@
+// Package memory keeps domains and blobs in memory: the stores of tests.
+package memory
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Store is a [shingle.DomainStore] and a [shingle.Blobs]. Its zero value is
+// empty and ready.
+type Store struct {
+	mu      sync.Mutex
+	domains map[string]shingle.Domain
+	changes []shingle.Change
+	tokens  map[string]shingle.Token
+	blobs   map[string]shingle.Blob
+	version int64
+}
+
+var (
+	_ shingle.DomainStore = (*Store)(nil)
+	_ shingle.Blobs       = (*Store)(nil)
+)
+
+// locked runs f under the lock, unless ctx has ended.
+func (s *Store) locked(ctx context.Context, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.domains == nil {
+		s.domains, s.tokens, s.blobs = map[string]shingle.Domain{}, map[string]shingle.Token{}, map[string]shingle.Blob{}
+	}
+	return f()
+}
+
+// CreateDomain implements [shingle.DomainStore].
+func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	err := s.locked(ctx, func() error {
+		if _, ok := s.domains[d.Host]; ok {
+			return shingle.ErrExists
+		}
+		d.Version, d.CreatedAt = 1, now.UTC().Truncate(time.Microsecond)
+		d.UpdatedAt = d.CreatedAt
+		s.write(d)
+		return nil
+	})
+	return d, err
+}
+
+// Domain implements [shingle.DomainStore].
+func (s *Store) Domain(ctx context.Context, host string) (d shingle.Domain, err error) {
+	err = s.locked(ctx, func() error {
+		d, err = s.domain(host)
+		return err
+	})
+	return d, err
+}
+
+// UpdateDomain implements [shingle.DomainStore].
+func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	err := s.locked(ctx, func() error {
+		old, err := s.domain(d.Host)
+		if err != nil {
+			return err
+		}
+		if old.Version != d.Version {
+			return shingle.ErrConflict
+		}
+		d.Version++
+		d.CreatedAt, d.UpdatedAt = old.CreatedAt, now.UTC().Truncate(time.Microsecond)
+		s.write(d)
+		return nil
+	})
+	return d, err
+}
+
+// DeleteDomain implements [shingle.DomainStore].
+func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) error {
+	return s.locked(ctx, func() error {
+		d, err := s.domain(host)
+		if err != nil {
+			return err
+		}
+		if version != 0 && version != d.Version {
+			return shingle.ErrConflict
+		}
+		delete(s.domains, host)
+		s.changes = append(s.changes, shingle.Change{Host: host, Deleted: true, Domain: shingle.Domain{Host: host}})
+		return nil
+	})
+}
+
+// Domains implements [shingle.DomainStore].
+func (s *Store) Domains(ctx context.Context, after string, limit int) (list []shingle.Domain, err error) {
+	err = s.locked(ctx, func() error {
+		for _, host := range page(maps.Keys(s.domains), "", after, limit) {
+			list = append(list, s.domains[host])
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Head implements [shingle.DomainStore].
+func (s *Store) Head(ctx context.Context) (c shingle.Cursor, err error) {
+	err = s.locked(ctx, func() error { c = cursor(len(s.changes)); return nil })
+	return c, err
+}
+
+// Changes implements [shingle.DomainStore].
+func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) (list []shingle.Change, next shingle.Cursor, err error) {
+	err = s.locked(ctx, func() error {
+		at := 0
+		if after != "" {
+			if at, err = strconv.Atoi(string(after)); err != nil || at > len(s.changes) {
+				return shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
+			}
+		}
+		list = slices.Clone(s.changes[at:min(at+limit, len(s.changes))])
+		next = cursor(at + len(list))
+		return nil
+	})
+	return list, next, err
+}
+
+// PutToken implements [shingle.DomainStore].
+func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
+	return s.locked(ctx, func() error { s.tokens[t.ID] = t; return nil })
+}
+
+// Token implements [shingle.DomainStore].
+func (s *Store) Token(ctx context.Context, id string) (t shingle.Token, err error) {
+	err = s.locked(ctx, func() error {
+		var ok bool
+		if t, ok = s.tokens[id]; !ok {
+			return shingle.ErrNotFound
+		}
+		return nil
+	})
+	return t, err
+}
+
+// Get implements [shingle.Blobs].
+func (s *Store) Get(ctx context.Context, key string) (b shingle.Blob, err error) {
+	err = s.locked(ctx, func() error {
+		var ok bool
+		if b, ok = s.blobs[key]; !ok {
+			return shingle.ErrNotFound
+		}
+		b.Value = slices.Clone(b.Value)
+		return nil
+	})
+	return b, err
+}
+
+// Put implements [shingle.Blobs].
+func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion string) (version string, err error) {
+	if err := shingle.CheckBlob(key, value); err != nil {
+		return "", err
+	}
+	err = s.locked(ctx, func() error {
+		if s.blobs[key].Version != ifVersion {
+			return shingle.ErrConflict
+		}
+		s.version++
+		version = strconv.FormatInt(s.version, 10)
+		s.blobs[key] = shingle.Blob{Key: key, Value: slices.Clone(value), Version: version}
+		return nil
+	})
+	return version, err
+}
+
+// Delete implements [shingle.Blobs].
+func (s *Store) Delete(ctx context.Context, key, ifVersion string) error {
+	return s.locked(ctx, func() error {
+		b, ok := s.blobs[key]
+		switch {
+		case !ok:
+			return shingle.ErrNotFound
+		case b.Version != ifVersion:
+			return shingle.ErrConflict
+		}
+		delete(s.blobs, key)
+		return nil
+	})
+}
+
+// List implements [shingle.Blobs].
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) (keys []string, err error) {
+	err = s.locked(ctx, func() error {
+		keys = page(maps.Keys(s.blobs), prefix, after, limit)
+		return nil
+	})
+	return keys, err
+}
+
+func (s *Store) domain(host string) (shingle.Domain, error) {
+	d, ok := s.domains[host]
+	if !ok {
+		return d, shingle.ErrNotFound
+	}
+	return d, nil
+}
+
+func (s *Store) write(d shingle.Domain) {
+	s.domains[d.Host] = d
+	s.changes = append(s.changes, shingle.Change{Host: d.Host, Domain: d})
+}
+
+func page(keys func(func(string) bool), prefix, after string, limit int) []string {
+	var list []string
+	for k := range keys {
+		if k > after && strings.HasPrefix(k, prefix) {
+			list = append(list, k)
+		}
+	}
+	slices.Sort(list)
+	return list[:min(limit, len(list))]
+}
+
+func cursor(n int) shingle.Cursor { return shingle.Cursor(strconv.Itoa(n)) }
