@@ -117,7 +117,7 @@ func choose[T any](all []T, names string, name func(T) string) ([]T, error) {
 }
 
 // build gets each peer's program. One that cannot be had is left out, and the
-// report says so, unless it was asked for by name.
+// report says so, unless it is ours or was asked for by name.
 func build(ctx context.Context, o options, peers []*peer, rep *report) ([]*peer, error) {
 	var built []*peer
 	for _, p := range peers {
@@ -128,7 +128,7 @@ func build(ctx context.Context, o options, peers []*peer, rep *report) ([]*peer,
 			rep.peers = append(rep.peers, p)
 			continue
 		}
-		if o.peers != "" || ctx.Err() != nil {
+		if p.ours || o.peers != "" || ctx.Err() != nil {
 			return nil, fmt.Errorf("build %s: %w", p.name, err)
 		}
 		progress("NOT MEASURED: %s: %v", p.name, err)

@@ -20,6 +20,7 @@ var references = []string{"caddy", "nginx"}
 var allPeers = []*peer{
 	{
 		name:  "shingle",
+		ours:  true,
 		build: buildShingle,
 		args: []string{
 			"dev", "--target", "http://{{.Origin}}", "--data", "{{.Dir}}/data",
@@ -61,9 +62,6 @@ var allPeers = []*peer{
 const shingleDomain = "blog.customer.localhost"
 
 func buildShingle(ctx context.Context, p *peer, cache string) error {
-	if _, err := os.Stat("cmd/shingle"); err != nil {
-		return fmt.Errorf("find source: %w", err)
-	}
 	return buildHere(ctx, p, cache, "./cmd/shingle")
 }
 

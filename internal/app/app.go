@@ -1,0 +1,214 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
+	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/edge"
+	"github.com/shingle-proxy/shingle/internal/sqlite"
+)
+
+// App is edge and control in one process, over one SQLite file.
+type App struct {
+	cfg     Config
+	log     *slog.Logger
+	listen  *Listeners
+	db      *sqlite.DB
+	certs   *certs.Manager
+	edge    *edge.Edge
+	control *http.Server
+}
+
+// New opens the stores and puts the parts together. The App takes the
+// listeners over, also when New fails.
+func New(ctx context.Context, cfg Config, l *Listeners) (*App, error) {
+	a := &App{cfg: cfg, log: cfg.Logger, listen: l}
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *App) open(ctx context.Context) error {
+	if err := a.cfg.validate(); err != nil {
+		return err
+	}
+	wake := make(chan struct{}, 1)
+	var err error
+	if a.db, err = sqlite.Open(ctx, sqlite.Config{Path: a.cfg.file("shingle.db"), OnChange: func() {
+		select {
+		case wake <- struct{}{}:
+		default: // the edge has not taken the last one yet
+		}
+	}}); err != nil {
+		return err
+	}
+	if err := a.ensureToken(ctx); err != nil {
+		return err
+	}
+	if a.certs, err = a.openCerts(); err != nil {
+		return err
+	}
+	target, err := shingle.ParseOrigin(a.cfg.Target)
+	if err != nil {
+		return err
+	}
+	if a.edge, err = edge.New(edge.Config{
+		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
+		Store: a.db, Certificates: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+	}); err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Store: a.db, AskToken: a.cfg.AskToken, Version: a.cfg.Version, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	a.control = &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+func (a *App) openCerts() (*certs.Manager, error) {
+	var roots *x509.CertPool
+	if a.cfg.ACMERoot != "" {
+		pem, err := os.ReadFile(a.cfg.ACMERoot)
+		if err != nil {
+			return nil, fmt.Errorf("--acme-root: %w", err)
+		}
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--acme-root: %s holds no PEM certificate", a.cfg.ACMERoot)
+		}
+	}
+	sealer, err := certs.OpenKeyFile(a.cfg.file("seal.key"))
+	if err != nil {
+		return nil, err
+	}
+	return certs.New(certs.Config{
+		Blobs: a.db, Sealer: sealer, Permission: shingle.PermissionFunc(a.mayIssue),
+		Directory: a.cfg.ACMEDirectory, Roots: roots, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
+		Logger: a.log,
+	})
+}
+
+// mayIssue is the permission to obtain a certificate: the operator's row.
+func (a *App) mayIssue(ctx context.Context, host string) error {
+	d, err := a.db.Domain(ctx, host)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return shingle.Errorf(shingle.CodeForbidden, "%s is not a domain of this service", host)
+	case err != nil:
+		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the domain store does not answer", Err: err}
+	case d.Paused:
+		return shingle.Errorf(shingle.CodeForbidden, "%s is paused", host)
+	}
+	return nil
+}
+
+// ensureToken makes the first API token, in the file that TokenPath names. A
+// file whose token the store does not know is replaced: it cannot be used.
+func (a *App) ensureToken(ctx context.Context) error {
+	if old, err := os.ReadFile(a.TokenPath()); err == nil {
+		text := strings.TrimSpace(string(old))
+		if id, ok := shingle.TokenID(text); ok {
+			t, err := a.db.Token(ctx, id)
+			if err == nil && t.Matches(text) {
+				return nil
+			}
+			if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+				return fmt.Errorf("read token: %w", err)
+			}
+		}
+	}
+	text, t := shingle.NewToken("made at the first start", time.Now())
+	if err := a.db.PutToken(ctx, t); err != nil {
+		return fmt.Errorf("store token: %w", err)
+	}
+	return writeFile(a.TokenPath(), []byte(text+"\n"), 0o600)
+}
+
+// TokenPath returns the file of the first API token.
+func (a *App) TokenPath() string { return a.cfg.file("token") }
+
+// Allow creates a domain unless it exists.
+func (a *App) Allow(ctx context.Context, d shingle.Domain) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	if _, err := a.db.CreateDomain(ctx, d, time.Now()); err != nil && !errors.Is(err, shingle.ErrExists) {
+		return fmt.Errorf("create domain %s: %w", d.Host, err)
+	}
+	return nil
+}
+
+// Run serves until ctx ends or a part fails, and then closes everything. ready
+// is called once when requests are answered.
+func (a *App) Run(ctx context.Context, ready func() error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var parts sync.WaitGroup
+	parts.Go(func() { cancel(a.edge.Run(ctx)) })
+	parts.Go(func() {
+		if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("serve control: %w", err))
+		}
+	})
+	if a.awaitEdge(ctx) {
+		if err := ready(); err != nil {
+			cancel(err)
+		}
+	}
+	<-ctx.Done()
+	end, stop := context.WithTimeout(context.Background(), 3*time.Second)
+	defer stop()
+	if a.control.Shutdown(end) != nil {
+		_ = a.control.Close()
+	}
+	parts.Wait()
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, a.Close())
+}
+
+// awaitEdge waits until the edge can serve. It reports false when ctx ended.
+func (a *App) awaitEdge(ctx context.Context) bool {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for a.edge.Healthy() != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// Close frees what New took. Run has done it when it returns.
+func (a *App) Close() error {
+	errs := []error{a.listen.Close()}
+	if a.certs != nil {
+		errs = append(errs, a.certs.Close())
+	}
+	if a.db != nil {
+		errs = append(errs, a.db.Close())
+	}
+	a.certs, a.db = nil, nil
+	return errors.Join(errs...)
+}

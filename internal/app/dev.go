@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/devenv"
+)
+
+// ExampleHost is the domain that `shingle dev` allows from the start.
+const ExampleHost = "blog.customer.localhost"
+
+// Endpoints is where the parts of a running `shingle dev` are, as host:port.
+// Programs read it from endpoints.json in the data folder.
+type Endpoints struct {
+	HTTPS   string `json:"https"`
+	HTTP    string `json:"http"`
+	Control string `json:"control"`
+	DNS     string `json:"dns"`
+	Origin  string `json:"origin"`
+	CA      string `json:"ca"` // URL of the ACME directory
+
+	RootPath  string `json:"-"` // the CA's root
+	TokenPath string `json:"-"`
+}
+
+// Dev runs everything on this machine: edge, control, and in place of the rest
+// of the world a CA, the customers' DNS and, unless cfg has a target, an
+// origin. ready is called when the example domain can be visited.
+func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("--data: %w", err)
+	}
+	l, err := Listen(&cfg)
+	if err != nil {
+		return err
+	}
+	world, err := startWorld(&cfg, l)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer func() { err = errors.Join(err, world.close()) }()
+	cfg.ACMEDirectory, cfg.ACMERoot, cfg.AgreeTerms = world.ca.DirectoryURL(), world.ca.RootPath(), true
+	a, err := New(ctx, cfg, l)
+	if err != nil {
+		return err
+	}
+	if err := a.Allow(ctx, shingle.Domain{Host: ExampleHost, Tenant: "example"}); err != nil {
+		return errors.Join(err, a.Close())
+	}
+	e := Endpoints{
+		HTTPS: l.HTTPS.Addr().String(), HTTP: l.HTTP.Addr().String(), Control: l.Control.Addr().String(),
+		DNS: world.dns.Addr(), CA: world.ca.DirectoryURL(), RootPath: world.ca.RootPath(), TokenPath: a.TokenPath(),
+	}
+	if world.origin != nil {
+		e.Origin = world.origin.Addr()
+	}
+	return a.Run(ctx, func() error {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(cfg.file("endpoints.json"), append(data, '\n'), 0o600); err != nil {
+			return err
+		}
+		ready(e)
+		return nil
+	})
+}
+
+// world is what `shingle dev` plays.
+type world struct {
+	dns    *devenv.DNS
+	ca     *devenv.CA
+	origin *devenv.Origin // nil when the target is somebody else's
+}
+
+func startWorld(cfg *Config, l *Listeners) (w *world, err error) {
+	w = &world{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.dns, err = devenv.NewDNS(devenv.DNSConfig{ZoneFile: cfg.file("zone.txt"), Logger: cfg.Logger}); err != nil {
+		return w, err
+	}
+	if w.ca, err = devenv.NewCA(devenv.CAConfig{
+		Dir: cfg.file("ca"), HTTPPort: port(l.HTTP), TLSPort: port(l.HTTPS), DNSAddr: w.dns.Addr(), Logger: cfg.Logger,
+	}); err != nil {
+		return w, err
+	}
+	if cfg.Target == "" {
+		if w.origin, err = devenv.NewOrigin(devenv.OriginConfig{Logger: cfg.Logger}); err != nil {
+			return w, err
+		}
+		cfg.Target = "http://" + w.origin.Addr()
+	}
+	return w, nil
+}
+
+func (w *world) close() error {
+	var errs []error
+	if w.origin != nil {
+		errs = append(errs, w.origin.Close())
+	}
+	if w.ca != nil {
+		errs = append(errs, w.ca.Close())
+	}
+	if w.dns != nil {
+		errs = append(errs, w.dns.Close())
+	}
+	return errors.Join(errs...)
+}

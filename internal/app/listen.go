@@ -1,0 +1,52 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Listeners are the sockets of one machine, bound before anything else starts:
+// a taken port is the most common mistake, and others need the real ports.
+type Listeners struct {
+	HTTPS, HTTP, Control net.Listener
+}
+
+// Listen binds the addresses of cfg. Its errors name the flag.
+func Listen(cfg *Config) (*Listeners, error) {
+	l := &Listeners{}
+	for _, x := range []struct {
+		flag, addr string
+		to         *net.Listener
+	}{{"--edge-https", cfg.EdgeHTTPS, &l.HTTPS}, {"--edge-http", cfg.EdgeHTTP, &l.HTTP}, {"--control", cfg.Control, &l.Control}} {
+		bound, err := net.Listen("tcp", x.addr)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s %s cannot be listened on (%w): choose another address with %s", x.flag, x.addr, err, x.flag), l.Close())
+		}
+		*x.to = bound
+	}
+	return l, nil
+}
+
+// Close closes what is bound.
+func (l *Listeners) Close() error {
+	var errs []error
+	for _, x := range []net.Listener{l.HTTPS, l.HTTP, l.Control} {
+		if x == nil {
+			continue
+		}
+		if err := x.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// port returns the TCP port of a bound listener.
+func port(l net.Listener) int {
+	a, _ := l.Addr().(*net.TCPAddr)
+	if a == nil {
+		return 0
+	}
+	return a.Port
+}
