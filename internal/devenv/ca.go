@@ -94,8 +94,8 @@ const newOrderPath = "/order-plz"
 
 const maxACMEBody = 1 << 20
 
-// StartCA starts a CA on a free port of 127.0.0.1. The caller closes it.
-func StartCA(cfg CAConfig) (*CA, error) {
+// NewCA starts a CA on a free port of 127.0.0.1. The caller closes it.
+func NewCA(cfg CAConfig) (*CA, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// streams is where a command writes: results to Out, all else to Err.
+type streams struct{ Out, Err io.Writer }
+
+// cli is the command line. A verb has a file of its own.
+type cli struct {
+	Dev     devCmd     `cmd:"" help:"Run everything on this machine: edge, API, a test CA, DNS and a sample product."`
+	Serve   serveCmd   `cmd:"" help:"Serve customers' domains from this machine."`
+	Domains domainsCmd `cmd:"" help:"Add, list, show, update and remove domains."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// run executes a command line and returns the exit code: 0, 1 for a command
+// that failed, 2 for a command line that cannot be understood.
+func run(ctx context.Context, args []string, s streams) int {
+	var c cli
+	exited, code := false, 0
+	parser, err := kong.New(&c,
+		kong.Name("shingle"),
+		kong.Description("Custom domains with HTTPS for the customers of your product."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(n int) { exited, code = true, n }),
+		kong.Bind(s, &c),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Configuration(tomlResolver),
+	)
+	if err != nil {
+		fmt.Fprintln(s.Err, "shingle:", err)
+		return 2
+	}
+	k, err := parser.Parse(args)
+	if exited { // --help
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(s.Err, "shingle: %v (try shingle --help)\n", err)
+		return 2
+	}
+	if err := k.Run(); err != nil {
+		fmt.Fprintln(s.Err, "shingle:", err)
+		return 1
+	}
+	return 0
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(s streams) error {
+	_, err := fmt.Fprintln(s.Out, "shingle", version())
+	return err
+}
+
+// version is the module's, or the commit that the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "dev-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "dev"
+}
