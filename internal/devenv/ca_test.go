@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
 )

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -98,6 +99,13 @@ func (d *DNS) answer(w dns.ResponseWriter, q *dns.Msg) {
 	} else {
 		m.Rcode = dns.RcodeNotImplemented
 	}
+	if w.LocalAddr().Network() == "udp" {
+		size := dns.MinMsgSize
+		if o := q.IsEdns0(); o != nil {
+			size = int(o.UDPSize())
+		}
+		m.Truncate(size)
+	}
 	_ = w.WriteMsg(m) // a client that has gone asks again
 }
 
@@ -106,12 +114,12 @@ func (d *DNS) resolve(m *dns.Msg, name string, qtype uint16) {
 	zone := d.zone()
 	for range maxCNAMEs {
 		records, exists := zone[name]
-		if len(records) == 0 && (name == "localhost." || strings.HasSuffix(name, ".localhost.")) {
+		if !hasAddress(records) && (name == "localhost." || strings.HasSuffix(name, ".localhost.")) {
 			exists = true
-			records = []dns.RR{&dns.A{
+			records = append(records[:len(records):len(records)], &dns.A{
 				Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: answerTTL},
 				A:   net.IPv4(127, 0, 0, 1),
-			}}
+			})
 		}
 		if !exists {
 			m.Rcode = dns.RcodeNameError
@@ -137,6 +145,14 @@ func (d *DNS) resolve(m *dns.Msg, name string, qtype uint16) {
 			Ns:  "ns.localhost.", Mbox: "hostmaster.localhost.", Serial: 1, Refresh: 1, Retry: 1, Expire: 1, Minttl: answerTTL,
 		}}
 	}
+}
+
+// hasAddress reports whether records say where a name is.
+func hasAddress(records []dns.RR) bool {
+	return slices.ContainsFunc(records, func(rr dns.RR) bool {
+		t := rr.Header().Rrtype
+		return t == dns.TypeA || t == dns.TypeAAAA || t == dns.TypeCNAME
+	})
 }
 
 // zone returns the records of the file as it is now. A broken file leaves what
