@@ -178,7 +178,7 @@ func (d *DNS) reload() {
 		d.cfg.Logger.Warn("zone file cannot be read", "file", d.cfg.ZoneFile, "error", err)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	records := map[string][]dns.RR{}
 	parser := dns.NewZoneParser(f, ".", d.cfg.ZoneFile)
 	parser.SetDefaultTTL(answerTTL)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"strconv"
@@ -45,7 +46,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.buf.Read(p[:min(int64(len(p)), b.left)])
 	if b.toClose {
-		b.done = err == io.EOF
+		b.done = errors.Is(err, io.EOF)
 		return n, err
 	}
 	b.left -= int64(n)

@@ -204,7 +204,7 @@ func (x *exchange) copyBody(b *body) error {
 				return errClientGone
 			}
 		}
-		if b.done && (err == nil || err == io.EOF) {
+		if b.done && (err == nil || errors.Is(err, io.EOF)) {
 			return nil
 		}
 		if err != nil {

@@ -3,6 +3,7 @@
 package edge
 
 import (
+	"errors"
 	"syscall"
 )
 
@@ -36,5 +37,5 @@ func (r *rawConn) open() bool {
 	if err := r.conn.Read(r.check); err != nil {
 		return false
 	}
-	return r.n <= 0 && (r.err == syscall.EAGAIN || r.err == syscall.EWOULDBLOCK)
+	return r.n <= 0 && errors.Is(r.err, syscall.EAGAIN)
 }

@@ -105,9 +105,9 @@ func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]s
 	}
 	defer rows.Close()
 	var list []shingle.Change
-	for next := seq; rows.Next(); {
-		var deleted bool
-		d, err := scanDomain(func(dest ...any) error { return rows.Scan(append([]any{&next, &deleted}, dest...)...) })
+	next, deleted := seq, false
+	for rows.Next() {
+		d, err := scanDomain(rows.Scan, &next, &deleted)
 		if err != nil {
 			return nil, "", translate(err)
 		}
@@ -172,10 +172,11 @@ func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, erro
 	return d, translate(err)
 }
 
-func scanDomain(scan func(...any) error) (shingle.Domain, error) {
+// scanDomain reads domainColumns, and columns before them into before.
+func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) {
 	var d shingle.Domain
 	var created, updated int64
-	err := scan(&d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated)
+	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated)...)
 	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
 	return d, err
 }
