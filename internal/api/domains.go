@@ -58,6 +58,12 @@ type hostInput struct {
 	Host string `path:"host" maxLength:"1012"`
 }
 
+type updateInput struct {
+	Host    string `path:"host" maxLength:"1012"`
+	IfMatch string `header:"If-Match" doc:"The ETag that was read; the update fails when it is stale"`
+	Body    DomainPatch
+}
+
 type listInput struct {
 	After string `query:"after" maxLength:"1012" doc:"The next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
@@ -108,11 +114,7 @@ func (s *server) get(ctx context.Context, in *hostInput) (*domainAnswer, error) 
 	return s.answer(s.find(ctx, in.Host))
 }
 
-func (s *server) update(ctx context.Context, in *struct {
-	hostInput
-	IfMatch string `header:"If-Match"`
-	Body    DomainPatch
-}) (*domainAnswer, error) {
+func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, error) {
 	// Without If-Match the change is meant for whatever the row is now.
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
