@@ -300,7 +300,7 @@ func TestCLI_Errors(t *testing.T) {
 		{[]string{"dev", "--data", data, "--edge-https", "127.0.0.1:0", "--control", taken.Addr().String(), "--edge-http", "127.0.0.1:0"}, "choose another address with --control"},
 		{[]string{"domains", "list", "--data", filepath.Join(data, "none")}, "no shingle dev has run"},
 		{[]string{"domains", "list", "--api", "http://" + taken.Addr().String()}, "--token"},
-		{[]string{"domains", "list", "--api", "nonsense", "--token", "t"}, "is not the URL of an API"},
+		{[]string{"domains", "list", "--api", "nonsense", "--token", "t"}, "the URL of the API must look like"},
 		{[]string{"serve", "--target", "app.example.com", "--data", data}, "--agree-terms"},
 		{[]string{"serve", "--target", "ftp://x", "--agree-terms", "--data", data}, "--target"},
 		{[]string{"serve"}, "--target"},

@@ -29,7 +29,7 @@ func start(t *testing.T, edit ...func(*api.Config)) *fixture {
 	if err := store.PutToken(t.Context(), tok); err != nil {
 		t.Fatal(err)
 	}
-	cfg := api.Config{Store: store, Version: "test"}
+	cfg := api.Config{Store: store, Version: "test", Now: time.Now}
 	for _, f := range edit {
 		f(&cfg)
 	}
@@ -104,7 +104,7 @@ func TestAPI_ListIsPaged(t *testing.T) {
 	}
 	_, body := f.do(t, "GET", "/v1/domains?limit=2", "")
 	var page api.DomainList
-	if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Domains) != 2 || page.Next != "b.example.com" {
+	if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Domains) != 2 || page.Next == "" {
 		t.Errorf("%s, %v", body, err)
 	}
 	_, body = f.do(t, "GET", "/v1/domains?limit=2&after="+page.Next, "")
@@ -145,7 +145,7 @@ func TestAPI_ErrorsAreProblems(t *testing.T) {
 		{"POST", "/v1/domains", `{"host":"b.example.com","colour":"red"}`, 422, "colour", nil},
 		{"POST", "/v1/domains", `{"host":`, 400, "", nil},
 		{"POST", "/v1/domains", `{"host":"` + strings.Repeat("a", 70<<10) + `"}`, 413, "", nil},
-		{"PATCH", "/v1/domains/a.example.com", `{"paused":true}`, 412, "changed since", []string{"If-Match", `"9"`}},
+		{"PATCH", "/v1/domains/a.example.com", `{"paused":true}`, 412, "changed in the meantime", []string{"If-Match", `"9"`}},
 		{"PATCH", "/v1/domains/a.example.com", `{"redirect":"a.example.com"}`, 422, "itself", nil},
 	} {
 		resp, body := f.do(t, tt.method, tt.path, tt.body, tt.header...)
@@ -156,8 +156,10 @@ func TestAPI_ErrorsAreProblems(t *testing.T) {
 			t.Error("an answer holds the token")
 		}
 	}
-	if resp, _ := f.do(t, "PATCH", "/v1/domains/a.example.com", `{"paused":true}`, "If-Match", `"1"`); resp.StatusCode != 200 || resp.Header.Get("ETag") != `"2"` {
-		t.Errorf("a matching If-Match: %d %s", resp.StatusCode, resp.Header.Get("ETag"))
+	resp, _ := f.do(t, "GET", "/v1/domains/a.example.com", "")
+	tag := resp.Header.Get("ETag")
+	if resp, _ = f.do(t, "PATCH", "/v1/domains/a.example.com", `{"paused":true}`, "If-Match", tag); resp.StatusCode != 200 || resp.Header.Get("ETag") == tag {
+		t.Errorf("a matching If-Match: %d, ETag %s and then %s", resp.StatusCode, tag, resp.Header.Get("ETag"))
 	}
 }
 
@@ -207,7 +209,7 @@ func TestAPI_DocumentNeedsNoToken(t *testing.T) {
 		OpenAPI string `json:"openapi"`
 		Paths   map[string]any
 	}
-	if err := json.Unmarshal([]byte(body), &doc); err != nil || resp.StatusCode != 200 || doc.OpenAPI != "3.1.0" || len(doc.Paths) != 2 {
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || resp.StatusCode != 200 || doc.OpenAPI != "3.1.0" || doc.Paths["/v1/domains/{host}"] == nil {
 		t.Errorf("%d %v %+v", resp.StatusCode, err, doc)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"iter"
 	"net/http"
@@ -15,45 +15,52 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
+const (
+	clientTimeout = 30 * time.Second
+	maxAnswer     = 8 << 20 // bytes; the largest page has about 3 MB
+)
+
 // Client calls the API. Its errors are [shingle.Error]s with the server's code
-// and message.
+// and message, or [shingle.CodeUnavailable] when no usable answer came. It is
+// safe for concurrent use.
 type Client struct {
-	base  string
+	base  string // without a slash at the end
 	token string
 	http  *http.Client
 }
 
-// NewClient returns a client for the API at base, such as
+// NewClient returns a client for the API at baseURL, such as
 // "http://127.0.0.1:8090".
-func NewClient(base, token string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, shingle.Errorf(shingle.CodeInvalid, "%q is not the URL of an API, such as http://127.0.0.1:8090", base)
+func NewClient(baseURL, token string) (*Client, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, shingle.Errorf(shingle.CodeInvalid, "the URL of the API must look like http://127.0.0.1:8090")
 	}
-	return &Client{base: strings.TrimSuffix(base, "/"), token: token, http: &http.Client{Timeout: 30 * time.Second}}, nil
+	if token == "" {
+		return nil, shingle.Errorf(shingle.CodeInvalid, "an API token is needed")
+	}
+	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{
+		Timeout:       clientTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
-// CreateDomain allows a domain.
+// CreateDomain allows a domain, or returns [shingle.ErrExists].
 func (c *Client) CreateDomain(ctx context.Context, d NewDomain) (out Domain, err error) {
 	return out, c.call(ctx, http.MethodPost, "/v1/domains", d, &out)
 }
 
-// Domain returns one domain.
+// Domain returns one domain, or [shingle.ErrNotFound].
 func (c *Client) Domain(ctx context.Context, host string) (out Domain, err error) {
-	return out, c.call(ctx, http.MethodGet, "/v1/domains/"+url.PathEscape(host), nil, &out)
+	path, err := domainPath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodGet, path, nil, &out)
 }
 
-// UpdateDomain changes what p holds.
-func (c *Client) UpdateDomain(ctx context.Context, host string, p DomainPatch) (out Domain, err error) {
-	return out, c.call(ctx, http.MethodPatch, "/v1/domains/"+url.PathEscape(host), p, &out)
-}
-
-// DeleteDomain deletes a domain.
-func (c *Client) DeleteDomain(ctx context.Context, host string) error {
-	return c.call(ctx, http.MethodDelete, "/v1/domains/"+url.PathEscape(host), nil, nil)
-}
-
-// Domains returns all domains, page by page.
+// Domains returns all domains in the order of their hosts, page by page. It
+// ends with the first error.
 func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
 	return func(yield func(Domain, error) bool) {
 		for after := ""; ; {
@@ -67,66 +74,112 @@ func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
 					return
 				}
 			}
-			if after = page.Next; after == "" {
+			if page.Next == "" || len(page.Domains) == 0 {
 				return
 			}
+			after = page.Next
 		}
 	}
 }
 
-const maxAnswer = 8 << 20
+// UpdateDomain changes what p holds, or returns [shingle.ErrNotFound].
+func (c *Client) UpdateDomain(ctx context.Context, host string, p DomainPatch) (out Domain, err error) {
+	path, err := domainPath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodPatch, path, p, &out)
+}
 
+// DeleteDomain deletes a domain, or returns [shingle.ErrNotFound].
+func (c *Client) DeleteDomain(ctx context.Context, host string) error {
+	path, err := domainPath(host)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodDelete, path, nil, nil)
+}
+
+// domainPath refuses hosts that the server would, before they can turn into
+// another path.
+func domainPath(host string) (string, error) {
+	host, err := shingle.NormalizeHost(host)
+	return "/v1/domains/" + host, err
+}
+
+// call sends in as JSON, unless it is nil, and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	req, err := c.request(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return c.unreachable(ctx, err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return c.unavailable("the answer of "+c.base+" was cut short", err)
+	}
+	if len(data) > maxAnswer {
+		return c.unavailable("the answer of "+c.base+" is too large", nil)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return c.problem(resp, data)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return c.unavailable("the answer of "+c.base+" is not the one of a shingle API", err)
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "is shingle running at " + c.base + "?", Err: err}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the answer of " + c.base + " was cut short", Err: err}
-	}
-	if resp.StatusCode >= 300 {
-		return problemError(resp, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("read the answer of %s: %w", c.base, err)
-	}
-	return nil
+	return req, nil
 }
 
-// problemError reads a problem document.
-func problemError(resp *http.Response, answer []byte) error {
-	var p struct {
-		Type, Detail string
-		Errors       []struct{ Message, Location string }
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if err := json.Unmarshal(answer, &p); err != nil || p.Detail == "" {
-		return shingle.Errorf(shingle.CodeUnavailable, "%s answered %s, which is not what shingle says", resp.Request.URL.Host, resp.Status)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // the URL is in the message
 	}
-	code, ok := strings.CutPrefix(p.Type, problemPrefix)
-	if !ok {
-		code = string(shingle.CodeInvalid)
-		for _, e := range p.Errors {
-			p.Detail += ": " + e.Location + ": " + e.Message
-		}
+	return c.unavailable("no answer; is shingle running at "+c.base+"?", err)
+}
+
+func (c *Client) unavailable(message string, cause error) error {
+	return &shingle.Error{Code: shingle.CodeUnavailable, Message: message, Err: cause}
+}
+
+// problem reads a [Problem].
+func (c *Client) problem(resp *http.Response, data []byte) error {
+	var p Problem
+	if err := json.Unmarshal(data, &p); err != nil || p.Code == "" {
+		return c.unavailable(c.base+" answered "+resp.Status+", which no shingle API says", nil)
 	}
-	return &shingle.Error{Code: shingle.Code(code), Message: p.Detail}
+	e := &shingle.Error{Code: p.Code, Message: p.Detail}
+	if len(p.Errors) == 1 {
+		e.Field, e.Message = fieldOf(p.Errors[0].Location), p.Errors[0].Message
+	}
+	return e
 }

@@ -2,194 +2,221 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
-	"strconv"
-	"strings"
-	"time"
+	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/shingle-proxy/shingle"
-	"golang.org/x/net/idna"
 )
 
-// Domain is a custom domain as the API shows it.
-type Domain struct {
-	Host      string    `json:"host" doc:"The name in its normal form" example:"blog.customer.com"`
-	Unicode   string    `json:"unicode,omitempty" doc:"The name as people write it, when that differs"`
-	Tenant    string    `json:"tenant,omitempty" doc:"The operator's name for the customer"`
-	Origin    string    `json:"origin,omitempty" doc:"Where requests go instead of the target"`
-	Redirect  string    `json:"redirect,omitempty" doc:"The host that visitors are sent to"`
-	Paused    bool      `json:"paused" doc:"Neither served nor issued for"`
-	Version   int64     `json:"version" doc:"Counts the writes; the ETag"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
-}
+// attempts bounds how often an update is tried against a row that others keep
+// changing.
+const attempts = 5
 
-// NewDomain is the body of a create.
-type NewDomain struct {
-	Host     string `json:"host" doc:"The customer's name, as people write it" example:"blog.customer.com" maxLength:"1012"`
-	Tenant   string `json:"tenant,omitempty" maxLength:"128"`
-	Origin   string `json:"origin,omitempty" maxLength:"512" example:"https://eu.app.example.com"`
-	Redirect string `json:"redirect,omitempty" maxLength:"1012"`
-	Paused   bool   `json:"paused,omitempty"`
-}
-
-// DomainPatch is the body of an update: what is absent stays.
-type DomainPatch struct {
-	Tenant   *string `json:"tenant,omitempty" maxLength:"128"`
-	Origin   *string `json:"origin,omitempty" maxLength:"512"`
-	Redirect *string `json:"redirect,omitempty" maxLength:"1012"`
-	Paused   *bool   `json:"paused,omitempty"`
-}
-
-// DomainList is a page of domains, in the order of their hosts.
-type DomainList struct {
-	Domains []Domain `json:"domains"`
-	Next    string   `json:"next,omitempty" doc:"Send it as after for the next page; absent on the last"`
-}
-
-type domainAnswer struct {
-	ETag string `header:"ETag"`
-	Body Domain
-}
-
-type hostInput struct {
-	Host string `path:"host" maxLength:"1012"`
-}
-
-type updateInput struct {
-	Host    string `path:"host" maxLength:"1012"`
-	IfMatch string `header:"If-Match" doc:"The ETag that was read; the update fails when it is stale"`
-	Body    DomainPatch
-}
+type createInput struct{ Body NewDomain }
 
 type listInput struct {
-	After string `query:"after" maxLength:"1012" doc:"The next of the page before"`
+	After string `query:"after" doc:"The next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
 
-func (s *server) routes(a huma.API) {
-	errs := []int{http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
-	op := func(id, method, path, summary string, more ...int) huma.Operation {
-		return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody, Errors: append(append([]int{}, errs...), more...)}
-	}
-	create := op("create-domain", http.MethodPost, "/v1/domains", "Allow a domain", http.StatusConflict)
+// HostInput names a domain. It and the other embedded structs are exported because huma reads
+// embedded structs by reflection.
+type HostInput struct {
+	Host string `path:"host" doc:"The name, in any form in which it can be written" example:"blog.customer.com"`
+}
+
+type deleteInput struct {
+	HostInput
+	IfMatchInput
+}
+
+type updateInput struct {
+	HostInput
+	IfMatchInput
+	Body DomainPatch
+}
+
+// IfMatchInput is the condition of a write.
+type IfMatchInput struct {
+	IfMatch string `header:"If-Match" doc:"The ETag of an earlier answer: act only if nothing changed since"`
+}
+
+type createAnswer struct {
+	Location string `header:"Location" doc:"The path of the new domain"`
+	ETag     string `header:"ETag" doc:"Identifies this state of the domain"`
+	Body     Domain
+}
+
+type domainAnswer struct {
+	ETag string `header:"ETag" doc:"Identifies this state of the domain"`
+	Body Domain
+}
+
+type listAnswer struct{ Body DomainList }
+
+func (s *server) domainRoutes(a huma.API) {
+	const all, one = "/v1/domains", "/v1/domains/{host}"
+	body := []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
+
+	create := operation("create-domain", http.MethodPost, all, "Allow a domain", append(body, http.StatusConflict)...)
 	create.DefaultStatus = http.StatusCreated
-	huma.Register(a, create, s.create)
-	huma.Register(a, op("list-domains", http.MethodGet, "/v1/domains", "List the domains"), s.list)
-	huma.Register(a, op("get-domain", http.MethodGet, "/v1/domains/{host}", "Show a domain", http.StatusNotFound), s.get)
-	huma.Register(a, op("update-domain", http.MethodPatch, "/v1/domains/{host}", "Change a domain", http.StatusNotFound, http.StatusPreconditionFailed), s.update)
-	huma.Register(a, op("delete-domain", http.MethodDelete, "/v1/domains/{host}", "Delete a domain: it is no longer served", http.StatusNotFound), s.remove)
+	register(s, a, create, s.create)
+	register(s, a, operation("list-domains", http.MethodGet, all, "List the domains"), s.list)
+	register(s, a, operation("get-domain", http.MethodGet, one, "Show a domain", http.StatusNotFound), s.get)
+
+	update := operation("update-domain", http.MethodPatch, one, "Change a domain",
+		append(body, http.StatusNotFound, http.StatusPreconditionFailed)...)
+	update.Description = "A merge patch: what is absent stays, what is null or empty is removed."
+	register(s, a, update, s.update)
+
+	remove := operation("delete-domain", http.MethodDelete, one, "Delete a domain",
+		http.StatusNotFound, http.StatusPreconditionFailed)
+	remove.Description = "It is no longer served, and no certificate is obtained for it."
+	register(s, a, remove, s.remove)
 }
 
-func (s *server) create(ctx context.Context, in *struct{ Body NewDomain }) (*domainAnswer, error) {
-	d := shingle.Domain{Host: in.Body.Host, Tenant: in.Body.Tenant, Origin: in.Body.Origin, Redirect: in.Body.Redirect, Paused: in.Body.Paused}
+// operation describes an operation with the errors that it can have besides
+// those that all have.
+func operation(id, method, path, summary string, errs ...int) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody + 1, // readBody has the bound
+		Errors: append([]int{http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusServiceUnavailable}, errs...),
+	}
+}
+
+// register adds an operation whose errors go through [server.report].
+func register[I, O any](s *server, a huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, s.report(err)
+		}
+		return out, nil
+	})
+}
+
+func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
+	b := in.Body
+	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused}
 	if err := d.Validate(); err != nil {
-		return nil, s.toProblem(err)
+		return nil, err
 	}
-	d, err := s.Store.CreateDomain(ctx, d, s.Now())
-	if errors.Is(err, shingle.ErrExists) {
-		err = shingle.Errorf(shingle.CodeExists, "%s exists already", in.Body.Host)
+	made, err := s.Store.CreateDomain(ctx, d, s.Now())
+	if err != nil {
+		return nil, named(d.Host, err)
 	}
-	return s.answer(d, err)
+	a := answerWith(made)
+	return &createAnswer{Location: "/v1/domains/" + url.PathEscape(made.Host), ETag: a.ETag, Body: a.Body}, nil
 }
 
-func (s *server) list(ctx context.Context, in *listInput) (*struct{ Body DomainList }, error) {
-	rows, err := s.Store.Domains(ctx, in.After, in.Limit)
-	if err != nil {
-		return nil, s.toProblem(err)
+func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
+	after, err := base64.RawURLEncoding.DecodeString(in.After)
+	if err != nil || len(after) > shingle.MaxHost {
+		return nil, at("query.after", shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged"))
 	}
-	out := &struct{ Body DomainList }{DomainList{Domains: make([]Domain, len(rows))}}
-	for i := range rows {
-		out.Body.Domains[i] = show(rows[i])
+	rows, err := s.Store.Domains(ctx, string(after), in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := &listAnswer{DomainList{Domains: make([]Domain, len(rows))}}
+	for i, row := range rows {
+		out.Body.Domains[i] = show(row)
 	}
 	if len(rows) == in.Limit {
-		out.Body.Next = rows[len(rows)-1].Host
+		out.Body.Next = base64.RawURLEncoding.EncodeToString([]byte(rows[len(rows)-1].Host))
 	}
 	return out, nil
 }
 
-func (s *server) get(ctx context.Context, in *hostInput) (*domainAnswer, error) {
-	return s.answer(s.find(ctx, in.Host))
+func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) {
+	d, err := s.find(ctx, in.Host)
+	if err != nil {
+		return nil, err
+	}
+	return answerWith(d), nil
 }
 
+// update reads, changes and writes the row if it is still as it was read. When
+// it is not, the change is tried again on what the row is now; with If-Match
+// the second read finds it stale.
 func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, error) {
-	// Without If-Match the change is meant for whatever the row is now.
-	const attempts = 5
 	for attempt := 1; ; attempt++ {
-		d, err := s.find(ctx, in.Host)
+		old, err := s.find(ctx, in.Host)
 		if err != nil {
-			return nil, s.toProblem(err)
+			return nil, err
 		}
-		if in.IfMatch != "" && in.IfMatch != "*" && in.IfMatch != etag(d) {
-			return nil, s.toProblem(shingle.Errorf(shingle.CodeConflict, "%s changed since you read it: read it again", d.Host))
+		if !matches(in.IfMatch, old) {
+			return nil, named(old.Host, shingle.ErrConflict)
 		}
+		d := old
 		in.Body.apply(&d)
 		if err := d.Validate(); err != nil {
-			return nil, s.toProblem(err)
+			return nil, err
+		}
+		if d == old {
+			return answerWith(d), nil
 		}
 		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
-		if errors.Is(err, shingle.ErrConflict) && in.IfMatch == "" && attempt < attempts {
-			continue
+		if err == nil {
+			return answerWith(d), nil
 		}
-		return s.answer(d, err)
+		if !errors.Is(err, shingle.ErrConflict) || attempt == attempts {
+			return nil, named(old.Host, err)
+		}
 	}
 }
 
-func (p *DomainPatch) apply(d *shingle.Domain) {
-	for _, x := range []struct{ from, to *string }{{p.Tenant, &d.Tenant}, {p.Origin, &d.Origin}, {p.Redirect, &d.Redirect}} {
-		if x.from != nil {
-			*x.to = *x.from
-		}
-	}
-	if p.Paused != nil {
-		d.Paused = *p.Paused
-	}
-}
-
-func (s *server) remove(ctx context.Context, in *hostInput) (*struct{}, error) {
-	d, err := s.find(ctx, in.Host)
-	if err == nil {
-		err = s.Store.DeleteDomain(ctx, d.Host, 0)
-	}
+func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error) {
+	host, err := hostInPath(in.Host)
 	if err != nil {
-		return nil, s.toProblem(err)
+		return nil, err
 	}
-	return nil, nil
+	version := int64(0) // whatever it is
+	if in.IfMatch != "" {
+		d, err := s.find(ctx, host)
+		if err != nil {
+			return nil, err
+		}
+		if !matches(in.IfMatch, d) {
+			return nil, named(host, shingle.ErrConflict)
+		}
+		version = d.Version
+	}
+	return nil, named(host, s.Store.DeleteDomain(ctx, host, version))
 }
 
 // find reads the row of a host as a user wrote it.
 func (s *server) find(ctx context.Context, raw string) (shingle.Domain, error) {
-	host, err := shingle.NormalizeHost(raw)
+	host, err := hostInPath(raw)
 	if err != nil {
 		return shingle.Domain{}, err
 	}
 	d, err := s.Store.Domain(ctx, host)
-	if errors.Is(err, shingle.ErrNotFound) {
-		return d, shingle.Errorf(shingle.CodeNotFound, "%s is not set up here", host)
-	}
-	return d, err
+	return d, named(host, err)
 }
 
-func (s *server) answer(d shingle.Domain, err error) (*domainAnswer, error) {
+func hostInPath(raw string) (string, error) {
+	host, err := shingle.NormalizeHost(raw)
 	if err != nil {
-		return nil, s.toProblem(err)
+		return "", at("path.host", err)
 	}
-	return &domainAnswer{ETag: etag(d), Body: show(d)}, nil
+	return host, nil
 }
 
-func etag(d shingle.Domain) string { return strconv.Quote(strconv.FormatInt(d.Version, 10)) }
-
-func show(d shingle.Domain) Domain {
-	out := Domain{
-		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused,
-		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+// named says of which host a store's error is.
+func named(host string, err error) error {
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return shingle.Errorf(shingle.CodeNotFound, "%s is not set up here", host)
+	case errors.Is(err, shingle.ErrExists):
+		return shingle.Errorf(shingle.CodeExists, "%s exists already", host)
+	case errors.Is(err, shingle.ErrConflict):
+		return shingle.Errorf(shingle.CodeConflict, "%s was changed in the meantime: read it again", host)
 	}
-	if strings.Contains(d.Host, "xn--") {
-		if u, err := idna.Display.ToUnicode(d.Host); err == nil {
-			out.Unicode = u
-		}
-	}
-	return out
+	return err
 }
+
+func answerWith(d shingle.Domain) *domainAnswer { return &domainAnswer{ETag: etag(d), Body: show(d)} }

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"golang.org/x/net/idna"
+)
+
+// Domain is a custom domain as the API shows it.
+type Domain struct {
+	Host      string    `json:"host" doc:"The name in its normal form" example:"blog.customer.com"`
+	Unicode   string    `json:"unicode,omitempty" doc:"The name as people write it, when that differs"`
+	Tenant    string    `json:"tenant,omitempty" doc:"The operator's name for the customer"`
+	Origin    string    `json:"origin,omitempty" doc:"Where requests go instead of the target"`
+	Redirect  string    `json:"redirect,omitempty" doc:"The host that visitors are sent to"`
+	Paused    bool      `json:"paused" doc:"Neither served nor issued for"`
+	Version   int64     `json:"version" doc:"Counts the writes, from 1"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// NewDomain is the body of a create. [shingle.Domain.Validate] has the rules.
+type NewDomain struct {
+	Host     string `json:"host" doc:"The customer's name, as people write it; Unicode will do" example:"blog.customer.com"`
+	Tenant   string `json:"tenant,omitempty" doc:"Your name for the customer: at most 128 letters, digits and ._:@-" example:"acme"`
+	Origin   string `json:"origin,omitempty" doc:"Where requests go instead of the target: a host, or a URL without a path" example:"https://eu.app.example.com"`
+	Redirect string `json:"redirect,omitempty" doc:"A host that visitors are sent to with 308 instead" example:"www.customer.com"`
+	Paused   bool   `json:"paused,omitempty" doc:"Neither serve it nor issue for it yet"`
+}
+
+// DomainPatch is the body of an update, a merge patch (RFC 7396): what is
+// absent stays, what is null or empty is removed.
+type DomainPatch struct {
+	Tenant   *string `json:"tenant,omitempty" nullable:"true"`
+	Origin   *string `json:"origin,omitempty" nullable:"true"`
+	Redirect *string `json:"redirect,omitempty" nullable:"true"`
+	Paused   *bool   `json:"paused,omitempty"`
+}
+
+// DomainList is a page of domains, in the order of their hosts.
+type DomainList struct {
+	Domains []Domain `json:"domains" nullable:"false"`
+	Next    string   `json:"next,omitempty" doc:"Send it as after for the next page; absent at the end"`
+}
+
+// UnmarshalJSON tells null, which removes, from absent, which does not.
+func (p *DomainPatch) UnmarshalJSON(data []byte) error {
+	type plain DomainPatch
+	if err := json.Unmarshal(data, (*plain)(p)); err != nil {
+		return err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(data, &members); err != nil {
+		return err
+	}
+	for name, field := range map[string]**string{"tenant": &p.Tenant, "origin": &p.Origin, "redirect": &p.Redirect} {
+		if v, ok := members[name]; ok && v == nil {
+			*field = new(string)
+		}
+	}
+	return nil
+}
+
+func (p *DomainPatch) apply(d *shingle.Domain) {
+	for _, x := range []struct{ from, to *string }{{p.Tenant, &d.Tenant}, {p.Origin, &d.Origin}, {p.Redirect, &d.Redirect}} {
+		if x.from != nil {
+			*x.to = *x.from
+		}
+	}
+	if p.Paused != nil {
+		d.Paused = *p.Paused
+	}
+}
+
+func show(d shingle.Domain) Domain {
+	out := Domain{
+		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused,
+		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+	}
+	if u, err := idna.Display.ToUnicode(d.Host); err == nil && u != d.Host {
+		out.Unicode = u
+	}
+	return out
+}
+
+// etag identifies a state of a row. The time is in it because a row that is
+// deleted and created again counts from 1 again.
+func etag(d shingle.Domain) string { return fmt.Sprintf(`"%d-%x"`, d.Version, d.CreatedAt.UnixMicro()) }
+
+// matches reports whether If-Match allows acting on d (RFC 9110 section
+// 13.1.1). Absent, it does.
+func matches(ifMatch string, d shingle.Domain) bool {
+	if ifMatch == "" {
+		return true
+	}
+	for tag := range strings.SplitSeq(ifMatch, ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || tag == etag(d) {
+			return true
+		}
+	}
+	return false
+}

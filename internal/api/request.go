@@ -1,0 +1,158 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+const (
+	maxBody = 64 << 10         // bytes of a request's body
+	maxWait = 10 * time.Second // for the store, over a whole request
+)
+
+// ServeHTTP gives a request what all have in common: bounds, the fields of
+// every answer, the token, a net under a panic, and a line in the log.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	defer cancel()
+	r = r.WithContext(ctx)
+	unrouted, route := s.mux.Handler(r)
+	a := &answer{ResponseWriter: w}
+	defer s.log(a, r.Method, route, s.Now())
+	defer s.rescue(a)
+
+	a.Header().Set("Cache-Control", "no-store")
+	a.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := s.admit(a, r, route); err != nil {
+		s.fail(a, err)
+		return
+	}
+	if route == "" {
+		s.fail(a, notServed(a, r, unrouted))
+		return
+	}
+	s.mux.ServeHTTP(a, r)
+}
+
+// admit checks the token and takes the body in. Without a token only the open
+// routes may be used, and only outside /v1 may it be learned that there is none.
+func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) error {
+	below := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/")
+	if s.open[route] || (route == "" && !below) {
+		return nil
+	}
+	if err := s.authenticate(w, r); err != nil {
+		return err
+	}
+	return readBody(w, r)
+}
+
+// readBody replaces the body by its bytes, so that nothing behind it meets a
+// body that is too large, too slow or cut off.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return newProblem(http.StatusRequestEntityTooLarge, shingle.CodeInvalid, "the body may have at most 65536 bytes")
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return newProblem(http.StatusRequestTimeout, shingle.CodeInvalid, "the body took too long to arrive")
+	}
+	if err != nil {
+		return newProblem(http.StatusBadRequest, shingle.CodeInvalid, "the body could not be read to its end")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return nil
+}
+
+// notServed returns the problem for a request that no route takes. The mux
+// alone knows which methods the path has: its own answer says so.
+func notServed(w http.ResponseWriter, r *http.Request, own http.Handler) error {
+	probe := &discard{header: http.Header{}}
+	own.ServeHTTP(probe, r)
+	if probe.status != http.StatusMethodNotAllowed {
+		return shingle.Errorf(shingle.CodeNotFound, "there is nothing at this address; /openapi.json lists what there is")
+	}
+	allow := probe.header.Get("Allow")
+	w.Header().Set("Allow", allow)
+	return newProblem(probe.status, shingle.CodeInvalid, "this address takes "+allow)
+}
+
+// rescue answers for a handler that panicked.
+func (s *server) rescue(a *answer) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	err, _ := p.(error)
+	if a.broken || errors.Is(err, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler) // nobody is left to answer
+	}
+	s.Logger.Error("api request panicked", "panic", p, "stack", string(debug.Stack()))
+	if a.status != 0 {
+		panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
+	}
+	writeProblem(a, newProblem(http.StatusInternalServerError, shingle.CodeInternal, shingle.MessageOf(errors.New("panic"))))
+}
+
+// log writes the line of a request. It has the route, not the path or the
+// query: the token of /ask is in there.
+func (s *server) log(a *answer, method, route string, start time.Time) {
+	s.Logger.Info("api request", "method", method, "route", route, "status", a.status, "duration", s.Now().Sub(start), "bytes", a.bytes)
+}
+
+// answer is a ResponseWriter that knows what was written.
+type answer struct {
+	http.ResponseWriter
+	status int // 0: nothing yet
+	bytes  int64
+	broken bool // a write failed
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	a.broken = a.broken || err != nil
+	return n, err
+}
+
+// discard is a ResponseWriter that keeps the head alone.
+type discard struct {
+	header http.Header
+	status int
+}
+
+// Header implements [http.ResponseWriter].
+func (d *discard) Header() http.Header { return d.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (d *discard) WriteHeader(status int) { d.status = status }
+
+// Write implements [http.ResponseWriter].
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // a client that has gone will not miss it
+}
