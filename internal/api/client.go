@@ -21,8 +21,8 @@ const (
 )
 
 // Client calls the API. Its errors are [shingle.Error]s with the server's code
-// and message, or [shingle.CodeUnavailable] when no usable answer came. It is
-// safe for concurrent use.
+// and message, [shingle.CodeUnavailable] when no usable answer came, or that of
+// an ended ctx. It is safe for concurrent use.
 type Client struct {
 	base  string // without a slash at the end
 	token string
@@ -36,8 +36,8 @@ func NewClient(baseURL, token string) (*Client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, shingle.Errorf(shingle.CodeInvalid, "the URL of the API must look like http://127.0.0.1:8090")
 	}
-	if token == "" {
-		return nil, shingle.Errorf(shingle.CodeInvalid, "an API token is needed")
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, shingle.Errorf(shingle.CodeInvalid, "an API token is one word, such as shingle_…: this is not one")
 	}
 	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{
 		Timeout:       clientTimeout,
@@ -74,7 +74,11 @@ func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
 					return
 				}
 			}
-			if page.Next == "" || len(page.Domains) == 0 {
+			if page.Next == "" {
+				return
+			}
+			if page.Next == after {
+				yield(Domain{}, c.unavailable("the list of "+c.base+" has no end", nil))
 				return
 			}
 			after = page.Next

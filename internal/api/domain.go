@@ -21,6 +21,8 @@ type Domain struct {
 	Version   int64     `json:"version" doc:"Counts the writes, from 1"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
 }
 
 // NewDomain is the body of a create. [shingle.Domain.Validate] has the rules.
@@ -45,6 +47,8 @@ type DomainPatch struct {
 type DomainList struct {
 	Domains []Domain `json:"domains" nullable:"false"`
 	Next    string   `json:"next,omitempty" doc:"Send it as after for the next page; absent at the end"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
 }
 
 // UnmarshalJSON tells null, which removes, from absent, which does not.
@@ -57,10 +61,16 @@ func (p *DomainPatch) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &members); err != nil {
 		return err
 	}
-	for name, field := range map[string]**string{"tenant": &p.Tenant, "origin": &p.Origin, "redirect": &p.Redirect} {
-		if v, ok := members[name]; ok && v == nil {
-			*field = new(string)
+	fields := map[string]**string{"tenant": &p.Tenant, "origin": &p.Origin, "redirect": &p.Redirect}
+	for name, value := range members {
+		if value != nil {
+			continue
 		}
+		field, ok := fields[strings.ToLower(name)] // any case, as encoding/json has it
+		if !ok {
+			return fmt.Errorf("%s cannot be null", name)
+		}
+		*field = new(string)
 	}
 	return nil
 }

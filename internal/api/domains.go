@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/shingle-proxy/shingle"
@@ -108,8 +107,7 @@ func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, er
 	if err != nil {
 		return nil, named(d.Host, err)
 	}
-	a := answerWith(made)
-	return &createAnswer{Location: "/v1/domains/" + url.PathEscape(made.Host), ETag: a.ETag, Body: a.Body}, nil
+	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: show(made)}, nil
 }
 
 func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {

@@ -22,7 +22,8 @@ type Problem struct {
 	Code   shingle.Code   `json:"code" enum:"invalid,unauthorized,forbidden,not_found,exists,conflict,limited,unavailable,internal" doc:"What kind of error it is; for programs"`
 	Errors []InvalidField `json:"errors,omitempty" nullable:"false" doc:"The parts of the request at fault, at most ten"`
 
-	cause error // for the log
+	_     struct{} `additionalProperties:"true"` // RFC 9457 section 3.2
+	cause error    // for the log
 }
 
 // InvalidField is a part of a request that cannot be accepted.
@@ -88,6 +89,9 @@ func problemOf(err error) *Problem {
 		err = &shingle.Error{Code: shingle.CodeUnavailable, Message: "the store did not answer in time, try again later", Err: err}
 	}
 	code := shingle.CodeOf(err)
+	if statuses[code] == 0 {
+		code = shingle.CodeInternal
+	}
 	p := newProblem(statuses[code], code, shingle.MessageOf(err))
 	p.cause = err
 	if e, ok := errors.AsType[*shingle.Error](err); ok && e.Field != "" {

@@ -100,7 +100,7 @@ func (s *server) rescue(a *answer) {
 	if a.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
 	}
-	writeProblem(a, newProblem(http.StatusInternalServerError, shingle.CodeInternal, shingle.MessageOf(errors.New("panic"))))
+	writeProblem(a, problemOf(errors.New("panic")))
 }
 
 // log writes the line of a request. It has the route, not the path or the
@@ -109,7 +109,8 @@ func (s *server) log(a *answer, method, route string, start time.Time) {
 	s.Logger.Info("api request", "method", method, "route", route, "status", a.status, "duration", s.Now().Sub(start), "bytes", a.bytes)
 }
 
-// answer is a ResponseWriter that knows what was written.
+// answer is a ResponseWriter that knows what was written. It does not unwrap:
+// deadlines are the http.Server's business.
 type answer struct {
 	http.ResponseWriter
 	status int // 0: nothing yet
