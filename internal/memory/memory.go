@@ -3,6 +3,7 @@ package memory
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -43,17 +44,17 @@ func (s *Store) locked(ctx context.Context, f func() error) error {
 }
 
 // CreateDomain implements [shingle.DomainStore].
-func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
-	err := s.locked(ctx, func() error {
+func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (created shingle.Domain, err error) {
+	err = s.locked(ctx, func() error {
 		if _, ok := s.domains[d.Host]; ok {
 			return shingle.ErrExists
 		}
-		d.Version, d.CreatedAt = 1, now.UTC().Truncate(time.Microsecond)
+		d.Version, d.CreatedAt = 1, stored(now)
 		d.UpdatedAt = d.CreatedAt
-		s.write(d)
+		created = s.write(d)
 		return nil
 	})
-	return d, err
+	return created, err
 }
 
 // Domain implements [shingle.DomainStore].
@@ -66,8 +67,8 @@ func (s *Store) Domain(ctx context.Context, host string) (d shingle.Domain, err 
 }
 
 // UpdateDomain implements [shingle.DomainStore].
-func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
-	err := s.locked(ctx, func() error {
+func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (updated shingle.Domain, err error) {
+	err = s.locked(ctx, func() error {
 		old, err := s.domain(d.Host)
 		if err != nil {
 			return err
@@ -76,11 +77,11 @@ func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 			return shingle.ErrConflict
 		}
 		d.Version++
-		d.CreatedAt, d.UpdatedAt = old.CreatedAt, now.UTC().Truncate(time.Microsecond)
-		s.write(d)
+		d.CreatedAt, d.UpdatedAt = old.CreatedAt, stored(now)
+		updated = s.write(d)
 		return nil
 	})
-	return d, err
+	return updated, err
 }
 
 // DeleteDomain implements [shingle.DomainStore].
@@ -102,10 +103,11 @@ func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) er
 // Domains implements [shingle.DomainStore].
 func (s *Store) Domains(ctx context.Context, after string, limit int) (list []shingle.Domain, err error) {
 	err = s.locked(ctx, func() error {
-		for _, host := range page(maps.Keys(s.domains), "", after, limit) {
+		hosts, err := page(maps.Keys(s.domains), "", after, limit)
+		for _, host := range hosts {
 			list = append(list, s.domains[host])
 		}
-		return nil
+		return err
 	})
 	return list, err
 }
@@ -119,14 +121,22 @@ func (s *Store) Head(ctx context.Context) (c shingle.Cursor, err error) {
 // Changes implements [shingle.DomainStore].
 func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) (list []shingle.Change, next shingle.Cursor, err error) {
 	err = s.locked(ctx, func() error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		at := 0
 		if after != "" {
-			if at, err = strconv.Atoi(string(after)); err != nil || at > len(s.changes) {
+			if at, err = strconv.Atoi(string(after)); err != nil || at < 0 {
 				return shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
 			}
 		}
-		list = slices.Clone(s.changes[at:min(at+limit, len(s.changes))])
-		next = cursor(at + len(list))
+		if at > len(s.changes) {
+			return shingle.ErrNotFound // of another store, which had more
+		}
+		next = after
+		if list = slices.Clone(s.changes[at:min(at+limit, len(s.changes))]); len(list) > 0 {
+			next = cursor(at + len(list))
+		}
 		return nil
 	})
 	return list, next, err
@@ -134,7 +144,11 @@ func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) (l
 
 // PutToken implements [shingle.DomainStore].
 func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
-	return s.locked(ctx, func() error { s.tokens[t.ID] = t; return nil })
+	return s.locked(ctx, func() error {
+		t.CreatedAt = stored(t.CreatedAt)
+		s.tokens[t.ID] = t
+		return nil
+	})
 }
 
 // Token implements [shingle.DomainStore].
@@ -197,8 +211,8 @@ func (s *Store) Delete(ctx context.Context, key, ifVersion string) error {
 // List implements [shingle.Blobs].
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) (keys []string, err error) {
 	err = s.locked(ctx, func() error {
-		keys = page(maps.Keys(s.blobs), prefix, after, limit)
-		return nil
+		keys, err = page(maps.Keys(s.blobs), prefix, after, limit)
+		return err
 	})
 	return keys, err
 }
@@ -211,12 +225,17 @@ func (s *Store) domain(host string) (shingle.Domain, error) {
 	return d, nil
 }
 
-func (s *Store) write(d shingle.Domain) {
+// write stores the row with its change, and returns it.
+func (s *Store) write(d shingle.Domain) shingle.Domain {
 	s.domains[d.Host] = d
 	s.changes = append(s.changes, shingle.Change{Host: d.Host, Domain: d})
+	return d
 }
 
-func page(keys func(func(string) bool), prefix, after string, limit int) []string {
+func page(keys iter.Seq[string], prefix, after string, limit int) ([]string, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
 	var list []string
 	for k := range keys {
 		if k > after && strings.HasPrefix(k, prefix) {
@@ -224,7 +243,17 @@ func page(keys func(func(string) bool), prefix, after string, limit int) []strin
 		}
 	}
 	slices.Sort(list)
-	return list[:min(limit, len(list))]
+	return list[:min(limit, len(list))], nil
+}
+
+func checkLimit(limit int) error {
+	if limit < 1 || limit > 1000 {
+		return &shingle.Error{Code: shingle.CodeInvalid, Field: "limit", Message: "a limit is 1 to 1000"}
+	}
+	return nil
 }
 
 func cursor(n int) shingle.Cursor { return shingle.Cursor(strconv.Itoa(n)) }
+
+// stored is the form in which times are kept.
+func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/shingle-proxy/shingle"
@@ -11,4 +12,23 @@ import (
 func TestStore(t *testing.T) {
 	storetest.TestDomainStore(t, func(*testing.T) shingle.DomainStore { return &memory.Store{} })
 	storetest.TestBlobs(t, func(*testing.T) shingle.Blobs { return &memory.Store{} })
+}
+
+func TestStore_RefusesLimitsAndCursorsOutOfBounds(t *testing.T) {
+	s := &memory.Store{}
+	for _, limit := range []int{-1, 0, 1001} {
+		_, errDomains := s.Domains(t.Context(), "", limit)
+		_, _, errChanges := s.Changes(t.Context(), "", limit)
+		_, errList := s.List(t.Context(), "", "", limit)
+		for _, err := range []error{errDomains, errChanges, errList} {
+			if !errors.Is(err, shingle.ErrInvalid) {
+				t.Errorf("limit %d: %v", limit, err)
+			}
+		}
+	}
+	for cursor, want := range map[shingle.Cursor]error{"x": shingle.ErrInvalid, "-1": shingle.ErrInvalid, "1": shingle.ErrNotFound} {
+		if _, _, err := s.Changes(t.Context(), cursor, 10); !errors.Is(err, want) {
+			t.Errorf("cursor %q: %v", cursor, err)
+		}
+	}
 }

@@ -13,7 +13,10 @@ import (
 func (db *DB) Get(ctx context.Context, key string) (shingle.Blob, error) {
 	b := shingle.Blob{Key: key}
 	err := db.read.QueryRowContext(ctx, "SELECT value, version FROM blobs WHERE key = ?", key).Scan(&b.Value, &b.Version)
-	return b, translate(err)
+	if err != nil {
+		return shingle.Blob{}, translate(err)
+	}
+	return b, nil
 }
 
 // Put implements [shingle.Blobs].
@@ -60,6 +63,9 @@ func (db *DB) Delete(ctx context.Context, key, ifVersion string) error {
 
 // List implements [shingle.Blobs].
 func (db *DB) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
 	// Keys are ASCII, so every key with the prefix sorts before prefix + DEL.
 	rows, err := db.read.QueryContext(ctx,
 		"SELECT key FROM blobs WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?", after, prefix, prefix+"\x7f", limit)

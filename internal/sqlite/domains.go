@@ -14,7 +14,7 @@ const domainColumns = "host, tenant, origin, redirect, paused, version, created_
 
 // CreateDomain implements [shingle.DomainStore].
 func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
-	d.Version, d.CreatedAt = 1, now.UTC().Truncate(time.Microsecond)
+	d.Version, d.CreatedAt = 1, fromMicros(micros(now))
 	d.UpdatedAt = d.CreatedAt
 	err := db.change(ctx, func(tx *sql.Tx) error {
 		if _, err := domainIn(ctx, tx, d.Host); !errors.Is(err, shingle.ErrNotFound) {
@@ -22,7 +22,10 @@ func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 		}
 		return writeDomain(ctx, tx, d)
 	})
-	return d, err
+	if err != nil {
+		return shingle.Domain{}, err
+	}
+	return d, nil
 }
 
 // Domain implements [shingle.DomainStore].
@@ -41,10 +44,13 @@ func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 			return shingle.ErrConflict
 		}
 		d.Version++
-		d.CreatedAt, d.UpdatedAt = old.CreatedAt, now.UTC().Truncate(time.Microsecond)
+		d.CreatedAt, d.UpdatedAt = old.CreatedAt, fromMicros(micros(now))
 		return writeDomain(ctx, tx, d)
 	})
-	return d, err
+	if err != nil {
+		return shingle.Domain{}, err
+	}
+	return d, nil
 }
 
 // DeleteDomain implements [shingle.DomainStore].
@@ -66,6 +72,9 @@ func (db *DB) DeleteDomain(ctx context.Context, host string, version int64) erro
 
 // Domains implements [shingle.DomainStore].
 func (db *DB) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
 	rows, err := db.read.QueryContext(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
 	if err != nil {
 		return nil, translate(err)
@@ -90,34 +99,57 @@ func (db *DB) Head(ctx context.Context) (shingle.Cursor, error) {
 	return cursor(seq), translate(err)
 }
 
-// Changes implements [shingle.DomainStore].
+// Changes implements [shingle.DomainStore]. A cursor behind the end is of
+// another file, which had more, such as the one that a backup replaced: it gets
+// [shingle.ErrNotFound] too.
 func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
-	var seq int64
-	if after != "" {
-		var err error
-		if seq, err = strconv.ParseInt(string(after), 10, 64); err != nil {
-			return nil, "", shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
-		}
+	if err := checkLimit(limit); err != nil {
+		return nil, "", err
 	}
-	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", seq, limit)
+	from, err := sequence(after)
 	if err != nil {
-		return nil, "", translate(err)
+		return nil, "", err
+	}
+	list, first, err := db.changesFrom(ctx, from, limit)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case len(list) > 0 && first != from+1: // those between were trimmed: numbers have no gaps
+		return nil, "", shingle.ErrNotFound
+	case len(list) > 0:
+		return list, cursor(from + int64(len(list))), nil
+	}
+	head, err := db.Head(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if end, err := sequence(head); err != nil || from > end {
+		return nil, "", orElse(err, shingle.ErrNotFound)
+	}
+	return nil, after, nil
+}
+
+// changesFrom returns the changes numbered above from, and the number of the
+// first.
+func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []shingle.Change, first int64, err error) {
+	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", from, limit)
+	if err != nil {
+		return nil, 0, translate(err)
 	}
 	defer rows.Close()
-	var list []shingle.Change
-	next, deleted := seq, false
 	for rows.Next() {
-		d, err := scanDomain(rows.Scan, &next, &deleted)
+		var seq int64
+		var deleted bool
+		d, err := scanDomain(rows.Scan, &seq, &deleted)
 		if err != nil {
-			return nil, "", translate(err)
+			return nil, 0, translate(err)
 		}
-		if len(list) == 0 && next != seq+1 {
-			return nil, "", shingle.ErrNotFound // the entries between were trimmed: numbers have no gaps
+		if len(list) == 0 {
+			first = seq
 		}
-		seq = next
 		list = append(list, change(d, deleted))
 	}
-	return list, cursor(seq), translate(rows.Err())
+	return list, first, translate(rows.Err())
 }
 
 // PutToken implements [shingle.DomainStore].
@@ -134,33 +166,38 @@ func (db *DB) Token(ctx context.Context, id string) (shingle.Token, error) {
 	var hash []byte
 	var created int64
 	err := db.read.QueryRowContext(ctx, "SELECT hash, label, created_at FROM tokens WHERE id = ?", id).Scan(&hash, &t.Label, &created)
+	if err != nil {
+		return shingle.Token{}, translate(err)
+	}
 	copy(t.Hash[:], hash)
 	t.CreatedAt = fromMicros(created)
-	return t, translate(err)
+	return t, nil
 }
 
-// change runs f in a write transaction and wakes who follows the feed.
+// change runs f, which writes a row and its change, in a write transaction, and
+// wakes who follows the feed. It wakes them after a failed commit too: that may
+// have landed.
 func (db *DB) change(ctx context.Context, f func(*sql.Tx) error) error {
-	if err := db.update(ctx, f); err != nil {
-		return err
+	written := false
+	err := db.update(ctx, func(tx *sql.Tx) error {
+		if err := f(tx); err != nil {
+			return err
+		}
+		written = true
+		return db.trim(ctx, tx)
+	})
+	if written {
+		db.cfg.OnChange()
 	}
-	db.cfg.OnChange()
-	db.trim(ctx)
-	return nil
+	return err
 }
 
-// trim bounds the feed. Its cost is that of what it removes. A failure is left
-// to the next write: this one is done.
-func (db *DB) trim(ctx context.Context) {
-	var first, last int64
-	err := db.read.QueryRowContext(ctx, "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM changes").Scan(&first, &last)
-	if err != nil || last-first < db.cfg.KeepChanges+db.cfg.KeepChanges/4 {
-		return
-	}
-	_ = db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE seq <= ?", last-db.cfg.KeepChanges)
-		return err
-	})
+// trim bounds the feed. It removes few entries at a time, so that no write pays
+// for a bound that was lowered, yet more than a write appends.
+func (db *DB) trim(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM changes WHERE seq IN (
+		SELECT seq FROM changes WHERE seq <= (SELECT max(seq) FROM changes) - ? ORDER BY seq LIMIT 16)`, db.cfg.KeepChanges)
+	return err
 }
 
 type queryer interface {
@@ -177,8 +214,11 @@ func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) 
 	var d shingle.Domain
 	var created, updated int64
 	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated)...)
+	if err != nil {
+		return shingle.Domain{}, err
+	}
 	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
-	return d, err
+	return d, nil
 }
 
 func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain) error {
@@ -206,6 +246,18 @@ func change(d shingle.Domain, deleted bool) shingle.Change {
 }
 
 func cursor(seq int64) shingle.Cursor { return shingle.Cursor(strconv.FormatInt(seq, 10)) }
+
+// sequence is the number of the change that c stands behind.
+func sequence(c shingle.Cursor) (int64, error) {
+	if c == "" {
+		return 0, nil
+	}
+	seq, err := strconv.ParseInt(string(c), 10, 64)
+	if err != nil || seq < 0 {
+		return 0, shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
+	}
+	return seq, nil
+}
 
 func orElse(err, otherwise error) error {
 	if err != nil {

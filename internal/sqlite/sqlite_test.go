@@ -1,14 +1,13 @@
 package sqlite_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,12 +18,10 @@ import (
 
 var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-func open(t *testing.T, cfg sqlite.Config) *sqlite.DB {
+func open(t testing.TB, cfg sqlite.Config) *sqlite.DB {
 	t.Helper()
 	db, err := sqlite.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -33,128 +30,280 @@ func open(t *testing.T, cfg sqlite.Config) *sqlite.DB {
 	return db
 }
 
-func path(t *testing.T) string { return filepath.Join(t.TempDir(), "data", "shingle.db") }
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func path(t testing.TB) string { return filepath.Join(t.TempDir(), "data", "shingle.db") }
 
 func TestDB(t *testing.T) {
 	storetest.TestDomainStore(t, func(t *testing.T) shingle.DomainStore { return open(t, sqlite.Config{Path: path(t)}) })
 	storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return open(t, sqlite.Config{Path: path(t)}) })
 }
 
-func TestDB_TrimmedFeedSaysSo(t *testing.T) {
-	woken := 0
-	db := open(t, sqlite.Config{Path: path(t), KeepChanges: 4, OnChange: func() { woken++ }})
-	start, err := db.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 20 {
-		if _, err := db.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("h%d.example.com", i)}, now); err != nil {
-			t.Fatal(err)
+func TestOpen_MakesPrivateFiles(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "50% odd?#", "data", "a b.db")
+	db := open(t, sqlite.Config{Path: p})
+	_, err := db.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	check(t, err)
+	for name, want := range map[string]os.FileMode{filepath.Dir(p): 0o700, p: 0o600, p + "-wal": 0o600, p + "-shm": 0o600} {
+		info, err := os.Stat(name)
+		check(t, err)
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v", name, info.Mode())
 		}
 	}
-	if woken != 20 {
-		t.Errorf("woken %d times", woken)
+}
+
+// A power cut cannot be had in a test, so this one asks SQLite for the settings
+// that withstand it.
+func TestOpen_SetsDurability(t *testing.T) {
+	db := open(t, sqlite.Config{Path: path(t)})
+	for query, want := range map[string]string{
+		"PRAGMA journal_mode": "wal", "PRAGMA synchronous": "2", "PRAGMA foreign_keys": "1", "PRAGMA busy_timeout": "5000",
+	} {
+		if got, err := db.Ask(t.Context(), query); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %s", query, got, err, want)
+		}
 	}
-	if _, _, err := db.Changes(t.Context(), start, 100); !errors.Is(err, shingle.ErrNotFound) {
-		t.Errorf("a cursor before the trimmed part: %v", err)
+}
+
+func TestOpen_RefusesWhatItCannotUse(t *testing.T) {
+	newer := path(t)
+	db := open(t, sqlite.Config{Path: newer})
+	check(t, db.Exec(t.Context(), "PRAGMA user_version = 999"))
+	text := filepath.Join(t.TempDir(), "text")
+	check(t, os.WriteFile(text, []byte(strings.Repeat("not a database ", 100)), 0o600))
+	for name, tt := range map[string]struct {
+		cfg  sqlite.Config
+		want string
+	}{
+		"no path":                {sqlite.Config{}, "path is missing"},
+		"a negative bound":       {sqlite.Config{Path: path(t), KeepChanges: -1}, "cannot keep -1"},
+		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 1): update shingle"},
+		"a folder":               {sqlite.Config{Path: t.TempDir()}, "unable to open"},
+		"a file of another kind": {sqlite.Config{Path: text}, "not a database"},
+		"a file for a folder":    {sqlite.Config{Path: filepath.Join(text, "shingle.db")}, "make database folder"},
+	} {
+		db, err := sqlite.Open(t.Context(), tt.cfg)
+		if err == nil {
+			check(t, db.Close())
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDB_ComesBackAsItWas(t *testing.T) {
+	p := path(t)
+	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: p})
+	check(t, err)
+	d, err := db.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	check(t, err)
+	head, err := db.Head(t.Context())
+	check(t, err)
+	version, err := db.Put(t.Context(), "k", []byte("v"), shingle.NoVersion)
+	check(t, err)
+	check(t, db.Close())
+
+	db = open(t, sqlite.Config{Path: p})
+	if got, err := db.Domain(t.Context(), d.Host); err != nil || got != d {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := db.Head(t.Context()); err != nil || got != head {
+		t.Errorf("the head was %q and is %q, %v", head, got, err)
+	}
+	if _, err := db.Put(t.Context(), "k", nil, version); err != nil {
+		t.Errorf("the version is not good any more: %v", err)
+	}
+}
+
+func TestDB_RowAndChangeAreOneTransaction(t *testing.T) {
+	db := open(t, sqlite.Config{Path: path(t)})
+	d, err := db.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	check(t, err)
+	check(t, db.Exec(t.Context(), "CREATE TRIGGER no BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'no change'); END"))
+	_, errCreate := db.CreateDomain(t.Context(), shingle.Domain{Host: "b.example.com"}, now)
+	_, errUpdate := db.UpdateDomain(t.Context(), d, now)
+	for _, err := range []error{errCreate, errUpdate, db.DeleteDomain(t.Context(), d.Host, 0)} {
+		if err == nil || !strings.Contains(err.Error(), "no change") {
+			t.Errorf("a write without its change: %v", err)
+		}
+	}
+	if list, err := db.Domains(t.Context(), "", 10); err != nil || len(list) != 1 || list[0] != d {
+		t.Errorf("rows %+v, %v", list, err)
+	}
+}
+
+func TestDB_OnChangeIsBehindTheCommit(t *testing.T) {
+	var db *sqlite.DB
+	var heads []shingle.Cursor
+	db = open(t, sqlite.Config{Path: path(t), OnChange: func() {
+		head, err := db.Head(t.Context())
+		check(t, err)
+		heads = append(heads, head)
+	}})
+	d, err := db.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	check(t, err)
+	_, err = db.CreateDomain(t.Context(), d, now)
+	if !errors.Is(err, shingle.ErrExists) {
+		t.Error(err)
+	}
+	_, err = db.UpdateDomain(t.Context(), d, now)
+	check(t, err)
+	_, err = db.Put(t.Context(), "k", nil, shingle.NoVersion)
+	check(t, err)
+	check(t, db.DeleteDomain(t.Context(), d.Host, 0))
+	if got := fmt.Sprint(heads); got != "[1 2 3]" {
+		t.Errorf("the heads seen were %s", got)
+	}
+}
+
+func TestDB_RefusesLimitsAndCursorsOutOfBounds(t *testing.T) {
+	db := open(t, sqlite.Config{Path: path(t)})
+	for _, limit := range []int{-1, 0, 1001} {
+		_, errDomains := db.Domains(t.Context(), "", limit)
+		_, _, errChanges := db.Changes(t.Context(), "", limit)
+		_, errList := db.List(t.Context(), "", "", limit)
+		for _, err := range []error{errDomains, errChanges, errList} {
+			if !errors.Is(err, shingle.ErrInvalid) {
+				t.Errorf("limit %d: %v", limit, err)
+			}
+		}
+	}
+	for _, c := range []shingle.Cursor{"x", "-1", "1.5", "99999999999999999999"} {
+		if _, _, err := db.Changes(t.Context(), c, 10); !errors.Is(err, shingle.ErrInvalid) {
+			t.Errorf("cursor %q: %v", c, err)
+		}
+	}
+}
+
+// An edge keeps its cursor. When the file behind it is a new or an older one,
+// silence would make the edge miss what changed.
+func TestDB_CursorOfAReplacedFileIsNotFound(t *testing.T) {
+	db := open(t, sqlite.Config{Path: path(t)})
+	_, err := db.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	check(t, err)
+	if _, _, err := db.Changes(t.Context(), "2", 10); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("a cursor behind the end: %v", err)
+	}
+	if _, next, err := db.Changes(t.Context(), "1", 10); err != nil || next != "1" {
+		t.Errorf("the end: %q, %v", next, err)
+	}
+}
+
+func TestDB_TrimmedFeedSaysSo(t *testing.T) {
+	const keep, writes = 4, 20
+	db := open(t, sqlite.Config{Path: path(t), KeepChanges: keep})
+	var heads []shingle.Cursor
+	for i := range writes {
+		head, err := db.Head(t.Context())
+		check(t, err)
+		heads = append(heads, head)
+		_, err = db.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("h%d.example.com", i)}, now)
+		check(t, err)
+	}
+	for i, at := range append(heads, "") {
+		list, _, err := db.Changes(t.Context(), at, 100)
+		if at == "" || i < writes-keep {
+			if !errors.Is(err, shingle.ErrNotFound) {
+				t.Errorf("behind %q: %d changes, %v", at, len(list), err)
+			}
+		} else if err != nil || len(list) != writes-i {
+			t.Errorf("behind %q: %d changes, %v", at, len(list), err)
+		}
 	}
 	head, err := db.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if list, next, err := db.Changes(t.Context(), head, 100); err != nil || len(list) != 0 || next != head {
 		t.Errorf("the head: %v %v %v", list, next, err)
 	}
 }
 
-func TestDB_IsPrivateAndRefusesNewerSchema(t *testing.T) {
+func TestDB_LoweredBoundIsReachedInSteps(t *testing.T) {
 	p := path(t)
-	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: p})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Exec(t.Context(), "PRAGMA user_version = 999"); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(p)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if _, err := sqlite.Open(t.Context(), sqlite.Config{Path: p}); err == nil || !strings.Contains(err.Error(), "update shingle") {
-		t.Errorf("a newer schema: %v", err)
-	}
-}
-
-// TestDB_KillLosesNoAcknowledgedWrite kills a writer, again and again.
-func TestDB_KillLosesNoAcknowledgedWrite(t *testing.T) {
-	p := path(t)
-	acknowledged := map[string]bool{}
-	for round := range 4 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestChildWrites$")
-		cmd.Env = append(os.Environ(), "SHINGLE_TEST_DB="+p, fmt.Sprintf("SHINGLE_TEST_ROUND=%d", round))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		for n := 0; n < 5+7*round && lines.Scan(); n++ {
-			acknowledged[lines.Text()] = true
-		}
-		_ = cmd.Process.Kill()
-		for lines.Scan() { // what was acknowledged before the kill hit
-			acknowledged[lines.Text()] = true
-		}
-		_ = cmd.Wait()
-	}
 	db := open(t, sqlite.Config{Path: p})
-	rows := map[string]bool{}
-	changes, _, err := db.Changes(t.Context(), "", 1000)
-	if err != nil {
-		t.Fatal(err)
+	for i := range 50 {
+		_, err := db.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("h%d.example.com", i)}, now)
+		check(t, err)
 	}
-	for _, c := range changes {
-		rows[c.Host] = true
-	}
-	for host := range acknowledged {
-		if !strings.HasPrefix(host, "h") {
-			continue
+	db = open(t, sqlite.Config{Path: p, KeepChanges: 1})
+	for i, want := range []string{"35", "20", "5", "1", "1"} {
+		_, err := db.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("l%d.example.com", i)}, now)
+		check(t, err)
+		if got, err := db.Ask(t.Context(), "SELECT count(*) FROM changes"); err != nil || got != want {
+			t.Errorf("%s entries after write %d, %v; want %s", got, i, err, want)
 		}
-		if _, err := db.Domain(t.Context(), host); err != nil || !rows[host] {
-			t.Errorf("%s was acknowledged: %v, in the feed %v", host, err, rows[host])
-		}
-		if _, err := db.Get(t.Context(), "blobs/"+host); err != nil {
-			t.Errorf("blob of %s: %v", host, err)
-		}
-	}
-	if len(acknowledged) < 20 {
-		t.Errorf("only %d writes were acknowledged", len(acknowledged))
 	}
 }
 
-// TestChildWrites is the process that the kill test kills.
-func TestChildWrites(t *testing.T) {
-	p := os.Getenv("SHINGLE_TEST_DB")
-	if p == "" {
-		return
+func TestDB_BusyIsUnavailable(t *testing.T) {
+	p := path(t)
+	holder, db := open(t, sqlite.Config{Path: p}), open(t, sqlite.Config{Path: p})
+	_, err := holder.Put(t.Context(), "k", []byte("v"), shingle.NoVersion)
+	check(t, err)
+	check(t, holder.Exec(t.Context(), "BEGIN IMMEDIATE"))
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel) // in its wait or before it: the error is the same
+	if _, err := db.Put(ctx, "l", nil, shingle.NoVersion); !errors.Is(err, context.Canceled) {
+		t.Errorf("a write that was given up: %v", err)
 	}
-	db, err := sqlite.Open(context.Background(), sqlite.Config{Path: p})
-	if err != nil {
-		t.Fatal(err)
+	if b, err := db.Get(t.Context(), "k"); err != nil || string(b.Value) != "v" {
+		t.Errorf("a read beside a writer: %q, %v", b.Value, err)
 	}
-	for i := range 500 {
-		host := fmt.Sprintf("h%s-%d.example.com", os.Getenv("SHINGLE_TEST_ROUND"), i)
-		if _, err := db.Put(context.Background(), "blobs/"+host, []byte(host), shingle.NoVersion); err != nil {
-			t.Fatal(err)
+	check(t, db.Exec(t.Context(), "PRAGMA busy_timeout = 1"))
+	_, err = db.Put(t.Context(), "l", nil, shingle.NoVersion)
+	if !errors.Is(err, shingle.ErrUnavailable) || strings.Contains(shingle.MessageOf(err), "SQLITE") || !strings.Contains(err.Error(), "SQLITE_BUSY") {
+		t.Errorf("a write that met another: %v", err)
+	}
+	check(t, holder.Exec(t.Context(), "ROLLBACK"))
+	if _, err := db.Put(t.Context(), "l", nil, shingle.NoVersion); err != nil {
+		t.Errorf("a write afterwards: %v", err)
+	}
+}
+
+// TestDB_TwoHandlesAreOneStore opens a file twice, as two processes would.
+func TestDB_TwoHandlesAreOneStore(t *testing.T) {
+	p := path(t)
+	handles := []*sqlite.DB{open(t, sqlite.Config{Path: p}), open(t, sqlite.Config{Path: p})}
+	const rounds = 20
+	var all sync.WaitGroup
+	for n, db := range handles {
+		all.Go(func() {
+			for i := range rounds {
+				if err := increment(t.Context(), db); err != nil {
+					t.Error(err)
+				}
+				if _, err := db.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("h%d-%d.example.com", n, i)}, now); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, db := range handles {
+		if b, err := db.Get(t.Context(), "counter"); err != nil || len(b.Value) != 2*rounds {
+			t.Errorf("counted to %d, %v", len(b.Value), err)
 		}
-		if _, err := db.CreateDomain(context.Background(), shingle.Domain{Host: host}, now); err != nil {
-			t.Fatal(err)
+		if list, _, err := db.Changes(t.Context(), "", 1000); err != nil || len(list) != 2*rounds {
+			t.Errorf("%d changes, %v", len(list), err)
 		}
-		fmt.Println(host)
+	}
+}
+
+// increment makes the counter's value a byte longer.
+func increment(ctx context.Context, db *sqlite.DB) error {
+	for {
+		b, err := db.Get(ctx, "counter")
+		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			return err
+		}
+		if _, err = db.Put(ctx, "counter", append(b.Value, 'x'), b.Version); !errors.Is(err, shingle.ErrConflict) {
+			return err
+		}
 	}
 }

@@ -1,12 +1,12 @@
-// Package storetest holds the conformance suites of the two storage contracts.
-// Every backend and every fake runs them.
 package storetest
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,227 +14,312 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-var now = time.Date(2026, 11, 24, 12, 0, 0, 123456789, time.FixedZone("", 3600))
-
 // TestDomainStore checks the sentences of [shingle.DomainStore]. open returns
 // an empty store that the test's end closes.
-func TestDomainStore(t *testing.T, open func(*testing.T) shingle.DomainStore) {
-	for name, test := range map[string]func(*testing.T, shingle.DomainStore){
-		"RowsAndVersions": testRows, "Paging": testPaging, "FeedIsCompleteAndOrdered": testFeed,
-		"OneWriterWins": testOneWriterWins, "Tokens": testTokens, "EndedContext": testEndedContext,
+func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, shingle.DomainStore)
+	}{
+		{"Create", testCreate},
+		{"UpdateComparesVersions", testUpdate},
+		{"DeleteComparesVersions", testDeleteDomain},
+		{"FieldsComeBackWhole", testFields},
+		{"Paging", testPaging},
+		{"Tokens", testTokens},
+		{"OneCreatorWins", testOneCreatorWins},
+		{"OneWriterWins", testOneWriterWins},
+		{"NoLostUpdate", testNoLostDomainUpdate},
+		{"EndedContext", testEndedContext},
+		{"CancelledInFlight", testCancelledInFlight},
+		{"FeedSaysWhatHappened", testFeed},
+		{"FeedOfAnEmptyStore", testEmptyFeed},
+		{"FeedLeavesOutWhatFailed", testFeedOfFailures},
+		{"FeedIsCompleteAndOrdered", testFeedUnderWriters},
+		{"HeadThenDomainsThenChangesMissesNothing", testFollow},
+		{"ResultsAreCopies", testResultsAreCopies},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}
 }
 
-func testRows(t *testing.T, s shingle.DomainStore) {
+const host = "a.example.com"
+
+func testCreate(t *testing.T, s shingle.DomainStore) {
 	ctx := t.Context()
-	d := shingle.Domain{Host: "a.example.com", Tenant: "acme", Origin: "https://o.example.com", Redirect: "b.example.com", Paused: true, Version: 77}
-	got, err := s.CreateDomain(ctx, d, now)
+	_, err := s.Domain(ctx, host)
+	is(t, err, shingle.ErrNotFound)
+	// Version and times of the argument do not count.
+	got, err := s.CreateDomain(ctx, shingle.Domain{Host: host, Tenant: "acme", Version: 77, CreatedAt: now.Add(-time.Hour)}, now)
 	check(t, err)
-	d.Version, d.CreatedAt = 1, now.UTC().Truncate(time.Microsecond)
-	d.UpdatedAt = d.CreatedAt
-	same(t, got, d)
-	got, err = s.Domain(ctx, d.Host)
-	check(t, err)
-	same(t, got, d)
+	want := shingle.Domain{Host: host, Tenant: "acme", Version: 1, CreatedAt: stored, UpdatedAt: stored}
+	same(t, got, want)
+	isStored(t, s, want)
 
-	_, err = s.CreateDomain(ctx, d, now)
+	_, err = s.CreateDomain(ctx, shingle.Domain{Host: host, Tenant: "other"}, now.Add(time.Hour))
 	is(t, err, shingle.ErrExists)
-	_, err = s.Domain(ctx, "b.example.com")
+	isStored(t, s, want)
+}
+
+func testUpdate(t *testing.T, s shingle.DomainStore) {
+	ctx := t.Context()
+	_, err := s.UpdateDomain(ctx, shingle.Domain{Host: host, Version: 1}, now)
 	is(t, err, shingle.ErrNotFound)
-	_, err = s.UpdateDomain(ctx, shingle.Domain{Host: "b.example.com", Version: 1}, now)
+	_, err = s.Domain(ctx, host)
 	is(t, err, shingle.ErrNotFound)
 
-	d.Tenant, d.Paused = "other", false
-	got, err = s.UpdateDomain(ctx, d, now.Add(time.Hour))
+	d := create(t, s, host)
+	d.Tenant, d.Paused, d.CreatedAt = "acme", true, time.Time{}
+	got, err := s.UpdateDomain(ctx, d, now.Add(time.Hour))
 	check(t, err)
-	d.Version, d.UpdatedAt = 2, d.CreatedAt.Add(time.Hour)
-	same(t, got, d)
-	stale := d
-	stale.Version = 1
-	_, err = s.UpdateDomain(ctx, stale, now)
-	is(t, err, shingle.ErrConflict)
+	want := shingle.Domain{Host: host, Tenant: "acme", Paused: true, Version: 2, CreatedAt: stored, UpdatedAt: stored.Add(time.Hour)}
+	same(t, got, want)
+	isStored(t, s, want)
 
-	is(t, s.DeleteDomain(ctx, d.Host, 1), shingle.ErrConflict)
-	check(t, s.DeleteDomain(ctx, d.Host, 2))
-	is(t, s.DeleteDomain(ctx, d.Host, 0), shingle.ErrNotFound)
-	_, err = s.CreateDomain(ctx, d, now)
+	for _, version := range []int64{0, 1, 3} {
+		_, err = s.UpdateDomain(ctx, shingle.Domain{Host: host, Tenant: "late", Version: version}, now)
+		is(t, err, shingle.ErrConflict)
+	}
+	isStored(t, s, want)
+}
+
+func testDeleteDomain(t *testing.T, s shingle.DomainStore) {
+	ctx := t.Context()
+	is(t, s.DeleteDomain(ctx, host, 0), shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 1), shingle.ErrNotFound)
+	d, err := s.UpdateDomain(ctx, create(t, s, host), now)
 	check(t, err)
-	check(t, s.DeleteDomain(ctx, d.Host, 0))
+	is(t, s.DeleteDomain(ctx, host, 1), shingle.ErrConflict)
+	isStored(t, s, d)
+	check(t, s.DeleteDomain(ctx, host, 2))
+	_, err = s.Domain(ctx, host)
+	is(t, err, shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 2), shingle.ErrNotFound)
+
+	_, err = s.UpdateDomain(ctx, create(t, s, host), now) // counts from 1 again
+	check(t, err)
+	check(t, s.DeleteDomain(ctx, host, 0))
+	_, err = s.Domain(ctx, host)
+	is(t, err, shingle.ErrNotFound)
+}
+
+func testFields(t *testing.T, s shingle.DomainStore) {
+	label := strings.Repeat("l", 62) + "."
+	longest := strings.Repeat(label, 4)[:shingle.MaxHost-4] + ".org"
+	for _, d := range []shingle.Domain{
+		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true},
+		{Host: "xn--bcher-kva.example.com", Origin: "http://origin.example.com"},
+		{Host: longest, Tenant: strings.Repeat("T", shingle.MaxTenant), Origin: "https://" + longest, Redirect: "r" + longest[1:]},
+	} {
+		_, err := s.CreateDomain(t.Context(), d, now)
+		check(t, err)
+		d.Version, d.CreatedAt, d.UpdatedAt = 1, stored, stored
+		isStored(t, s, d)
+	}
 }
 
 func testPaging(t *testing.T, s shingle.DomainStore) {
 	ctx := t.Context()
+	list, err := s.Domains(ctx, "", 10)
+	check(t, err)
+	same(t, len(list), 0)
+	sorted := []string{"a-b.example.com", "a.example.com", "a0.example.com", "aa.example.com", "b.example.com"}
 	for _, i := range []int{3, 1, 4, 0, 2} {
-		_, err := s.CreateDomain(ctx, shingle.Domain{Host: fmt.Sprintf("h%d.example.com", i)}, now)
-		check(t, err)
+		create(t, s, sorted[i])
 	}
-	var hosts []string
-	for after := ""; ; {
-		list, err := s.Domains(ctx, after, 2)
+	create(t, s, "gone.example.com")
+	check(t, s.DeleteDomain(ctx, "gone.example.com", 0))
+	for _, tt := range []struct {
+		after string
+		limit int
+		want  []string
+	}{
+		{"", pageLimit, sorted},
+		{"", 2, sorted[:2]},
+		{sorted[1], 2, sorted[2:4]},
+		{"a.example.con", 1, sorted[2:3]}, // a host that is not there
+		{sorted[3], 2, sorted[4:]},
+		{sorted[4], 2, nil},
+	} {
+		list, err := s.Domains(ctx, tt.after, tt.limit)
 		check(t, err)
-		if len(list) == 0 {
-			break
-		}
-		if len(list) > 2 {
-			t.Fatalf("a page of %d", len(list))
-		}
+		var hosts []string
 		for _, d := range list {
 			hosts = append(hosts, d.Host)
+			isStored(t, s, d)
 		}
-		after = hosts[len(hosts)-1]
-	}
-	same(t, hosts, []string{"h0.example.com", "h1.example.com", "h2.example.com", "h3.example.com", "h4.example.com"})
-}
-
-// testFeed writes from several goroutines while a reader follows, and checks
-// that what the reader has in the end is what the store has.
-func testFeed(t *testing.T, s shingle.DomainStore) {
-	ctx := t.Context()
-	_, err := s.CreateDomain(ctx, shingle.Domain{Host: "before.example.com"}, now)
-	check(t, err)
-	head, err := s.Head(ctx)
-	check(t, err)
-
-	var writers sync.WaitGroup
-	for w := range 4 {
-		writers.Go(func() {
-			for i := range 10 {
-				host := fmt.Sprintf("h%d-%d.example.com", w, i)
-				d, err := s.CreateDomain(ctx, shingle.Domain{Host: host}, now)
-				if err == nil && i%2 == 0 {
-					d.Tenant = "updated"
-					_, err = s.UpdateDomain(ctx, d, now)
-				}
-				if err == nil && i%3 == 0 {
-					err = s.DeleteDomain(ctx, host, 0)
-				}
-				if err != nil {
-					t.Errorf("write %s: %v", host, err)
-				}
-			}
-		})
-	}
-	done := make(chan struct{})
-	go func() { writers.Wait(); close(done) }()
-
-	seen := map[string]shingle.Domain{}
-	for ended := false; ; {
-		select {
-		case <-done:
-			ended = true
-		default:
-		}
-		list, next, err := s.Changes(ctx, head, 7)
-		check(t, err)
-		if len(list) == 0 && next != head {
-			t.Fatal("the cursor moved without a change")
-		}
-		for _, c := range list {
-			if old, ok := seen[c.Host]; ok && !c.Deleted && c.Domain.Version <= old.Version {
-				t.Errorf("%s: version %d behind %d", c.Host, c.Domain.Version, old.Version)
-			}
-			seen[c.Host] = c.Domain
-			if c.Deleted {
-				delete(seen, c.Host)
-			}
-		}
-		if head = next; ended && len(list) == 0 {
-			break
-		}
-	}
-	list, err := s.Domains(ctx, "", 1000)
-	check(t, err)
-	stored := map[string]shingle.Domain{}
-	for _, d := range list {
-		if d.Host != "before.example.com" {
-			stored[d.Host] = d
-		}
-	}
-	same(t, seen, stored)
-	if first, _, err := s.Changes(ctx, "", 1); err != nil || len(first) != 1 || first[0].Host != "before.example.com" {
-		t.Errorf("the empty cursor: %v, %v", first, err)
-	}
-}
-
-func testOneWriterWins(t *testing.T, s shingle.DomainStore) {
-	ctx := t.Context()
-	d, err := s.CreateDomain(ctx, shingle.Domain{Host: "a.example.com"}, now)
-	check(t, err)
-	for range 5 {
-		wins := race(8, func() bool {
-			_, err := s.UpdateDomain(ctx, d, now)
-			if err != nil {
-				is(t, err, shingle.ErrConflict)
-			}
-			return err == nil
-		})
-		if wins != 1 {
-			t.Fatalf("%d writers won", wins)
-		}
-		d.Version++
+		same(t, hosts, tt.want)
 	}
 }
 
 func testTokens(t *testing.T, s shingle.DomainStore) {
 	ctx := t.Context()
+	_, err := s.Token(ctx, "unknown")
+	is(t, err, shingle.ErrNotFound)
 	text, tok := shingle.NewToken("label", now)
+	_, other := shingle.NewToken("", now)
 	check(t, s.PutToken(ctx, tok))
+	check(t, s.PutToken(ctx, other))
 	got, err := s.Token(ctx, tok.ID)
 	check(t, err)
 	same(t, got, tok)
 	if !got.Matches(text) {
 		t.Error("the stored token does not match")
 	}
-	_, err = s.Token(ctx, "unknown")
-	is(t, err, shingle.ErrNotFound)
+
+	tok.Label, tok.Hash, tok.CreatedAt = "another", [32]byte{0, 255}, now
+	check(t, s.PutToken(ctx, tok))
+	tok.CreatedAt = stored
+	got, err = s.Token(ctx, tok.ID)
+	check(t, err)
+	same(t, got, tok)
+	got, err = s.Token(ctx, other.ID)
+	check(t, err)
+	same(t, got, other)
+}
+
+func testOneCreatorWins(t *testing.T, s shingle.DomainStore) {
+	for round := range 5 {
+		wins := race(8, func(i int) bool {
+			_, err := s.CreateDomain(t.Context(), shingle.Domain{Host: host, Tenant: fmt.Sprint("t", i)}, now)
+			return won(t, err, shingle.ErrExists)
+		})
+		if wins != 1 {
+			t.Fatalf("round %d: %d creators won", round, wins)
+		}
+		check(t, s.DeleteDomain(t.Context(), host, 1))
+	}
+}
+
+// testOneWriterWins lets updates and deletes race from the same version.
+func testOneWriterWins(t *testing.T, s shingle.DomainStore) {
+	for round := range 5 {
+		d := create(t, s, host)
+		wins := race(8, func(i int) bool {
+			if i%2 == 0 {
+				_, err := s.UpdateDomain(t.Context(), d, now)
+				return won(t, err, shingle.ErrConflict, shingle.ErrNotFound)
+			}
+			return won(t, s.DeleteDomain(t.Context(), host, d.Version), shingle.ErrConflict, shingle.ErrNotFound)
+		})
+		if wins != 1 {
+			t.Fatalf("round %d: %d writers won", round, wins)
+		}
+		if err := s.DeleteDomain(t.Context(), host, 0); !errors.Is(err, shingle.ErrNotFound) {
+			check(t, err)
+		}
+	}
+}
+
+// testNoLostDomainUpdate counts up in a field, from several goroutines.
+func testNoLostDomainUpdate(t *testing.T, s shingle.DomainStore) {
+	const writers, rounds = 6, 5
+	create(t, s, host)
+	race(writers, func(int) bool {
+		for done := 0; done < rounds; {
+			d, err := s.Domain(t.Context(), host)
+			if err == nil {
+				runtime.Gosched()              // let others in between, in a fast store too
+				n, _ := strconv.Atoi(d.Tenant) // the first is empty: 0
+				d.Tenant = strconv.Itoa(n + 1)
+				_, err = s.UpdateDomain(t.Context(), d, now)
+			}
+			if won(t, err, shingle.ErrConflict) {
+				done++
+			} else if !errors.Is(err, shingle.ErrConflict) {
+				return false
+			}
+		}
+		return true
+	})
+	d, err := s.Domain(t.Context(), host)
+	check(t, err)
+	same(t, d.Tenant, strconv.Itoa(writers*rounds))
+	same(t, d.Version, int64(1+writers*rounds))
 }
 
 func testEndedContext(t *testing.T, s shingle.DomainStore) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := s.CreateDomain(ctx, shingle.Domain{Host: "a.example.com"}, now); err == nil {
-		t.Error("a write with an ended context succeeded")
-	}
-	_, err := s.CreateDomain(t.Context(), shingle.Domain{Host: "a.example.com"}, now)
+	d := create(t, s, host)
+	head, err := s.Head(t.Context())
 	check(t, err)
+	_, tok := shingle.NewToken("", now)
+	ctx, errs := ended(t), map[string]error{}
+	_, errs["CreateDomain"] = s.CreateDomain(ctx, shingle.Domain{Host: "b.example.com"}, now)
+	_, errs["Domain"] = s.Domain(ctx, host)
+	_, errs["UpdateDomain"] = s.UpdateDomain(ctx, d, now)
+	_, errs["Domains"] = s.Domains(ctx, "", 10)
+	_, errs["Head"] = s.Head(ctx)
+	_, _, errs["Changes"] = s.Changes(ctx, head, 10)
+	_, errs["Token"] = s.Token(ctx, tok.ID)
+	errs["PutToken"] = s.PutToken(ctx, tok)
+	errs["DeleteDomain"] = s.DeleteDomain(ctx, host, 0)
+	refusals(t, errs)
+	create(t, s, "after.example.com")
 }
 
-// race runs f n times at once and counts how often it returned true.
-func race(n int, f func() bool) (wins int) {
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			if f() {
-				mu.Lock()
-				wins++
-				mu.Unlock()
+// testCancelledInFlight ends the context in the middle of writes. What was
+// acknowledged must be there, with its change, and the store goes on working.
+func testCancelledInFlight(t *testing.T, s shingle.DomainStore) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var acknowledged sync.Map
+	race(8, func(w int) bool {
+		for i := range 100 {
+			d, err := s.CreateDomain(ctx, shingle.Domain{Host: fmt.Sprintf("h%d-%d.example.com", w, i)}, now)
+			if err != nil {
+				return false
 			}
-		})
+			acknowledged.Store(d.Host, d)
+			if i == 3 {
+				cancel()
+			}
+		}
+		return true
+	})
+	if ctx.Err() == nil {
+		t.Fatal("no writer got far enough")
 	}
-	all.Wait()
-	return wins
+	create(t, s, "after.example.com")
+	f := follower{t: t, store: s}
+	f.toTheEnd()
+	for h, d := range acknowledged.Range {
+		isStored(t, s, d.(shingle.Domain))
+		same(t, f.rows[h.(string)], d)
+	}
+	same(t, f.rows, allRows(t, s))
 }
 
-func check(t *testing.T, err error) {
+// create stores a domain that has only a host.
+func create(t *testing.T, s shingle.DomainStore, host string) shingle.Domain {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	d, err := s.CreateDomain(t.Context(), shingle.Domain{Host: host}, now)
+	check(t, err)
+	return d
 }
 
-func is(t *testing.T, err, want error) {
+// isStored checks what the row is.
+func isStored(t *testing.T, s shingle.DomainStore, want shingle.Domain) {
 	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("got %v, want %v", err, want)
-	}
+	got, err := s.Domain(t.Context(), want.Host)
+	check(t, err)
+	same(t, got, want)
 }
 
-func same(t *testing.T, got, want any) {
+// allRows reads all domains, page by page.
+func allRows(t *testing.T, s shingle.DomainStore) map[string]shingle.Domain {
 	t.Helper()
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
+	rows := map[string]shingle.Domain{}
+	for after := ""; ; {
+		page, err := s.Domains(t.Context(), after, 7)
+		check(t, err)
+		if len(page) == 0 {
+			return rows
+		}
+		for _, d := range page {
+			if d.Host <= after {
+				t.Fatalf("%q came after %q", d.Host, after)
+			}
+			rows[d.Host], after = d, d.Host
+		}
 	}
 }
