@@ -2,6 +2,7 @@ package devenv
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -11,12 +12,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
@@ -45,6 +42,25 @@ type CAConfig struct {
 	// own 5, a negative number none. At most 99.
 	NonceReject int
 
+	// Profiles are what a client may order. One that does not choose gets the
+	// first. None means one, "default", of 90 days.
+	Profiles []Profile
+
+	// ExternalAccount must be bound by new accounts (RFC 8555 section 7.3.4). Nil
+	// means that anybody may have an account.
+	ExternalAccount *ExternalAccount
+
+	// FreshAuthz has every order validated. Otherwise half of the orders for a
+	// name that the account has shown to own are ready at once.
+	FreshAuthz bool
+
+	// NoRetryAfter leaves polling to the client's own interval. Otherwise the CA
+	// asks for a second between two looks at an order.
+	NoRetryAfter bool
+
+	// Faults are there from the first request on. See [CA.Inject].
+	Faults []Fault
+
 	// Logger takes what Pebble says, at debug level. Required.
 	Logger *slog.Logger
 }
@@ -63,6 +79,12 @@ func (c CAConfig) validate() error {
 	}
 	if c.NonceReject > 99 {
 		return fmt.Errorf("CA: NonceReject must be at most 99, not %d", c.NonceReject)
+	}
+	if err := validateProfiles(c.Profiles); err != nil {
+		return err
+	}
+	if err := c.ExternalAccount.validate(); err != nil {
+		return err
 	}
 	if c.Logger == nil {
 		return errors.New("CA: Logger is required")
@@ -83,14 +105,13 @@ type CA struct {
 	listener net.Listener
 	server   *http.Server
 	served   chan struct{} // closed when the server's accept loop has ended
-	orders   atomic.Int64
+	cancel   func()        // ends the context of every request
+	gate     *gate
+	prefix   string // of paths, unique to this CA; they are served without it too
 }
 
 // Paths of the CA's HTTPS listener that are not Pebble's own.
 const statsPath = "/stats"
-
-// newOrderPath is Pebble's, which it does not export.
-const newOrderPath = "/order-plz"
 
 const maxACMEBody = 1 << 20
 
@@ -107,7 +128,7 @@ func NewCA(cfg CAConfig) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certify CA listener: %w", err)
 	}
-	pebble, err := newPebble(cfg, r)
+	g, err := newPebble(cfg, r)
 	if err != nil {
 		return nil, err
 	}
@@ -115,27 +136,39 @@ func NewCA(cfg CAConfig) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for ACME: %w", err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g.ctx = ctx
 	c := &CA{
 		root:     r,
 		rootPath: filepath.Join(cfg.Dir, rootFile),
 		listener: l,
 		served:   make(chan struct{}),
+		cancel:   cancel,
+		gate:     g,
+		prefix:   "/" + strings.ToLower(rand.Text()[:8]),
 	}
-	c.server = &http.Server{
-		Handler:           http.MaxBytesHandler(c.handler(pebble), maxACMEBody),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}
+	c.server = c.newServer(ctx, cfg.Logger, cert)
 	go c.serve(cfg.Logger)
 	return c, nil
 }
 
-// DirectoryURL returns the URL of the ACME directory. Its port is another one
-// at each start.
+// newServer makes a server whose requests end with ctx.
+func (c *CA) newServer(ctx context.Context, logger *slog.Logger, cert tls.Certificate) *http.Server {
+	return &http.Server{
+		Handler:           http.MaxBytesHandler(c.handler(), maxACMEBody),
+		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// DirectoryURL returns the URL of the ACME directory. It is another one at each
+// start, and not by its port alone: clients keep a directory by its URL, and in
+// one process two CAs may have the same port one after the other.
 func (c *CA) DirectoryURL() string {
-	return "https://" + c.listener.Addr().String() + wfe.DirectoryPath
+	return "https://" + c.listener.Addr().String() + c.prefix + wfe.DirectoryPath
 }
 
 // StatsURL returns the URL of {"orders":N}, N as [CA.Orders] counts, for a test
@@ -160,14 +193,38 @@ func (c *CA) Pool() *x509.CertPool {
 
 // Orders returns how many orders the CA has accepted since it started. A
 // request refused, as with badNonce, is not an order.
-func (c *CA) Orders() int64 { return c.orders.Load() }
+func (c *CA) Orders() int64 { return int64(len(c.gate.journal.accepted())) }
 
-// Close ends the listener and its connections. It waits for the requests under
-// way, but not for long. One goroutine of Pebble's stays: see the package
-// comment.
+// NewOrders returns all requests for an order, accepted or not, oldest first.
+// One refused with badNonce is not among them.
+func (c *CA) NewOrders() []NewOrder { return c.gate.journal.newOrders() }
+
+// Issued returns the certificates issued since the start, whether or not
+// somebody has fetched them, in the order of their orders.
+func (c *CA) Issued() []Issued { return c.gate.journal.issued() }
+
+// Inject puts f behind the faults that are there: the first to answer a request
+// wins. It is in force for requests that come after Inject has returned, until
+// remove is called. Nonces are refused before any fault is asked.
+func (c *CA) Inject(f Fault) (remove func()) { return c.gate.inject(f) }
+
+// SetRenewalInfo says when leaf shall be renewed, or, if leaf is nil, all
+// certificates that have no answer of their own. Nil takes what was set away:
+// Pebble suggests two days around two thirds of a certificate's life.
+func (c *CA) SetRenewalInfo(leaf *x509.Certificate, info *RenewalInfo) {
+	c.gate.renewal.set(leaf, info)
+}
+
+// Close ends the listener and its connections. It ends the context of the
+// requests under way and waits for them: those that take no notice are given
+// two seconds until their connection is cut. One goroutine of Pebble's stays:
+// see the package comment.
 func (c *CA) Close() error {
-	err := closeServer(c.server)
+	c.cancel()
+	err := closeServer(c.server, closeGrace)
 	<-c.served
+	c.gate.busy.refuse()
+	c.gate.busy.wait()
 	return err
 }
 
@@ -179,33 +236,16 @@ func (c *CA) serve(logger *slog.Logger) {
 	}
 }
 
-// handler puts our own paths and the order counter in front of Pebble.
-func (c *CA) handler(pebble http.Handler) http.Handler {
+// handler puts our own paths in front of Pebble.
+func (c *CA) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", pebble)
-	mux.HandleFunc("POST "+newOrderPath, func(w http.ResponseWriter, r *http.Request) {
-		sw := &statusWriter{ResponseWriter: w}
-		pebble.ServeHTTP(sw, r)
-		if sw.status == http.StatusCreated {
-			c.orders.Add(1)
-		}
-	})
+	mux.Handle("/", c.gate)
 	mux.HandleFunc("GET "+statsPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		writeJSON(w, map[string]int64{"orders": c.Orders()})
 	})
+	mux.Handle(c.prefix+"/", http.StripPrefix(c.prefix, mux))
 	return mux
-}
-
-// statusWriter remembers the status that the handler sent.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
 }
 
 // newPebble wires Pebble's parts together and puts its issuing CA under r.
@@ -214,69 +254,56 @@ func (w *statusWriter) WriteHeader(status int) {
 // certificate of its issuing CA by reference, and looks at that one both when
 // it signs a leaf and when it writes a chain. So we certify the same name and
 // key again, under r, and put that in place before anything is served.
-func newPebble(cfg CAConfig, r *root) (http.Handler, error) {
+func newPebble(cfg CAConfig, r *root) (*gate, error) {
 	logger := log.New(pebbleLog{cfg.Logger}, "", 0)
 	store := db.NewMemoryStore()
-	profiles := map[string]ca.Profile{"default": {Description: "90 days", ValidityPeriod: 90 * 24 * 3600}}
-	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, profiles)
+	if a := cfg.ExternalAccount; a != nil {
+		if err := store.AddExternalAccountKeyByID(a.KeyID, a.MACKey); err != nil {
+			return nil, fmt.Errorf("add external account: %w", err)
+		}
+	}
+	profiles := cfg.Profiles
+	if len(profiles) == 0 {
+		profiles = []Profile{{Name: "default", Description: "90 days", Lifetime: 90 * 24 * time.Hour}}
+	}
+	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, pebbleProfiles(profiles))
 	intermediate := issuer.GetIntermediateCert(0)
 	signed, err := r.signIntermediate(intermediate.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("certify Pebble's CA: %w", err)
 	}
 	intermediate.Cert, intermediate.DER = signed, signed.Raw
-
-	restore, err := setPebbleEnv(cfg)
+	front, err := newFrontEnd(cfg, store, issuer, logger)
 	if err != nil {
 		return nil, err
 	}
-	validator := va.New(logger, cfg.HTTPPort, cfg.TLSPort, false, cfg.DNSAddr, store)
-	front := wfe.New(logger, store, validator, issuer, []string{"ca.localhost"}, false, false, 1, 1)
-	if err := restore(); err != nil {
-		return nil, err
+	g := &gate{
+		pebble: front.Handler(), store: store,
+		nonceReject: max(cfg.NonceReject, 0), defaultProfile: profiles[0].Name, freshAuthz: cfg.FreshAuthz,
 	}
-	return front.Handler(), nil
+	if cfg.NonceReject == 0 {
+		g.nonceReject = pebbleNonceReject
+	}
+	for _, f := range cfg.Faults {
+		g.inject(f)
+	}
+	return g, nil
 }
 
-var pebbleEnvMu sync.Mutex // held from setPebbleEnv until its restore
-
-// setPebbleEnv sets what Pebble's constructors read from the environment, and
-// returns a function that puts all back. They read nothing later. What we do
-// not set is emptied, so that a stray PEBBLE_VA_ALWAYS_VALID in somebody's
-// shell does not switch validation off.
-func setPebbleEnv(cfg CAConfig) (restore func() error, err error) {
-	reject := ""
-	if cfg.NonceReject != 0 {
-		reject = strconv.Itoa(max(cfg.NonceReject, 0))
+// newFrontEnd makes the part of Pebble that answers, over the one that
+// validates.
+func newFrontEnd(cfg CAConfig, store *db.MemoryStore, issuer *ca.CAImpl, logger *log.Logger) (wfe.WebFrontEndImpl, error) {
+	retryAfter := 1
+	if cfg.NoRetryAfter {
+		retryAfter = 0
 	}
-	pebbleEnvMu.Lock()
-	var undo []func() error
-	restore = func() error {
-		defer pebbleEnvMu.Unlock()
-		var errs []error
-		for _, f := range undo {
-			errs = append(errs, f())
-		}
-		return errors.Join(errs...)
+	restore, err := setPebbleEnv()
+	if err != nil {
+		return wfe.WebFrontEndImpl{}, err
 	}
-	for key, value := range map[string]string{
-		"PEBBLE_VA_NOSLEEP":          "1",
-		"PEBBLE_VA_SLEEPTIME":        "",
-		"PEBBLE_VA_ALWAYS_VALID":     "",
-		"PEBBLE_WFE_NONCEREJECT":     reject,
-		"PEBBLE_WFE_ORDERS_PER_PAGE": "",
-		"PEBBLE_AUTHZREUSE":          "",
-	} {
-		if old, ok := os.LookupEnv(key); ok {
-			undo = append(undo, func() error { return os.Setenv(key, old) })
-		} else {
-			undo = append(undo, func() error { return os.Unsetenv(key) })
-		}
-		if err := os.Setenv(key, value); err != nil {
-			return nil, errors.Join(fmt.Errorf("set environment for Pebble: %w", err), restore())
-		}
-	}
-	return restore, nil
+	validator := va.New(logger, cfg.HTTPPort, cfg.TLSPort, false, cfg.DNSAddr, store)
+	front := wfe.New(logger, store, validator, issuer, []string{"ca.localhost"}, false, cfg.ExternalAccount != nil, retryAfter, retryAfter)
+	return front, restore()
 }
 
 // pebbleLog passes what Pebble logs on: each Write is one entry.
@@ -287,9 +314,9 @@ func (l pebbleLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// closeServer shuts s down, and after closeGrace cuts what is left.
-func closeServer(s *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+// closeServer shuts s down, and after grace cuts what is left.
+func closeServer(s *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err

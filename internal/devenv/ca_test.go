@@ -100,6 +100,29 @@ func TestCA_RefusedRequestIsNoOrder(t *testing.T) {
 	}
 }
 
+// TestCA_DirectoryIsItsOwn has clients in one process tell two CAs apart that
+// have had the same port.
+func TestCA_DirectoryIsItsOwn(t *testing.T) {
+	first, second := newTestCA(t, t.TempDir()), newTestCA(t, t.TempDir())
+	for _, c := range []*testCA{first, second} {
+		path := strings.TrimPrefix(c.DirectoryURL(), "https://"+c.listener.Addr().String())
+		other := "https://" + c.listener.Addr().String() + "/other/dir"
+		for url, want := range map[string]int{c.DirectoryURL(): http.StatusOK, other: http.StatusNotFound} {
+			resp, err := c.https().Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != want {
+				t.Errorf("%s has status %d, want %d", url, resp.StatusCode, want)
+			}
+		}
+		if c == second && strings.HasSuffix(first.DirectoryURL(), path) {
+			t.Errorf("both have the directory at %s", path)
+		}
+	}
+}
+
 func TestCA_RootKeyIsPrivate(t *testing.T) {
 	dir := t.TempDir()
 	newTestCA(t, dir)
@@ -145,6 +168,10 @@ func TestCA_ConfigNamesTheKey(t *testing.T) {
 		"DNSAddr":     func(c *CAConfig) { c.DNSAddr = "nowhere" },
 		"NonceReject": func(c *CAConfig) { c.NonceReject = 100 },
 		"Logger":      func(c *CAConfig) { c.Logger = nil },
+		"names":       func(c *CAConfig) { c.Profiles = []Profile{{Lifetime: time.Hour}} },
+		"lifetime":    func(c *CAConfig) { c.Profiles = []Profile{{Name: "a", Lifetime: time.Millisecond}} },
+		"MAC key":     func(c *CAConfig) { c.ExternalAccount = &ExternalAccount{KeyID: "a", MACKey: "!"} },
+		"KeyID":       func(c *CAConfig) { c.ExternalAccount = &ExternalAccount{MACKey: "AAAA"} },
 	} {
 		cfg := good
 		spoil(&cfg)
@@ -164,7 +191,7 @@ type testCA struct {
 	tlsALPN *alpnSolver
 }
 
-func newTestCA(t *testing.T, dir string) *testCA {
+func newTestCA(t *testing.T, dir string, change ...func(*CAConfig)) *testCA {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	dns, err := NewDNS(DNSConfig{ZoneFile: filepath.Join(t.TempDir(), "zone.txt"), Logger: logger})
@@ -174,7 +201,11 @@ func newTestCA(t *testing.T, dir string) *testCA {
 	t.Cleanup(func() { _ = dns.Close() })
 	tc := &testCA{http01: &httpSolver{}, tlsALPN: &alpnSolver{}}
 	httpPort, tlsPort := tc.http01.listen(t), tc.tlsALPN.listen(t)
-	tc.CA, err = NewCA(CAConfig{Dir: dir, HTTPPort: httpPort, TLSPort: tlsPort, DNSAddr: dns.Addr(), Logger: logger})
+	cfg := CAConfig{Dir: dir, HTTPPort: httpPort, TLSPort: tlsPort, DNSAddr: dns.Addr(), Logger: logger}
+	for _, f := range change {
+		f(&cfg)
+	}
+	tc.CA, err = NewCA(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,15 +219,19 @@ func (c *testCA) https() *http.Client {
 	}}
 }
 
-func (c *testCA) client(t *testing.T) (*acmez.Client, acme.Account) {
-	t.Helper()
-	client := &acmez.Client{
+func (c *testCA) newClient() *acmez.Client {
+	return &acmez.Client{
 		Client: &acme.Client{
 			Directory: c.DirectoryURL(), HTTPClient: c.https(), UserAgent: "test", PollInterval: 10 * time.Millisecond,
 			Logger: slog.New(slog.DiscardHandler),
 		},
 		ChallengeSolvers: map[string]acmez.Solver{acme.ChallengeTypeHTTP01: c.http01},
 	}
+}
+
+func (c *testCA) client(t *testing.T) (*acmez.Client, acme.Account) {
+	t.Helper()
+	client := c.newClient()
 	account, err := client.NewAccount(t.Context(), acme.Account{TermsOfServiceAgreed: true, PrivateKey: newKey(t)})
 	if err != nil {
 		t.Fatal(err)

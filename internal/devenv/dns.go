@@ -1,11 +1,13 @@
 package devenv
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,49 +17,75 @@ import (
 
 // DNSConfig says what the customers' DNS answers.
 type DNSConfig struct {
-	// ZoneFile holds records in master file format (RFC 1035 section 5). It may
-	// be absent, and is read again when it changes.
+	// ZoneFile holds records in master file format (RFC 1035 section 5), for any
+	// names. It may be absent, and is read again when it changes. What was read
+	// stays while the file is gone or has an error.
 	ZoneFile string
-	Logger   *slog.Logger
+
+	// Logger is told of a file that cannot be read. Required.
+	Logger *slog.Logger
 }
 
-// DNS plays the customers' DNS: every name below "localhost" is an address
-// record for 127.0.0.1, and the zone file has the rest.
+// DNS plays the customers' DNS: every name below "localhost" that has no
+// address elsewhere is at 127.0.0.1, and the zone file and [DNS.Set] have the
+// rest.
 type DNS struct {
 	cfg      DNSConfig
 	udp, tcp *dns.Server
 	addr     string
+	served   sync.WaitGroup
 
-	mu      sync.Mutex
-	records map[string][]dns.RR // by lower-case owner name
-	checked time.Time           // when the file was looked at
-	read    time.Time           // the modification time of what was read
+	mu   sync.Mutex
+	file zoneFile
+	set  rrsets // at run time
+	zone *zone  // nil when it has to be made again
 }
 
-const (
-	zoneCheckInterval = time.Second
-	maxCNAMEs         = 8
-	answerTTL         = 1 // seconds: what is played may change at once
-)
+// zoneFile is what was read last.
+type zoneFile struct {
+	data    []byte
+	records rrsets
+	size    int64
+	changed time.Time // the modification time
+	read    time.Time
+	problem string // said already
+}
 
-// NewDNS starts the server, on one port of UDP and TCP.
+// clockGrain is how far apart two changes must be for a file system to give
+// them different times.
+const clockGrain = 2 * time.Second
+
+// NewDNS starts the server, on one port of UDP and TCP of 127.0.0.1. The caller
+// closes it.
 func NewDNS(cfg DNSConfig) (*DNS, error) {
-	d := &DNS{cfg: cfg}
 	packets, stream, err := listenBoth()
 	if err != nil {
 		return nil, err
 	}
-	d.addr = packets.LocalAddr().String()
+	d := &DNS{cfg: cfg, addr: packets.LocalAddr().String()}
 	handler := dns.HandlerFunc(d.answer)
 	d.udp = &dns.Server{PacketConn: packets, Handler: handler}
 	d.tcp = &dns.Server{Listener: stream, Handler: handler}
-	for _, s := range []*dns.Server{d.udp, d.tcp} {
-		started := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(started) }
-		go func() { _ = s.ActivateAndServe() }() // ends at Close
-		<-started
+	if err := d.start(d.udp); err != nil {
+		return nil, errors.Join(err, packets.Close(), stream.Close())
+	}
+	if err := d.start(d.tcp); err != nil {
+		return nil, errors.Join(err, d.udp.Shutdown(), stream.Close())
 	}
 	return d, nil
+}
+
+// start returns when s answers, or has failed to.
+func (d *DNS) start(s *dns.Server) error {
+	started, failed := make(chan struct{}), make(chan error, 1)
+	s.NotifyStartedFunc = func() { close(started) }
+	d.served.Go(func() { failed <- s.ActivateAndServe() }) // ends at Close
+	select {
+	case <-started:
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("start DNS: %w", err)
+	}
 }
 
 // listenBoth finds a port that is free for both.
@@ -81,13 +109,51 @@ func listenBoth() (net.PacketConn, net.Listener, error) {
 // Addr returns the server's host:port.
 func (d *DNS) Addr() string { return d.addr }
 
-// Close ends the server.
-func (d *DNS) Close() error {
-	err := d.udp.Shutdown()
-	if e := d.tcp.Shutdown(); err == nil {
-		err = e
+// Set gives a name exactly these records, whatever the zone file has for it,
+// until the process ends. Each is in master file format without the owner, as
+// "CNAME edge.example." or "60 A 192.0.2.1". Without any, the name exists but
+// has no data; a name below localhost has no address of its own then.
+func (d *DNS) Set(name string, records ...string) error {
+	name = canonical(name)
+	parsed := []dns.RR{}
+	for _, record := range records {
+		sets, err := parseZone(strings.NewReader(name+" "+record+"\n"), ".", "")
+		if err != nil {
+			return fmt.Errorf("set record of %s: %w", name, err)
+		}
+		parsed = append(parsed, sets[name]...)
 	}
+	d.override(name, parsed)
+	return nil
+}
+
+// Remove takes a name away, from the zone file's records, from those that were
+// set and from localhost. It exists only as far as there are names below it, or
+// a wildcard for it.
+func (d *DNS) Remove(name string) { d.override(canonical(name), nil) }
+
+// Restore undoes all of Set and Remove for a name.
+func (d *DNS) Restore(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.set, canonical(name))
+	d.zone = nil
+}
+
+// Close ends the server. Questions under way are answered.
+func (d *DNS) Close() error {
+	err := errors.Join(d.udp.Shutdown(), d.tcp.Shutdown())
+	d.served.Wait()
 	return err
+}
+
+func (d *DNS) override(name string, records []dns.RR) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.set == nil {
+		d.set = rrsets{}
+	}
+	d.set[name], d.zone = records, nil
 }
 
 func (d *DNS) answer(w dns.ResponseWriter, q *dns.Msg) {
@@ -95,100 +161,67 @@ func (d *DNS) answer(w dns.ResponseWriter, q *dns.Msg) {
 	m.SetReply(q)
 	m.Authoritative, m.RecursionAvailable = true, true
 	if len(q.Question) == 1 && q.Question[0].Qclass == dns.ClassINET {
-		d.resolve(m, strings.ToLower(q.Question[0].Name), q.Question[0].Qtype)
+		d.current().resolve(m, q.Question[0].Name, q.Question[0].Qtype)
 	} else {
 		m.Rcode = dns.RcodeNotImplemented
 	}
+	size := dns.MinMsgSize
+	if o := q.IsEdns0(); o != nil {
+		size = max(size, int(o.UDPSize()))
+		m.SetEdns0(dns.DefaultMsgSize, false)
+	}
 	if w.LocalAddr().Network() == "udp" {
-		size := dns.MinMsgSize
-		if o := q.IsEdns0(); o != nil {
-			size = int(o.UDPSize())
-		}
 		m.Truncate(size)
 	}
 	_ = w.WriteMsg(m) // a client that has gone asks again
 }
 
-// resolve follows CNAMEs within what is played.
-func (d *DNS) resolve(m *dns.Msg, name string, qtype uint16) {
-	zone := d.zone()
-	for range maxCNAMEs {
-		records, exists := zone[name]
-		if !hasAddress(records) && (name == "localhost." || strings.HasSuffix(name, ".localhost.")) {
-			exists = true
-			records = append(records[:len(records):len(records)], &dns.A{
-				Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: answerTTL},
-				A:   net.IPv4(127, 0, 0, 1),
-			})
-		}
-		if !exists {
-			m.Rcode = dns.RcodeNameError
-			break
-		}
-		next := ""
-		for _, rr := range records {
-			if rr.Header().Rrtype == qtype {
-				m.Answer = append(m.Answer, rr)
-			} else if c, ok := rr.(*dns.CNAME); ok {
-				m.Answer = append(m.Answer, rr)
-				next = strings.ToLower(c.Target)
-			}
-		}
-		if next == "" || qtype == dns.TypeCNAME {
-			break
-		}
-		name = next
-	}
-	if len(m.Answer) == 0 {
-		m.Ns = []dns.RR{&dns.SOA{
-			Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: answerTTL},
-			Ns:  "ns.localhost.", Mbox: "hostmaster.localhost.", Serial: 1, Refresh: 1, Retry: 1, Expire: 1, Minttl: answerTTL,
-		}}
-	}
-}
-
-// hasAddress reports whether records say where a name is.
-func hasAddress(records []dns.RR) bool {
-	return slices.ContainsFunc(records, func(rr dns.RR) bool {
-		t := rr.Header().Rrtype
-		return t == dns.TypeA || t == dns.TypeAAAA || t == dns.TypeCNAME
-	})
-}
-
-// zone returns the records of the file as it is now. A broken file leaves what
-// was there before.
-func (d *DNS) zone() map[string][]dns.RR {
+// current returns the zone as it is now.
+func (d *DNS) current() *zone {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now := time.Now(); now.Sub(d.checked) >= zoneCheckInterval {
-		d.checked = now
-		d.reload()
+	if d.reload() || d.zone == nil {
+		d.zone = newZone(d.file.records, d.set)
 	}
-	return d.records
+	return d.zone
 }
 
-func (d *DNS) reload() {
+// reload reads the file if it may have changed, and reports whether it has. The
+// file's size and time do not tell when it was read just after a change.
+func (d *DNS) reload() bool {
 	info, err := os.Stat(d.cfg.ZoneFile)
-	if err != nil || info.ModTime().Equal(d.read) {
-		return
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
 	}
-	d.read = info.ModTime()
-	f, err := os.Open(d.cfg.ZoneFile)
+	if err == nil && info.Size() == d.file.size && info.ModTime().Equal(d.file.changed) && d.file.read.Sub(d.file.changed) > clockGrain {
+		return false
+	}
+	now := time.Now()
+	data, err := os.ReadFile(d.cfg.ZoneFile)
 	if err != nil {
-		d.cfg.Logger.Warn("zone file cannot be read", "file", d.cfg.ZoneFile, "error", err)
-		return
+		d.complain(err)
+		return false
 	}
-	defer func() { _ = f.Close() }()
-	records := map[string][]dns.RR{}
-	parser := dns.NewZoneParser(f, ".", d.cfg.ZoneFile)
-	parser.SetDefaultTTL(answerTTL)
-	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
-		name := strings.ToLower(rr.Header().Name)
-		records[name] = append(records[name], rr)
+	if info != nil {
+		d.file.size, d.file.changed, d.file.read = info.Size(), info.ModTime(), now
 	}
-	if err := parser.Err(); err != nil {
-		d.cfg.Logger.Warn("zone file has an error, the old records stay", "error", err)
-		return
+	if bytes.Equal(data, d.file.data) {
+		return false
 	}
-	d.records = records
+	d.file.data = data
+	records, err := parseZone(bytes.NewReader(data), ".", d.cfg.ZoneFile)
+	if err != nil {
+		d.complain(err)
+		return false
+	}
+	d.file.records, d.file.problem = records, ""
+	return true
+}
+
+// complain says each thing once.
+func (d *DNS) complain(err error) {
+	if err.Error() != d.file.problem {
+		d.file.problem = err.Error()
+		d.cfg.Logger.Warn("zone file cannot be used, the old records stay", "file", d.cfg.ZoneFile, "error", err)
+	}
 }

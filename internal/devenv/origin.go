@@ -18,13 +18,25 @@ import (
 
 // OriginConfig is what the sample origin needs.
 type OriginConfig struct {
+	// Logger takes what net/http complains about, at debug level. Required.
 	Logger *slog.Logger
 }
 
-// Origin is a small product that shows the requests it gets.
+// Origin is a small product that shows the requests it gets, at any path but:
+//
+//	/echo           sends the body back as it arrives
+//	/events?n=3     sends n server-sent events
+//	/ws             sends each WebSocket message back
+//	/status/{code}  answers with the status
 type Origin struct {
 	server *http.Server
 	addr   string
+	served chan struct{} // closed when the accept loop has ended
+	busy   inflight
+
+	closing context.Context // ends when Close begins: time to say goodbye
+	close   func()
+	cut     func() // ends the context of every request
 }
 
 //go:embed origin.html
@@ -32,37 +44,63 @@ var originHTML string
 
 var originPage = template.Must(template.New("origin").Parse(originHTML))
 
-// NewOrigin starts the origin, on plain HTTP.
+// NewOrigin starts the origin, on plain HTTP on a free port of 127.0.0.1. The
+// caller closes it.
 func NewOrigin(cfg OriginConfig) (*Origin, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the origin: %w", err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", show)
-	mux.HandleFunc("/echo", echo)
-	mux.HandleFunc("/events", events)
-	mux.HandleFunc("/ws", webSocket)
-	mux.HandleFunc("/status/{code}", status)
-	o := &Origin{addr: l.Addr().String(), server: &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
-	}}
-	go func() { _ = o.server.Serve(l) }() // ends at Close
+	o := &Origin{addr: l.Addr().String(), served: make(chan struct{})}
+	o.closing, o.close = context.WithCancel(context.Background())
+	ctx, cut := context.WithCancel(context.Background())
+	o.cut = cut
+	o.server = &http.Server{
+		Handler: o.handler(), ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(o.served)
+		_ = o.server.Serve(l) // until Close
+	}()
 	return o, nil
 }
 
 // Addr returns the origin's host:port.
 func (o *Origin) Addr() string { return o.addr }
 
-// Close ends the origin.
+// Close ends the origin. WebSockets are told that it goes away (1001). What has
+// not ended after a second is cut.
 func (o *Origin) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if o.server.Shutdown(ctx) != nil {
-		return o.server.Close()
-	}
-	return nil
+	o.close()
+	timer := time.AfterFunc(originGrace, o.cut)
+	defer timer.Stop()
+	err := closeServer(o.server, originGrace)
+	<-o.served
+	o.busy.refuse()
+	o.busy.wait()
+	o.cut()
+	return err
+}
+
+// originGrace is how long Close waits for requests under way.
+const originGrace = time.Second
+
+func (o *Origin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", show)
+	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/events", events)
+	mux.HandleFunc("/ws", o.webSocket)
+	mux.HandleFunc("/status/{code}", status)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !o.busy.enter() {
+			panic(http.ErrAbortHandler)
+		}
+		defer o.busy.leave()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // request is what the origin shows of a request.
@@ -77,10 +115,12 @@ type request struct {
 
 type field struct{ Name, Value string }
 
-// show answers with the request, as a page or, for `?format=json`, as JSON.
+// show answers with the request, as a page or, for a client that would rather
+// have it or says `?format=json`, as JSON.
 func show(w http.ResponseWriter, r *http.Request) {
 	seen := request{Method: r.Method, Path: r.RequestURI, Host: r.Host, Header: r.Header, Custom: r.Header.Get("User-Custom-Domain")}
-	if r.URL.Query().Get("format") == "json" || r.Header.Get("Accept") == "application/json" {
+	w.Header().Set("Vary", "Accept")
+	if r.URL.Query().Get("format") == "json" || prefersJSON(r.Header.Values("Accept")) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(seen)
 		return
@@ -131,18 +171,27 @@ func events(w http.ResponseWriter, r *http.Request) {
 }
 
 // webSocket sends each message back.
-func webSocket(w http.ResponseWriter, r *http.Request) {
+func (o *Origin) webSocket(w http.ResponseWriter, r *http.Request) {
 	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		return
 	}
 	defer c.CloseNow()
+	ctx, ended := context.WithCancel(r.Context())
+	defer ended()
+	o.busy.spawn(func() {
+		select {
+		case <-o.closing.Done():
+			_ = c.Close(websocket.StatusGoingAway, "the origin is closing")
+		case <-ctx.Done():
+		}
+	})
 	for {
-		kind, message, err := c.Read(r.Context())
+		kind, message, err := c.Read(ctx)
 		if err != nil {
 			return
 		}
-		if err := c.Write(r.Context(), kind, message); err != nil {
+		if err := c.Write(ctx, kind, message); err != nil {
 			return
 		}
 	}
