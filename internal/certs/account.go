@@ -6,117 +6,206 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"sync"
+	"log/slog"
+	"sync/atomic"
 
 	"github.com/mholt/acmez/v3/acme"
+
 	"github.com/shingle-proxy/shingle"
 )
 
-const accountKey = "accounts/key"
+const accountKeyRecord = "accounts/key"
 
-// account is the ACME account. One key serves the whole fleet and every CA, so
-// that each edge can answer any HTTP-01 validation from its thumbprint.
-type account struct {
-	mu         sync.Mutex
-	key        crypto.Signer
-	thumbprint string
-	registered *acme.Account
+// accountKey is the ACME account key. One serves the whole fleet and every CA,
+// so that each edge can answer any HTTP-01 validation from its thumbprint.
+type accountKey struct {
+	signer     crypto.Signer
+	thumbprint string // RFC 7638
 }
 
-// thumbprint returns the account key's thumbprint (RFC 8555 section 8.1),
-// reading the key from the store the first time.
-func (m *Manager) thumbprint(ctx context.Context) (string, error) {
-	m.account.mu.Lock()
-	defer m.account.mu.Unlock()
-	if m.account.thumbprint == "" {
-		if err := m.loadAccountKey(ctx); err != nil {
-			return "", err
-		}
-	}
-	return m.account.thumbprint, nil
+// storedKey is an accountKey as it is stored.
+type storedKey struct {
+	Key Sealed `json:"key"` // PKCS #8
 }
 
-// registration returns the account at the CA, making key and registration when
-// there is none. To register a known key again is harmless (RFC 8555 section 7.3.1).
-func (m *Manager) registration(ctx context.Context) (acme.Account, error) {
-	m.account.mu.Lock()
-	defer m.account.mu.Unlock()
-	if m.account.registered != nil {
-		return *m.account.registered, nil
-	}
-	if m.account.key == nil {
-		if err := m.ensureAccountKey(ctx); err != nil {
-			return acme.Account{}, err
-		}
-	}
-	a := acme.Account{TermsOfServiceAgreed: m.cfg.TermsAgreed, PrivateKey: m.account.key}
-	if m.cfg.Email != "" {
-		a.Contact = []string{"mailto:" + m.cfg.Email}
-	}
-	a, err := m.client.NewAccount(ctx, a)
+// registration is the account at one CA, as it is stored.
+type registration struct {
+	Directory string `json:"directory"`
+	Location  string `json:"location"` // the account's URL, its name in requests
+}
+
+// accountKeys holds the account key, which is made on first need and shared
+// through the store.
+type accountKeys struct {
+	store *store
+	key   atomic.Pointer[accountKey]
+	lock  chan struct{} // held while the key is loaded or made
+}
+
+func newAccountKeys(s *store) *accountKeys {
+	return &accountKeys{store: s, lock: make(chan struct{}, 1)}
+}
+
+// accounts holds the registration at one CA, which is made on first need and
+// shared through the store.
+type accounts struct {
+	cfg   *Config
+	ca    CA
+	keys  *accountKeys
+	store *store
+	acme  *client
+	log   *slog.Logger
+
+	registered atomic.Pointer[registration]
+	lock       chan struct{} // held while the account is looked up or registered
+}
+
+func newAccounts(cfg *Config, ca CA, keys *accountKeys, s *store, c *client) *accounts {
+	return &accounts{cfg: cfg, ca: ca, keys: keys, store: s, acme: c, log: cfg.Logger, lock: make(chan struct{}, 1)}
+}
+
+// thumbprint returns the thumbprint of the account key, or [shingle.ErrNotFound]
+// as long as nobody in the fleet has needed an account.
+func (a *accountKeys) thumbprint(ctx context.Context) (string, error) {
+	k, err := a.load(ctx, false)
 	if err != nil {
-		return a, fmt.Errorf("register account: %w", err)
+		return "", err
 	}
-	m.account.registered = &a
-	return a, nil
+	return k.thumbprint, nil
 }
 
-// forgetRegistration makes the next order register again: the CA has lost the
-// account, as a CA for tests does at each start.
-func (m *Manager) forgetRegistration() {
-	m.account.mu.Lock()
-	defer m.account.mu.Unlock()
-	m.account.registered = nil
+// account returns the account at the CA, registering it when there is none.
+// stale is a registration that the CA no longer knows, or nil.
+func (a *accounts) account(ctx context.Context, stale *registration) (acme.Account, *registration, error) {
+	k, err := a.keys.load(ctx, true)
+	if err != nil {
+		return acme.Account{}, nil, err
+	}
+	r := a.registered.Load()
+	if r == nil || r == stale {
+		if r, err = a.register(ctx, k, stale); err != nil {
+			return acme.Account{}, nil, err
+		}
+	}
+	return acme.Account{Status: acme.StatusValid, Location: r.Location, PrivateKey: k.signer}, r, nil
 }
 
-// ensureAccountKey loads the key, or makes one; of several makers one wins.
-func (m *Manager) ensureAccountKey(ctx context.Context) error {
-	err := m.loadAccountKey(ctx)
-	if !errors.Is(err, shingle.ErrNotFound) {
-		return err
+// load returns the account key. When there is none it is made, or
+// [shingle.ErrNotFound] returned.
+func (a *accountKeys) load(ctx context.Context, create bool) (*accountKey, error) {
+	if k := a.key.Load(); k != nil {
+		return k, nil
 	}
+	if err := acquire(ctx, a.lock); err != nil {
+		return nil, err
+	}
+	defer func() { <-a.lock }()
+	if k := a.key.Load(); k != nil {
+		return k, nil
+	}
+	k, err := a.read(ctx)
+	if create && errors.Is(err, shingle.ErrNotFound) {
+		createErr := a.create(ctx)
+		if k, err = a.read(ctx); err != nil && createErr != nil {
+			err = createErr
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load account key: %w", err)
+	}
+	a.key.Store(k)
+	return k, nil
+}
+
+func (a *accountKeys) read(ctx context.Context) (*accountKey, error) {
+	var stored storedKey
+	if _, err := a.store.get(ctx, accountKeyRecord, &stored); err != nil {
+		return nil, err
+	}
+	signer, err := a.store.openKey(ctx, stored.Key, accountKeyRecord)
+	if err != nil {
+		return nil, err
+	}
+	thumbprint, err := (&acme.Account{PrivateKey: signer}).Thumbprint()
+	if err != nil {
+		return nil, err
+	}
+	return &accountKey{signer: signer, thumbprint: thumbprint}, nil
+}
+
+// create stores a fresh key, unless another process has just done so. After
+// an error it may be stored all the same: the caller reads to learn.
+func (a *accountKeys) create(ctx context.Context) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	sealed, err := a.store.sealKey(ctx, key, accountKeyRecord)
 	if err != nil {
 		return err
 	}
-	sealed, err := m.cfg.Sealer.Seal(der, accountKey)
-	if err != nil {
-		return fmt.Errorf("seal account key: %w", err)
+	_, err = a.store.put(ctx, accountKeyRecord, storedKey{Key: sealed}, shingle.NoVersion)
+	if errors.Is(err, shingle.ErrConflict) {
+		return nil
 	}
-	if _, err := m.cfg.Blobs.Put(ctx, accountKey, sealed, shingle.NoVersion); err != nil && !errors.Is(err, shingle.ErrConflict) {
-		return fmt.Errorf("store account key: %w", err)
-	}
-	return m.loadAccountKey(ctx)
+	return err
 }
 
-func (m *Manager) loadAccountKey(ctx context.Context) error {
-	b, err := m.cfg.Blobs.Get(ctx, accountKey)
+// register takes the registration from the store, or else from the CA. To
+// register a key that the CA knows gives its account (RFC 8555 section 7.3.1),
+// so it does no harm when two processes do, or when the store loses it.
+func (a *accounts) register(ctx context.Context, k *accountKey, stale *registration) (*registration, error) {
+	if err := acquire(ctx, a.lock); err != nil {
+		return nil, err
+	}
+	defer func() { <-a.lock }()
+	if r := a.registered.Load(); r != nil && r != stale {
+		return r, nil
+	}
+	r := &registration{}
+	version, err := a.store.get(ctx, registrationRecord(a.ca.Directory), r)
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return nil, fmt.Errorf("load account: %w", err)
+	}
+	if err != nil || stale != nil && r.Location == stale.Location {
+		if r, err = a.newAccount(ctx, k); err != nil {
+			return nil, fmt.Errorf("register account: %w", err)
+		}
+		if _, err := a.store.put(ctx, registrationRecord(a.ca.Directory), r, version); err != nil {
+			a.log.Warn("account not stored", "ca", a.ca.Directory, "error", err)
+		}
+	}
+	a.registered.Store(r)
+	return r, nil
+}
+
+func (a *accounts) newAccount(ctx context.Context, k *accountKey) (*registration, error) {
+	account := acme.Account{TermsOfServiceAgreed: a.cfg.TermsAgreed, PrivateKey: k.signer}
+	if a.cfg.Email != "" {
+		account.Contact = []string{"mailto:" + a.cfg.Email}
+	}
+	if a.ca.EABKeyID != "" {
+		eab := acme.EAB{KeyID: a.ca.EABKeyID, MACKey: a.ca.EABKey}
+		if err := account.SetExternalAccountBinding(ctx, &a.acme.Client, eab); err != nil {
+			return nil, fmt.Errorf("bind external account: %w", err)
+		}
+	}
+	account, err := a.acme.NewAccount(ctx, account)
 	if err != nil {
-		return fmt.Errorf("read account key: %w", err)
+		return nil, err
 	}
-	der, err := m.cfg.Sealer.Open(b.Value, accountKey)
-	if err != nil {
-		return fmt.Errorf("open account key: %w", err)
+	if account.Location == "" {
+		return nil, errors.New("the CA gave the account no URL")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return fmt.Errorf("parse account key: %w", err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return errors.New("the account key cannot sign")
-	}
-	a := acme.Account{PrivateKey: signer}
-	if m.account.thumbprint, err = a.Thumbprint(); err != nil {
-		return err
-	}
-	m.account.key = signer
-	return nil
+	a.log.Info("account registered", "ca", a.ca.Directory, "account", account.Location)
+	return &registration{Directory: a.ca.Directory, Location: account.Location}, nil
+}
+
+func registrationRecord(directory string) string {
+	sum := sha256.Sum256([]byte(directory))
+	return "accounts/" + hex.EncodeToString(sum[:16])
 }

@@ -2,44 +2,52 @@ package certs
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
+	"math/big"
 	"time"
 
-	"github.com/mholt/acmez/v3"
 	"github.com/mholt/acmez/v3/acme"
+
 	"github.com/shingle-proxy/shingle"
 )
 
-// challengeLife is how long a stored challenge is answered. A CA validates
-// within seconds; what a killed process left behind must not live on.
-const challengeLife = 10 * time.Minute
+// challengeLife is how long a stored challenge is answered. It only limits what
+// a killed process leaves behind, and is judged by another machine's clock, so
+// it is generous: to answer a stale challenge does no harm.
+const challengeLife = 3 * time.Hour
 
-// pending is a TLS-ALPN-01 challenge as it is stored for the whole fleet.
-type pending struct {
-	KeyAuthorization string    `json:"key_authorization"`
-	Until            time.Time `json:"until"`
+// alpnChallenge is a TLS-ALPN-01 challenge as it is stored for the whole fleet.
+type alpnChallenge struct {
+	Digest []byte    `json:"digest"` // SHA-256 of the key authorization
+	Until  time.Time `json:"until"`
 }
 
-func challengeKey(host string) string { return "challenges/" + host }
+func challengeRecord(host string) string { return "challenges/" + host }
 
-// KeyAuthorization returns the answer to an HTTP-01 validation (RFC 8555
-// section 8.3). It needs no shared state but the account key: any edge answers
-// any token. It returns [shingle.ErrNotFound] for what cannot be a token.
+// KeyAuthorization returns the answer to an HTTP-01 validation with token (RFC
+// 8555 section 8.3). It needs nothing but the account key, so any edge answers
+// any token. It returns [shingle.ErrNotFound] for what cannot be a token, and
+// as long as the fleet has no account.
 func (m *Manager) KeyAuthorization(ctx context.Context, token string) (string, error) {
 	if !isToken(token) {
 		return "", shingle.ErrNotFound
 	}
-	thumbprint, err := m.thumbprint(ctx)
+	thumbprint, err := m.keys.thumbprint(ctx)
 	if err != nil {
 		return "", err
 	}
 	return token + "." + thumbprint, nil
 }
 
-// isToken tells base64url of a reasonable length (RFC 8555 section 8.3).
+// isToken reports whether s is base64url of at most 128 characters.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -47,51 +55,70 @@ func isToken(s string) bool {
 			return false
 		}
 	}
-	return len(s) > 0 && len(s) <= 128
+	return s != "" && len(s) <= 128
 }
 
 // ChallengeCertificate returns the certificate that answers the TLS-ALPN-01
-// validation of host that is under way (RFC 8737), or [shingle.ErrNotFound].
+// validation of host that is under way anywhere in the fleet (RFC 8737), or
+// [shingle.ErrNotFound].
 func (m *Manager) ChallengeCertificate(ctx context.Context, host string) (*tls.Certificate, error) {
-	b, err := m.cfg.Blobs.Get(ctx, challengeKey(host))
-	if err != nil {
+	var c alpnChallenge
+	if _, err := m.store.get(ctx, challengeRecord(host), &c); err != nil {
 		return nil, fmt.Errorf("read challenge: %w", err)
 	}
-	var p pending
-	if err := json.Unmarshal(b.Value, &p); err != nil {
-		return nil, fmt.Errorf("read challenge: %w", err)
-	}
-	if m.cfg.Now().After(p.Until) {
+	if !m.cfg.Now().Before(c.Until) {
 		return nil, shingle.ErrNotFound
 	}
-	return acmez.TLSALPN01ChallengeCert(acme.Challenge{
-		Type: acme.ChallengeTypeTLSALPN01, KeyAuthorization: p.KeyAuthorization,
-		Identifier: acme.Identifier{Type: "dns", Value: host},
-	})
+	return c.certificate(host)
 }
 
-// present makes a challenge answerable by every edge, and returns how to undo it.
+// idPeACMEIdentifier is id-pe-acmeIdentifier (RFC 8737 section 6.1).
+var idPeACMEIdentifier = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 31}
+
+// certificate makes the self-signed certificate of RFC 8737 section 3.
+func (c alpnChallenge) certificate(host string) (*tls.Certificate, error) {
+	digest, err := asn1.Marshal(c.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("encode challenge: %w", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make challenge key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:    big.NewInt(1),
+		Subject:         pkix.Name{CommonName: "ACME challenge"},
+		DNSNames:        []string{host},
+		NotBefore:       c.Until.Add(-2 * challengeLife),
+		NotAfter:        c.Until.Add(challengeLife),
+		ExtraExtensions: []pkix.Extension{{Id: idPeACMEIdentifier, Critical: true, Value: digest}},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make challenge certificate: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// present makes a challenge answerable by every edge, and returns how to end
+// that. HTTP-01 always is.
 func (m *Manager) present(ctx context.Context, host string, c acme.Challenge) (cleanUp func(), err error) {
 	if c.Type != acme.ChallengeTypeTLSALPN01 {
 		return func() {}, nil
 	}
-	value, err := json.Marshal(pending{KeyAuthorization: c.KeyAuthorization, Until: m.cfg.Now().Add(challengeLife)})
+	digest := sha256.Sum256([]byte(c.KeyAuthorization))
+	record := challengeRecord(host)
+	version, err := m.store.version(ctx, record) // of what a killed process left behind
 	if err != nil {
-		return nil, err
-	}
-	old, err := m.cfg.Blobs.Get(ctx, challengeKey(host))
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 		return nil, fmt.Errorf("read challenge: %w", err)
 	}
-	version, err := m.cfg.Blobs.Put(ctx, challengeKey(host), value, old.Version)
+	version, err = m.store.put(ctx, record, alpnChallenge{Digest: digest[:], Until: m.cfg.Now().Add(challengeLife)}, version)
 	if err != nil {
 		return nil, fmt.Errorf("store challenge: %w", err)
 	}
 	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := m.cfg.Blobs.Delete(ctx, challengeKey(host), version); err != nil {
-			m.log.Warn("challenge could not be removed, it expires by itself", "host", host, "error", err)
+		if err := m.store.remove(context.WithoutCancel(ctx), record, version); err != nil {
+			m.log.Warn("challenge not removed, it expires by itself", "host", host, "error", err)
 		}
 	}, nil
 }

@@ -1,277 +1,164 @@
-// Package certs owns the life of certificates: it obtains them by ACME, keeps
-// them, and has them ready for handshakes.
 package certs
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mholt/acmez/v3/acme"
 	"github.com/shingle-proxy/shingle"
 )
 
-// Config is what a [Manager] is made of. Blobs, Sealer, Permission and
-// Directory are required; a zero elsewhere takes the default.
-type Config struct {
-	Blobs      shingle.Blobs
-	Sealer     Sealer
-	Permission shingle.Permission // asked before an order, never before serving
+const (
+	maxLoading = 4096             // hosts whose certificates are being read from the store
+	closeWait  = 10 * time.Second // for issuances to end; longer than a store operation
+)
 
-	Directory   string         // the CA's ACME directory URL
-	Roots       *x509.CertPool // verifies the CA's own HTTPS. Default: the system's
-	Email       string         // contact of the account; may be empty
-	TermsAgreed bool
-
-	HandshakeWait time.Duration // how long Certificate waits for an issuance. Default 10 s
-	IssueTimeout  time.Duration // of one issuance. Default 3 min
-	MaxIssuing    int           // issuances at once. Default 8
-	MaxWaiting    int           // issuances that run or wait for their turn. Default 1000
-	CacheSize     int           // certificates in memory. Default 10,000
-
-	Logger *slog.Logger
-	Now    func() time.Time
-}
-
-// Manager obtains, keeps and hands out certificates.
+// Manager obtains, keeps and hands out certificates. Its methods are safe for
+// concurrent use and take hosts that [shingle.NormalizeHost] returned.
 type Manager struct {
-	cfg        Config
-	log        *slog.Logger
-	client     *acme.Client
-	account    account
-	preferALPN atomic.Bool
+	cfg      Config
+	log      *slog.Logger
+	store    *store
+	keys     *accountKeys
+	cas      []*authority
+	leases   *leases
+	budgets  budgets
+	journal  *journal
+	cache    *cache
+	refusals *refusals
 
-	cacheMu sync.RWMutex
-	cache   map[string]*tls.Certificate
+	loads  *flights      // from the store
+	issues *flights      // from the CA
+	turns  chan struct{} // one for each issuance that runs
+	cancel context.CancelFunc
 
-	mu       sync.Mutex
-	flights  map[string]*flight
-	failures map[string]failure
-	closed   bool
-
-	slots   chan struct{} // one for each issuance that runs
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	preferALPN atomic.Bool // TLS-ALPN-01 worked last, not HTTP-01
 }
 
-// flight is one issuance and all who wait for it.
-type flight struct {
-	done chan struct{}
-	cert *tls.Certificate // read it and err after done is closed
-	err  error
-}
-
-// failure is a host for which the last issuance failed.
-type failure struct {
-	count int
-	until time.Time // no attempt before
-	err   error
-}
-
-// retryDelays are the waits behind the first, second and third failure in a
-// row, and behind every later one.
-var retryDelays = []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour}
-
-const maxFailures = 10_000
-
-// New returns a Manager. It does not reach out to the CA.
+// New returns a Manager, or [shingle.ErrInvalid] for a bad Config. It reaches
+// out neither to the store nor to the CA. The caller closes it.
 func New(cfg Config) (*Manager, error) {
-	if cfg.Blobs == nil || cfg.Sealer == nil || cfg.Permission == nil || cfg.Directory == "" {
-		return nil, errors.New("certs: blobs, sealer, permission and directory are needed")
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("configure certificates: %w", err)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	cfg.HandshakeWait = cmp.Or(cfg.HandshakeWait, 10*time.Second)
-	cfg.IssueTimeout = cmp.Or(cfg.IssueTimeout, 3*time.Minute)
-	cfg.MaxIssuing = cmp.Or(cfg.MaxIssuing, 8)
-	cfg.MaxWaiting = cmp.Or(cfg.MaxWaiting, 1000)
-	cfg.CacheSize = cmp.Or(cfg.CacheSize, 10_000)
+	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
-		cfg: cfg, log: cfg.Logger,
-		cache: map[string]*tls.Certificate{}, flights: map[string]*flight{}, failures: map[string]failure{},
-		slots: make(chan struct{}, cfg.MaxIssuing),
+		cfg:      cfg,
+		log:      cfg.Logger,
+		store:    newStore(cfg.Blobs, cfg.Sealer),
+		cache:    newCache(cfg.CacheSize),
+		refusals: newRefusals(),
+		loads:    newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),
+		issues:   newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
+		turns:    make(chan struct{}, cfg.MaxIssuing),
+		cancel:   cancel,
 	}
-	m.client = &acme.Client{Directory: cfg.Directory, UserAgent: "shingle", HTTPClient: &http.Client{
-		Timeout:   30 * time.Second,
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: cfg.Roots}, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute},
-	}}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.keys = newAccountKeys(m.store)
+	m.leases = newLeases(m.store, cfg.Instance, cfg.LeaseTime)
+	m.budgets = budgets{m.store}
+	m.journal = &journal{store: m.store, log: m.log, now: cfg.Now}
+	for _, ca := range cfg.CAs {
+		m.cas = append(m.cas, newAuthority(&m.cfg, ca, m.keys, m.store))
+	}
 	return m, nil
 }
 
-// Close ends the issuances under way and waits for them.
+// Close ends the issuances under way and waits for them, within bounds. It
+// returns an error when some did not end.
 func (m *Manager) Close() error {
-	m.mu.Lock()
-	m.closed = true
-	m.mu.Unlock()
 	m.cancel()
-	m.running.Wait()
-	m.client.HTTPClient.CloseIdleConnections()
+	deadline := time.Now().Add(closeWait)
+	loaded := m.loads.close(closeWait)
+	issued := m.issues.close(time.Until(deadline))
+	for _, ca := range m.cas {
+		ca.client.transport.CloseIdleConnections()
+	}
+	if !loaded || !issued {
+		return errors.New("close certificates: an issuance did not end")
+	}
 	return nil
 }
 
-// Certificate returns the certificate for a normalised host: from memory, from
-// the store, or from the CA, for which it waits at most HandshakeWait; the
-// issuance goes on after that. A valid certificate is served without asking
-// anybody.
+// Certificate returns host's certificate: from memory, else from the store,
+// else from the CA, for which it waits at most HandshakeWait; the issuance goes
+// on after that. A valid certificate is served without asking anybody, and its
+// renewal, when due, is begun in the background.
 //
-// It returns [shingle.ErrForbidden] when the operator does not allow the host,
-// [shingle.ErrLimited] for a limit of the CA's or our own, and otherwise
-// [shingle.ErrUnavailable] with the reason.
+// It returns [shingle.ErrForbidden] when the operator does not allow host,
+// [shingle.ErrLimited] for a limit of the CA or of ours, and otherwise
+// [shingle.ErrUnavailable], each with the reason.
 func (m *Manager) Certificate(ctx context.Context, host string) (*tls.Certificate, error) {
 	now := m.cfg.Now()
-	m.cacheMu.RLock()
-	cert := m.cache[host]
-	m.cacheMu.RUnlock()
-	if cert != nil && valid(cert, now) {
-		if now.After(renewAt(cert)) {
-			_, _ = m.fly(host, now) // its failure is logged, and the old one is good still
+	e := m.cache.get(host)
+	if e == nil || !e.valid(now) {
+		var err error
+		if e, err = m.await(ctx, host); err != nil {
+			return nil, err
 		}
-		return cert, nil
 	}
-	f, err := m.fly(host, now)
+	switch {
+	case e.stale.Load() && e.stale.CompareAndSwap(true, false):
+		m.refresh(host, e)
+	case e.due(now) && e.claim(now):
+		m.renew(host, now)
+	}
+	return &e.cert, nil
+}
+
+// Forget drops host from memory and stops what is under way for it: the domain
+// was deleted or paused. What is stored stays.
+func (m *Manager) Forget(host string) {
+	m.loads.stop(host)
+	m.issues.stop(host)
+	m.cache.remove(host)
+	m.refusals.clear(host)
+}
+
+// await returns a valid entry that is not in memory, waiting a bounded time.
+func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeWait)
+	defer cancel()
+	f, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
+		e, _, err := m.load(ctx, host)
+		if err == nil && e.valid(m.cfg.Now()) {
+			m.cache.put(host, e)
+		}
+		return e, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	wait := time.NewTimer(m.cfg.HandshakeWait)
-	defer wait.Stop()
-	select {
-	case <-f.done:
-		return f.cert, f.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-wait.C:
-		return nil, shingle.Errorf(shingle.CodeUnavailable, "the certificate for %s is being obtained", host)
-	}
-}
-
-// Forget drops a host from memory; what is stored stays.
-func (m *Manager) Forget(host string) {
-	m.cacheMu.Lock()
-	defer m.cacheMu.Unlock()
-	delete(m.cache, host)
-}
-
-// fly returns the flight for host that is under way, or starts one.
-func (m *Manager) fly(host string, now time.Time) (*flight, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if f := m.flights[host]; f != nil {
-		return f, nil
-	}
-	if m.closed {
-		return nil, shingle.Errorf(shingle.CodeUnavailable, "shutting down")
-	}
-	if f, ok := m.failures[host]; ok && now.Before(f.until) {
-		return nil, fmt.Errorf("next attempt after %s: %w", f.until.UTC().Format(time.RFC3339), f.err)
-	}
-	if len(m.flights) >= m.cfg.MaxWaiting {
-		return nil, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained, try again later")
-	}
-	f := &flight{done: make(chan struct{})}
-	m.flights[host] = f
-	m.running.Go(func() {
-		ctx, cancel := context.WithTimeout(m.ctx, m.cfg.IssueTimeout)
-		defer cancel()
-		f.cert, f.err = m.provide(ctx, host)
-		m.land(host, f)
-	})
-	return f, nil
-}
-
-// land ends a flight.
-func (m *Manager) land(host string, f *flight) {
-	if f.err == nil {
-		m.remember(host, f.cert)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.flights, host)
-	close(f.done)
+	e, err := f.wait(ctx)
 	switch {
-	case f.err == nil:
-		delete(m.failures, host)
-	case errors.Is(f.err, errTried):
-		if len(m.failures) >= maxFailures {
-			clear(m.failures)
-		}
-		n := m.failures[host].count
-		delay := retryDelays[min(n, len(retryDelays)-1)]
-		m.failures[host] = failure{count: n + 1, until: m.cfg.Now().Add(delay + rand.N(delay/10)), err: f.err}
-	}
-}
-
-// errTried marks a failure that has cost the CA an attempt, and so must not be
-// repeated at once.
-var errTried = errors.New("issuance failed")
-
-// provide returns the stored certificate when it has some time left, and else a
-// new one.
-func (m *Manager) provide(ctx context.Context, host string) (*tls.Certificate, error) {
-	stored, version, err := m.load(ctx, host)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-		m.log.Error("certificate could not be loaded", "host", host, "error", err)
+	case err == nil && e.valid(m.cfg.Now()):
+		return e, nil
+	case err != nil && !errors.Is(err, shingle.ErrNotFound):
 		return nil, err
 	}
-	now := m.cfg.Now()
-	if stored != nil && now.Before(renewAt(stored)) {
-		return stored, nil
-	}
-	if stored != nil && valid(stored, now) {
-		m.remember(host, stored) // to be served while the renewal runs
-	}
-	if err := m.cfg.Permission.MayIssue(ctx, host); err != nil {
+	if f, err = m.begin(host, m.cfg.Now()); err != nil {
 		return nil, err
 	}
-	select {
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return m.issue(ctx, host, version)
+	return f.wait(ctx)
 }
 
-func (m *Manager) issue(ctx context.Context, host, version string) (*tls.Certificate, error) {
-	start := time.Now()
-	m.log.Info("obtaining certificate", "host", host, "ca", m.cfg.Directory)
-	chain, key, err := m.obtain(ctx, host)
-	if err == nil {
-		var cert *tls.Certificate
-		if cert, err = m.save(ctx, host, chain, key, version); err == nil {
-			m.log.Info("certificate obtained", "host", host, "took", time.Since(start), "expires", cert.Leaf.NotAfter)
-			return cert, nil
-		}
+// renew begins a renewal that nobody waits for.
+func (m *Manager) renew(host string, now time.Time) {
+	if _, err := m.begin(host, now); err != nil {
+		m.log.Debug("renewal not begun", "host", host, "error", err)
 	}
-	m.log.Error("certificate could not be obtained", "host", host, "took", time.Since(start), "error", err)
-	if ctx.Err() != nil && m.ctx.Err() != nil {
-		return nil, err // shutting down, not the host's fault
-	}
-	return nil, fmt.Errorf("%w: %w", errTried, err)
 }
 
-func (m *Manager) remember(host string, cert *tls.Certificate) {
-	m.cacheMu.Lock()
-	defer m.cacheMu.Unlock()
-	if _, ok := m.cache[host]; !ok && len(m.cache) >= m.cfg.CacheSize {
-		for other := range m.cache { // any one: the order of a map is random
-			delete(m.cache, other)
-			break
-		}
+// begin joins the issuance for host, or starts one, unless a failed one is not
+// long enough ago.
+func (m *Manager) begin(host string, now time.Time) (*flight, error) {
+	if err := m.refusals.check(host, now); err != nil {
+		return nil, err
 	}
-	m.cache[host] = cert
+	return m.issues.join(host, func(ctx context.Context, f *flight) (*entry, error) {
+		return m.obtain(ctx, host, f)
+	})
 }

@@ -6,147 +6,243 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"time"
 
 	"github.com/mholt/acmez/v3/acme"
-	"github.com/shingle-proxy/shingle"
 )
 
-// challengeTypes are those that an edge can answer. The one that worked last
-// comes first.
-func (m *Manager) challengeTypes() []string {
-	types := []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01}
-	if m.preferALPN.Load() {
-		slices.Reverse(types)
-	}
-	return types
+// order is one ACME order for one host (RFC 8555 section 7.4). Its steps are in
+// the order in which they are taken; each leaves its result in a field.
+type order struct {
+	ca        *authority
+	journal   *journal // remembers the order, so that a crash does not cost another
+	host      string
+	rsa       bool
+	replaces  string // ID of the certificate to renew (RFC 9773 section 5); may be empty
+	challenge string // the type by which control of host is proved
+	present   func(ctx context.Context, host string, c acme.Challenge) (cleanUp func(), err error)
+	pay       func(ctx context.Context, o *order) error // takes a new order out of the budgets
+
+	account acme.Account
+	state   acme.Order
+	last    answer // the CA's, for the judgement on an error
+	token   string // of the challenge; not to be logged
+	key     crypto.Signer
+	chain   []byte // PEM, leaf first
 }
 
-// obtain gets a certificate for host from the CA. A failed validation spoils
-// its order, so the other challenge type is tried with a fresh one.
-func (m *Manager) obtain(ctx context.Context, host string) (chain []byte, key crypto.Signer, err error) {
-	for _, challenge := range m.challengeTypes() {
-		if chain, key, err = m.order(ctx, host, challenge); err == nil {
-			m.preferALPN.Store(challenge == acme.ChallengeTypeTLSALPN01)
-			return chain, key, nil
-		}
-		if !isValidationFailure(err) {
-			break
-		}
-		m.log.Warn("validation failed", "host", host, "challenge", challenge, "error", err)
+// run takes all steps. The error is a [*failure].
+func (o *order) run(ctx context.Context) error {
+	ctx = noteAnswer(ctx, &o.last)
+	steps := []struct {
+		name string
+		take func(context.Context) error
+	}{
+		{"connect to CA", o.ca.client.connect},
+		{"create order", o.create},
+		{"prove control", o.authorize},
+		{"finalize order", o.finalize},
+		{"download certificate", o.download},
 	}
-	return nil, nil, reason(err)
-}
-
-// order takes one order through the CA (RFC 8555 section 7.4).
-func (m *Manager) order(ctx context.Context, host, challenge string) ([]byte, crypto.Signer, error) {
-	account, order, err := m.newOrder(ctx, host)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, url := range order.Authorizations {
-		if err := m.authorize(ctx, account, url, host, challenge); err != nil {
-			return nil, nil, err
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{host}}, key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make CSR: %w", err)
-	}
-	if order, err = m.client.FinalizeOrder(ctx, account, order, csr); err != nil {
-		return nil, nil, fmt.Errorf("finalize order: %w", err)
-	}
-	chains, err := m.client.GetCertificateChain(ctx, account, order.Certificate)
-	if err != nil {
-		return nil, nil, fmt.Errorf("download certificate: %w", err)
-	}
-	if len(chains) == 0 {
-		return nil, nil, errors.New("the CA sent no certificate")
-	}
-	return chains[0].ChainPEM, key, nil
-}
-
-// newOrder creates the order, registering once more when the CA has forgotten
-// the account.
-func (m *Manager) newOrder(ctx context.Context, host string) (acme.Account, acme.Order, error) {
-	for attempt := 0; ; attempt++ {
-		account, err := m.registration(ctx)
-		if err != nil {
-			return account, acme.Order{}, err
-		}
-		order, err := m.client.NewOrder(ctx, account, acme.Order{Identifiers: []acme.Identifier{{Type: "dns", Value: host}}})
+	for _, step := range steps {
+		err := step.take(ctx)
 		if err == nil {
-			return account, order, nil
+			continue
 		}
-		if problemType(err) != acme.ProblemTypeAccountDoesNotExist || attempt > 0 {
-			return account, order, fmt.Errorf("create order: %w", err)
+		f := newFailure(fmt.Errorf("%s: %w", step.name, err), o.last, o.token, ctx.Err() != nil)
+		if !f.outage && !f.limited && ctx.Err() == nil {
+			o.journal.forget(ctx, o.host) // the order is spoilt
 		}
-		m.forgetRegistration()
+		return f
 	}
+	return nil
 }
 
-// authorize proves control of host by one challenge (RFC 8555 section 7.5).
-func (m *Manager) authorize(ctx context.Context, account acme.Account, url, host, challenge string) error {
-	authz, err := m.client.GetAuthorization(ctx, account, url)
+// create goes on with the order that a killed process left, or places one.
+func (o *order) create(ctx context.Context) error {
+	account, r, err := o.ca.accounts.account(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("read authorization: %w", err)
+		return err
 	}
-	if authz.Status == acme.StatusValid {
+	o.account = account
+	if o.resume(ctx) {
 		return nil
 	}
-	i := slices.IndexFunc(authz.Challenges, func(c acme.Challenge) bool { return c.Type == challenge })
-	if i < 0 {
-		return fmt.Errorf("the CA does not offer %s for %s", challenge, host)
+	if o.key, err = o.newKey(); err != nil {
+		return err
 	}
-	cleanUp, err := m.present(ctx, host, authz.Challenges[i])
+	if err := o.place(ctx, r); err != nil {
+		return err
+	}
+	o.journal.write(ctx, o)
+	return nil
+}
+
+// resume takes over an order that was journalled and may still lead to a
+// certificate. An order that the CA does not know, or has refused, is forgotten.
+func (o *order) resume(ctx context.Context) bool {
+	url, key, ok := o.journal.read(ctx, o)
+	if !ok {
+		return false
+	}
+	state, err := o.ca.client.GetOrder(ctx, o.account, acme.Order{Location: url})
+	if err != nil || state.Status == acme.StatusInvalid {
+		return false
+	}
+	state.Location = url
+	o.state, o.key = state, key
+	return true
+}
+
+// place asks for an order. A CA that has lost the account, as a CA for tests
+// does at each start, gets it registered again, with the same key. One that
+// does not take what the order replaces is asked for a plain one.
+func (o *order) place(ctx context.Context, r *registration) error {
+	for attempt := 1; ; attempt++ {
+		err := o.pay(ctx, o)
+		if err != nil {
+			return err
+		}
+		o.state, err = o.ca.client.NewOrder(ctx, o.account, acme.Order{
+			Identifiers: []acme.Identifier{{Type: "dns", Value: o.host}},
+			Profile:     o.ca.Profile, Replaces: o.replaces,
+		})
+		p, told := problemOf(err)
+		switch {
+		case err == nil || attempt > 2:
+			return err
+		case p.Type == acme.ProblemTypeAccountDoesNotExist:
+			if o.account, r, err = o.ca.accounts.account(ctx, r); err != nil {
+				return err
+			}
+		case told && o.replaces != "" && p.Type != acme.ProblemTypeRateLimited && o.last.status < http.StatusInternalServerError:
+			o.replaces = ""
+		default:
+			return err
+		}
+	}
+}
+
+// authorize proves control of the host (RFC 8555 section 7.5). The CA may still
+// hold an earlier proof for good.
+func (o *order) authorize(ctx context.Context) error {
+	if o.state.Status != acme.StatusPending {
+		return nil
+	}
+	for _, url := range o.state.Authorizations {
+		authz, err := o.ca.client.GetAuthorization(ctx, o.account, url)
+		if err != nil {
+			return err
+		}
+		if authz.Status == acme.StatusValid {
+			continue
+		}
+		if err := o.prove(ctx, authz); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *order) prove(ctx context.Context, authz acme.Authorization) error {
+	i := slices.IndexFunc(authz.Challenges, func(c acme.Challenge) bool { return c.Type == o.challenge })
+	if i < 0 {
+		return &validationError{acme.Problem{
+			Type: acme.ProblemTypeUnauthorized, Detail: "the certificate authority does not offer " + o.challenge,
+		}}
+	}
+	c := authz.Challenges[i]
+	o.token = c.Token
+	cleanUp, err := o.present(ctx, o.host, c)
 	if err != nil {
 		return err
 	}
 	defer cleanUp()
-	if _, err := m.client.InitiateChallenge(ctx, account, authz.Challenges[i]); err != nil {
-		return fmt.Errorf("begin validation: %w", err)
+	if _, err := o.ca.client.InitiateChallenge(ctx, o.account, c); err != nil {
+		return err
 	}
-	if _, err := m.client.PollAuthorization(ctx, account, authz); err != nil {
+	if _, err := o.ca.client.PollAuthorization(ctx, o.account, authz); err != nil {
 		return &validationError{err}
 	}
 	return nil
 }
 
-// validationError is a CA that looked and did not find the proof.
-type validationError struct{ err error }
-
-// Error implements error.
-func (e *validationError) Error() string { return "validation failed: " + e.err.Error() }
-
-// Unwrap returns the CA's problem.
-func (e *validationError) Unwrap() error { return e.err }
-
-func isValidationFailure(err error) bool {
-	_, ok := errors.AsType[*validationError](err)
-	return ok && problemType(err) != ""
+// finalize sends the CSR, which carries the name in the SAN alone, and waits
+// until the CA has signed.
+func (o *order) finalize(ctx context.Context) error {
+	switch o.state.Status {
+	case acme.StatusValid:
+		return nil
+	case acme.StatusProcessing:
+		return o.await(ctx)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{o.host}}, o.key)
+	if err != nil {
+		return err
+	}
+	o.state, err = o.ca.client.FinalizeOrder(ctx, o.account, o.state, csr)
+	return err
 }
 
-func problemType(err error) string {
-	p, _ := errors.AsType[acme.Problem](err)
-	return p.Type
+// await polls an order that another process finalized until the CA has decided.
+func (o *order) await(ctx context.Context) error {
+	for {
+		state, err := o.ca.client.GetOrder(ctx, o.account, o.state)
+		if err != nil {
+			return err
+		}
+		switch state.Status {
+		case acme.StatusValid:
+			o.state = state
+			return nil
+		case acme.StatusProcessing:
+		default:
+			return fmt.Errorf("the order is %s", state.Status)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
-// reason turns a CA's problem into an error whose message may be shown.
-func reason(err error) error {
-	p, ok := errors.AsType[acme.Problem](err)
-	if !ok {
-		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the certificate authority cannot be reached now", Err: err}
+func (o *order) download(ctx context.Context) error {
+	chains, err := o.ca.client.GetCertificateChain(ctx, o.account, o.state.Certificate)
+	if err != nil {
+		return err
 	}
-	code := shingle.CodeUnavailable
-	if p.Type == acme.ProblemTypeRateLimited {
-		code = shingle.CodeLimited
+	if len(chains) == 0 {
+		return errors.New("the CA sent no certificate")
 	}
-	return &shingle.Error{Code: code, Message: "the certificate authority refused: " + p.Detail, Err: err}
+	best := max(0, slices.IndexFunc(chains, func(c acme.Certificate) bool { return endsAt(c.ChainPEM, o.ca.PreferredChain) }))
+	o.chain = chains[best].ChainPEM
+	return nil
+}
+
+// endsAt reports whether the last certificate of a PEM chain was issued by name.
+func endsAt(chain []byte, name string) bool {
+	var last *pem.Block
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		last = block
+	}
+	if name == "" || last == nil {
+		return false
+	}
+	cert, err := x509.ParseCertificate(last.Bytes)
+	return err == nil && cert.Issuer.CommonName == name
+}
+
+func (o *order) newKey() (crypto.Signer, error) {
+	if o.rsa {
+		return rsa.GenerateKey(rand.Reader, 2048)
+	}
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }

@@ -1,12 +1,10 @@
 package certs
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,122 +16,106 @@ import (
 // record is a certificate with its key as it is stored: in one value, so that
 // the two can never disagree.
 type record struct {
-	Chain  string `json:"chain"` // PEM, leaf first
-	Key    []byte `json:"key"`   // PKCS #8, sealed
-	Issuer string `json:"issuer"`
+	Chain    string    `json:"chain"`  // PEM, leaf first
+	Key      Sealed    `json:"key"`    // PKCS #8
+	Issuer   string    `json:"issuer"` // directory URL of the CA
+	Issued   time.Time `json:"issued"` // by our clock
+	NotAfter time.Time `json:"not_after"`
+	Fence    uint64    `json:"fence"` // token of the lease under which it was written
 }
 
 func certKey(host string) string { return "certs/" + host }
 
-// load returns the stored certificate and its version, or [shingle.ErrNotFound].
-// Any other failure to read is [shingle.ErrUnavailable]: it is not absence, and
-// must not lead to an order.
-func (m *Manager) load(ctx context.Context, host string) (*tls.Certificate, string, error) {
-	b, err := m.cfg.Blobs.Get(ctx, certKey(host))
+// load returns the stored certificate, which may have expired, and its version.
+// It returns [shingle.ErrNotFound] only when there is certainly none: any other
+// error is not absence, and must not lead to an order.
+func (m *Manager) load(ctx context.Context, host string) (e *entry, version string, err error) {
+	var r record
+	version, err = m.store.get(ctx, certKey(host), &r)
 	if errors.Is(err, shingle.ErrNotFound) {
 		return nil, shingle.NoVersion, shingle.ErrNotFound
 	}
 	if err != nil {
-		return nil, "", &shingle.Error{Code: shingle.CodeUnavailable, Message: "the certificate store does not answer", Err: err}
+		return nil, "", fmt.Errorf("load certificate: %w", err)
 	}
-	cert, err := m.parse(host, b.Value)
-	if err != nil {
-		return nil, b.Version, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the stored certificate cannot be read", Err: err}
+	if e, err = m.unseal(ctx, host, r); err != nil {
+		m.log.Error("stored certificate is unreadable", "host", host, "error", err)
+		return nil, "", &shingle.Error{Code: shingle.CodeUnavailable, Message: "the stored certificate cannot be read", Err: err}
 	}
-	return cert, b.Version, nil
+	return e, version, nil
 }
 
-func (m *Manager) parse(host string, value []byte) (*tls.Certificate, error) {
-	var r record
-	if err := json.Unmarshal(value, &r); err != nil {
-		return nil, fmt.Errorf("read record: %w", err)
-	}
-	der, err := m.cfg.Sealer.Open(r.Key, certKey(host))
+func (m *Manager) unseal(ctx context.Context, host string, r record) (*entry, error) {
+	key, err := m.store.openKey(ctx, r.Key, certKey(host))
 	if err != nil {
-		return nil, fmt.Errorf("open key: %w", err)
+		return nil, err
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("parse key: %w", err)
+	e, err := newEntry([]byte(r.Chain), key, host)
+	if err == nil {
+		e.issuer, e.fence = m.issuer(r.Issuer), r.Fence
 	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("the key cannot sign")
-	}
-	return buildCertificate([]byte(r.Chain), signer, host)
+	return e, err
 }
 
-// buildCertificate checks that chain is for key and host.
-func buildCertificate(chain []byte, key crypto.Signer, host string) (*tls.Certificate, error) {
-	cert := &tls.Certificate{PrivateKey: key}
-	for rest := chain; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
+// issuer returns directory without keeping another copy of it.
+func (m *Manager) issuer(directory string) string {
+	for _, ca := range m.cas {
+		if ca.Directory == directory {
+			return ca.Directory
 		}
+	}
+	return directory
+}
+
+// newEntry parses a PEM chain and checks that it is for key and host.
+func newEntry(chain []byte, key crypto.Signer, host string) (*entry, error) {
+	e := &entry{cert: tls.Certificate{PrivateKey: key}}
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "CERTIFICATE" {
-			cert.Certificate = append(cert.Certificate, block.Bytes)
+			e.cert.Certificate = append(e.cert.Certificate, block.Bytes)
 		}
 	}
-	if len(cert.Certificate) == 0 {
+	if len(e.cert.Certificate) == 0 {
 		return nil, errors.New("the chain is empty")
 	}
-	var err error
-	if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+	leaf, err := x509.ParseCertificate(e.cert.Certificate[0])
+	if err != nil {
 		return nil, fmt.Errorf("parse leaf: %w", err)
 	}
-	if err := cert.Leaf.VerifyHostname(host); err != nil {
-		return nil, err
+	if err := leaf.VerifyHostname(host); err != nil {
+		return nil, fmt.Errorf("check leaf: %w", err)
 	}
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(public, cert.Leaf.RawSubjectPublicKeyInfo) {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(leaf.PublicKey) {
 		return nil, errors.New("certificate and key do not belong together")
 	}
-	return cert, nil
+	e.cert.Leaf, e.notAfter, e.renewAt = leaf, leaf.NotAfter, renewalTime(leaf.NotBefore, leaf.NotAfter)
+	return e, nil
 }
 
-// save stores a certificate in place of the version that was read. When another
-// process was quicker, or the reply was lost, what is stored decides.
-func (m *Manager) save(ctx context.Context, host string, chain []byte, key crypto.Signer, ifVersion string) (*tls.Certificate, error) {
-	cert, err := buildCertificate(chain, key, host)
-	if err != nil {
-		return nil, fmt.Errorf("check the CA's certificate: %w", err)
+// save stores r, which is ours, in place of the version that was read. It
+// returns what is stored in the end: ours, or what another process stored in the
+// meantime.
+func (m *Manager) save(ctx context.Context, host string, ours *entry, r record, ifVersion string) (*entry, error) {
+	_, err := m.store.put(ctx, certKey(host), r, ifVersion)
+	if err == nil || errors.Is(err, shingle.ErrInvalid) {
+		return ours, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
+	// Either somebody else was quicker, or our own write may have landed and
+	// only the reply was lost. What is there now decides.
+	theirs, version, loadErr := m.load(ctx, host)
+	switch {
+	case errors.Is(loadErr, shingle.ErrNotFound):
+		version = shingle.NoVersion
+	case loadErr != nil:
+		return nil, fmt.Errorf("store certificate: %w", err)
+	case !theirs.due(m.cfg.Now()):
+		return theirs, nil
+	case theirs.fence > r.Fence:
+		return nil, fmt.Errorf("store certificate: %w", errLost)
 	}
-	sealed, err := m.cfg.Sealer.Seal(der, certKey(host))
-	if err != nil {
-		return nil, fmt.Errorf("seal key: %w", err)
+	if _, err = m.store.put(ctx, certKey(host), r, version); err != nil {
+		return nil, fmt.Errorf("store certificate: %w", err)
 	}
-	value, err := json.Marshal(record{Chain: string(chain), Key: sealed, Issuer: m.cfg.Directory})
-	if err != nil {
-		return nil, err
-	}
-	_, err = m.cfg.Blobs.Put(ctx, certKey(host), value, ifVersion)
-	if err == nil {
-		return cert, nil
-	}
-	stored, _, again := m.load(ctx, host)
-	if again == nil && !stored.Leaf.NotAfter.Before(cert.Leaf.NotAfter) {
-		return stored, nil
-	}
-	// The certificate is good although it could not be kept: serve it.
-	m.log.Error("certificate could not be stored", "host", host, "error", err)
-	return cert, nil
-}
-
-// valid reports whether cert can be served at now.
-func valid(cert *tls.Certificate, now time.Time) bool {
-	return now.Before(cert.Leaf.NotAfter) && !now.Before(cert.Leaf.NotBefore.Add(-time.Minute))
-}
-
-// renewAt is when two thirds of the lifetime are over.
-func renewAt(cert *tls.Certificate) time.Time {
-	life := cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)
-	return cert.Leaf.NotAfter.Add(-life / 3)
+	return ours, nil
 }

@@ -1,104 +1,56 @@
 package certs
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 )
 
-// Sealer encrypts private keys for storage. context, such as the record's key
-// in the store, is authenticated: a value moved to another record does not open.
+// Sealer encrypts private keys for storage. Its methods are safe for concurrent
+// use and honour ctx.
 type Sealer interface {
-	Seal(plain []byte, context string) (sealed []byte, err error)
-	Open(sealed []byte, context string) (plain []byte, err error)
+	// Seal encrypts plain for the record with that store key. The key is
+	// authenticated: a value moved to another record does not open.
+	Seal(ctx context.Context, plain []byte, record string) (Sealed, error)
+
+	// Open reverses Seal. No error carries a part of the plaintext.
+	Open(ctx context.Context, s Sealed, record string) (plain []byte, err error)
 }
 
-// KeyFile is a [Sealer] with a master key in a local file: AES-256-GCM with a
-// random nonce. A sealed value is the key's ID (8 bytes), nonce and ciphertext.
-type KeyFile struct {
-	id   [8]byte
-	aead cipher.AEAD
+// Sealed is an encrypted value.
+type Sealed struct {
+	KeyID string `json:"key_id"` // of the master key; tells what must be re-sealed after a rotation
+	Data  []byte `json:"data"`   // the Sealer's own format
 }
 
-// OpenKeyFile reads the 32-byte master key in path, or makes one for the
-// owner's eyes alone. Without this file no stored key can be read again.
-func OpenKeyFile(path string) (*KeyFile, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make key folder: %w", err)
-	}
-	if err := createKey(path); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("make master key: %w", err)
-	}
-	info, err := os.Stat(path)
+// sealKey seals a private key in PKCS #8.
+func (s *store) sealKey(ctx context.Context, key crypto.Signer, record string) (Sealed, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("read master key: %w", err)
+		return Sealed{}, fmt.Errorf("encode key: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("the master key %s can be read by others: chmod 600 it", path)
-	}
-	key, err := os.ReadFile(path)
+	sealed, err := s.sealer.Seal(ctx, der, record)
 	if err != nil {
-		return nil, fmt.Errorf("read master key: %w", err)
+		return Sealed{}, fmt.Errorf("seal key: %w", err)
 	}
-	if len(key) != 32 {
-		return nil, fmt.Errorf("the master key %s has %d bytes, not 32: restore it from a copy", path, len(key))
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	k := &KeyFile{}
-	sum := sha256.Sum256(append([]byte("shingle key id"), key...))
-	copy(k.id[:], sum[:])
-	k.aead, err = cipher.NewGCM(block)
-	return k, err
+	return sealed, nil
 }
 
-// createKey writes a fresh key under a temporary name and links it into place,
-// so that two processes that start at once agree on one whole key.
-func createKey(path string) error {
-	if _, err := os.Stat(path); err == nil {
-		return os.ErrExist
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // mode 0600
+// openKey reverses sealKey.
+func (s *store) openKey(ctx context.Context, sealed Sealed, record string) (crypto.Signer, error) {
+	der, err := s.sealer.Open(ctx, sealed, record)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("open key: %w", err)
 	}
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	_, err = f.Write(key)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	return errors.Join(err, os.Remove(f.Name()))
-}
-
-// Seal implements [Sealer].
-func (k *KeyFile) Seal(plain []byte, context string) ([]byte, error) {
-	nonce := make([]byte, k.aead.NonceSize())
-	_, _ = rand.Read(nonce) // never fails
-	out := append(append([]byte{}, k.id[:]...), nonce...)
-	return k.aead.Seal(out, nonce, plain, []byte(context)), nil
-}
-
-// Open implements [Sealer].
-func (k *KeyFile) Open(sealed []byte, context string) ([]byte, error) {
-	head := len(k.id) + k.aead.NonceSize()
-	if len(sealed) < head {
-		return nil, errors.New("sealed value is too short")
-	}
-	if [8]byte(sealed[:8]) != k.id {
-		return nil, fmt.Errorf("sealed under the master key %s, not under %s", hex.EncodeToString(sealed[:8]), hex.EncodeToString(k.id[:]))
-	}
-	plain, err := k.aead.Open(nil, sealed[len(k.id):head], sealed[head:], []byte(context))
+	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, errors.New("sealed value was changed or belongs to another record")
+		return nil, errors.New("parse key: not PKCS #8") // the parser's error could quote the key
 	}
-	return plain, nil
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("parse key: it cannot sign")
+	}
+	return signer, nil
 }

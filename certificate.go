@@ -1,0 +1,83 @@
+package shingle
+
+import "time"
+
+// CertificateState is whether visitors of a host are served, and if not, why.
+type CertificateState string
+
+// The states of a certificate.
+const (
+	CertificateValid   CertificateState = "valid"   // served; Failed, if set, is about its renewal
+	CertificateWaiting CertificateState = "waiting" // none yet: its order is due, or waits for a budget
+	CertificateFailing CertificateState = "failing" // none: the last attempt failed, and Next is the next
+	CertificateStopped CertificateState = "stopped" // none: no attempt until Failed.Who has acted
+)
+
+// Certificate is what is known of a host's certificate. It never has a key.
+type Certificate struct {
+	Host      string
+	Tenant    string
+	State     CertificateState
+	Issuer    string // directory URL of the CA; empty when uploaded or when there is none
+	Serial    string // hex
+	NotBefore time.Time
+	NotAfter  time.Time // zero when there is none
+	Uploaded  bool      // by the operator
+	RenewAt   time.Time // when an order is planned
+	Next      time.Time // when the host is looked at again; zero: never
+	Advice    string    // URL in which the CA explains when it wants the certificate renewed
+	Failures  int       // attempts in a row that failed
+	Failed    *CertificateFailure
+}
+
+// Who must act that a certificate can be had.
+const (
+	WhoCustomer = "customer" // who owns the domain, at their DNS
+	WhoOperator = "operator" // who runs Shingle
+	WhoCA       = "ca"
+	WhoNobody   = "nobody" // it will be tried again
+)
+
+// CertificateFailure is why the last attempt came to nothing, in words that may
+// be shown.
+type CertificateFailure struct {
+	Code    Code      `json:"code"`
+	Problem string    `json:"problem,omitempty"` // the CA's problem type (RFC 8555 section 6.7)
+	Message string    `json:"message"`
+	Who     string    `json:"who"`
+	At      time.Time `json:"at"`
+}
+
+// IssuanceQueue is what waits for the CAs, and what they still allow.
+type IssuanceQueue struct {
+	CAs     []CABudget
+	Waiting []WaitingCertificate // in the order of their turns, at most as many as were asked for
+	New     int                  // hosts without a certificate that wait
+	Renew   int                  // hosts whose renewal, or a question to the CA about it, is due
+	More    bool                 // there are more than were counted
+}
+
+// CABudget is what is left of one CA's limits.
+type CABudget struct {
+	Directory string
+	Orders    Budget // orders for new certificates
+	Renewals  Budget // renewals that the CA exempts from its limits
+	// NotBefore is when the CA, by its own word or because it is out of order,
+	// gets the next order; zero: now.
+	NotBefore time.Time
+}
+
+// Budget is a token bucket.
+type Budget struct {
+	Left  float64
+	Count int           // at most
+	Per   time.Duration // in which Count are earned
+}
+
+// WaitingCertificate is a host whose order is due.
+type WaitingCertificate struct {
+	Host  string
+	New   bool      // it has no valid certificate
+	Since time.Time // it is due
+	ETA   time.Time // by the budgets of the first CA
+}

@@ -1,0 +1,132 @@
+package certs
+
+import (
+	"cmp"
+	"crypto/rand"
+	"log/slog"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Config is what a [Manager] is made of. Blobs, Sealer, Permission, CAs and
+// TermsAgreed are required; a zero elsewhere takes the default.
+type Config struct {
+	// Blobs keeps certificates, account and challenges. The whole fleet shares it.
+	Blobs shingle.Blobs
+	// Sealer encrypts the private keys in Blobs.
+	Sealer Sealer
+	// Permission is asked before each order, and never before serving.
+	Permission shingle.Permission
+
+	// CAs are the certificate authorities, in the order in which they are tried.
+	CAs []CA
+	// Email is the contact of the account. Default: none.
+	Email string
+	// TermsAgreed says that the operator agrees to the CA's terms of service. It
+	// must be true: no CA issues without.
+	TermsAgreed bool
+
+	// Domains, when set, is followed by the worker: a domain that appears gets its
+	// certificate at once, one that goes loses it. It is asked in [Manager.Work] only.
+	Domains shingle.DomainStore
+	// Wake, when it receives, makes the worker look for changes and due work at
+	// once; otherwise it does so every Poll.
+	Wake <-chan struct{}
+	// Poll is how often the worker looks into the store. Default: 5 s.
+	Poll time.Duration
+	// LeaseTime is how long a process may stand still before others take its work
+	// over. Default: 15 s.
+	LeaseTime time.Duration
+
+	// Instance is a name that no other live process has, while the processes that
+	// ran here before had the same: a lease that such a one left is taken over at
+	// once. Default: a name that nobody ever had.
+	Instance string
+
+	// HandshakeWait is how long Certificate waits for store and CA together.
+	// Default: 10 s.
+	HandshakeWait time.Duration
+	// IssueTimeout bounds one issuance, from its turn to the stored certificate.
+	// Default: 3 min.
+	IssueTimeout time.Duration
+	// RetryDelay is the wait after the first failed issuance for a host. Each
+	// further failure in a row multiplies it by ten, up to a day. Default: 1 min.
+	RetryDelay time.Duration
+	// RSA makes RSA keys of 2048 bits instead of ECDSA P-256.
+	RSA bool
+
+	// TicketRotation is the age at which the newest session ticket key gets a
+	// successor. Default: 12 h.
+	TicketRotation time.Duration
+	// TicketPoll is how often the fleet's ticket keys are read. A new key seals
+	// after two of them; all processes must have the same. Default: 5 min.
+	TicketPoll time.Duration
+
+	// MaxIssuing is how many issuances run at once. Default: 8.
+	MaxIssuing int
+	// MaxWaiting is how many issuances run or wait for their turn. A host that
+	// finds no place is refused with [shingle.ErrLimited]. Default: 1000.
+	MaxWaiting int
+	// CacheSize is how many certificates are kept in memory, about 8 KiB each.
+	// Default: 10,000.
+	CacheSize int
+
+	// Logger takes a line for the begin and the end of each issuance. Default: none.
+	Logger *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// validate checks what is required and fills in the defaults.
+func (c *Config) validate() error {
+	switch {
+	case c.Blobs == nil || c.Sealer == nil || c.Permission == nil:
+		return invalid("", "Blobs, Sealer and Permission are required")
+	case !c.TermsAgreed:
+		return invalid("TermsAgreed", "the terms of the certificate authority must be agreed to")
+	case c.Poll < 0 || c.LeaseTime < 0:
+		return invalid("", "Poll and LeaseTime cannot be negative")
+	case c.HandshakeWait < 0 || c.IssueTimeout < 0 || c.RetryDelay < 0:
+		return invalid("", "HandshakeWait, IssueTimeout and RetryDelay cannot be negative")
+	case c.TicketRotation < 0 || c.TicketPoll < 0:
+		return invalid("", "TicketRotation and TicketPoll cannot be negative")
+	case c.MaxIssuing < 0 || c.MaxWaiting < 0 || c.CacheSize < 0:
+		return invalid("", "MaxIssuing, MaxWaiting and CacheSize cannot be negative")
+	}
+	if len(c.CAs) == 0 {
+		return invalid("CAs", "name a certificate authority")
+	}
+	for i := range c.CAs {
+		if err := c.CAs[i].validate(); err != nil {
+			return err
+		}
+	}
+	if c.Instance == "" {
+		c.Instance = rand.Text()
+	}
+	c.Poll = cmp.Or(c.Poll, 5*time.Second)
+	c.LeaseTime = cmp.Or(c.LeaseTime, 15*time.Second)
+	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
+	c.IssueTimeout = cmp.Or(c.IssueTimeout, 3*time.Minute)
+	c.RetryDelay = cmp.Or(c.RetryDelay, time.Minute)
+	c.TicketRotation = cmp.Or(c.TicketRotation, 12*time.Hour)
+	c.TicketPoll = cmp.Or(c.TicketPoll, 5*time.Minute)
+	if c.TicketRotation < 4*c.TicketPoll {
+		return invalid("TicketRotation", "TicketRotation must be at least four times TicketPoll")
+	}
+	c.MaxIssuing = cmp.Or(c.MaxIssuing, 8)
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, 1000)
+	c.CacheSize = cmp.Or(c.CacheSize, 10_000)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
+}
+
+func invalid(field, message string) error {
+	return &shingle.Error{Code: shingle.CodeInvalid, Field: field, Message: message}
+}

@@ -1,0 +1,125 @@
+package certs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// The due index has an entry for each host that something is to be done for:
+//
+//	due/20261124T040102/n1a2b3c4d/blog.customer.com
+//
+// with the time, the class, a hash of the group that the host shares its turns
+// with, and the host. Listing it from the beginning costs what is due, however
+// many hosts exist.
+const (
+	duePrefix = "due/"
+	dueTime   = "20060102T150405"
+)
+
+// item is an entry of the due index.
+type item struct {
+	key   string
+	at    time.Time
+	class class
+	group string
+	host  string
+}
+
+// entry returns the key of the plan's entry, or "" for none.
+func (p *plan) entry(host string) string {
+	if p.Next.IsZero() {
+		return ""
+	}
+	return duePrefix + p.Next.UTC().Format(dueTime) + "/" + string(p.class(p.Next)) + group(p.Tenant, host) + "/" + host
+}
+
+// group is the tenant's, or that of the registered domain for a host without.
+func group(tenant, host string) string {
+	if tenant == "" {
+		tenant = "." + registered(host)
+	}
+	sum := sha256.Sum256([]byte(tenant))
+	return hex.EncodeToString(sum[:4])
+}
+
+// registered returns the registered domain of host, by the public suffix list.
+func registered(host string) string {
+	host = strings.TrimPrefix(host, "*.")
+	d, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
+		return host
+	}
+	return d
+}
+
+// parseItem reads a key of the index. ok is false for what is none.
+func parseItem(key string) (i item, ok bool) {
+	part := strings.Split(strings.TrimPrefix(key, duePrefix), "/")
+	if len(part) != 3 || len(part[1]) < 2 {
+		return item{}, false
+	}
+	at, err := time.Parse(dueTime, part[0])
+	if err != nil {
+		return item{}, false
+	}
+	return item{key: key, at: at, class: class(part[1][0]), group: part[1][1:], host: part[2]}, true
+}
+
+// dueUntil returns at most limit items that are due at now and whose key sorts
+// after `after`, in order. more reports whether there may be others.
+func (s *store) dueUntil(ctx context.Context, after string, now time.Time, limit int) (list []item, more bool, err error) {
+	keys, err := s.list(ctx, duePrefix, after, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, key := range keys {
+		i, ok := parseItem(key)
+		if !ok {
+			continue
+		}
+		if i.at.After(now) {
+			return list, false, nil
+		}
+		list = append(list, i)
+	}
+	return list, len(keys) == limit, nil
+}
+
+// mark makes an entry, unless it is there. It tries twice: after a lost reply the
+// second finds the entry.
+func (s *store) mark(ctx context.Context, key string) error {
+	var err error
+	for range 2 {
+		one, cancel := context.WithTimeout(ctx, storeTimeout)
+		_, err = s.blobs.Put(one, key, nil, shingle.NoVersion)
+		cancel()
+		if err == nil || errors.Is(err, shingle.ErrConflict) {
+			return nil
+		}
+	}
+	return fmt.Errorf("mark due: %w", storeError(err))
+}
+
+// unmark removes an entry, if it is there.
+func (s *store) unmark(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	b, err := s.blobs.Get(ctx, key)
+	if err == nil {
+		err = s.blobs.Delete(ctx, key, b.Version)
+	}
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrConflict) {
+		return fmt.Errorf("unmark due: %w", storeError(err))
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package certs
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// News tells every process of the fleet whose certificate was replaced or
+// dropped, so that none serves an old one from memory for longer than a poll:
+//
+//	news/20261124T040102/blog.customer.com
+//
+// A follower reads what is younger than newsSpan each time and remembers what it
+// has seen, so that a writer whose clock is behind is heard too. The worker
+// removes what is older than newsLife.
+const (
+	newsPrefix = "news/"
+	newsSpan   = 2 * time.Hour
+	newsLife   = 24 * time.Hour
+	newsEvery  = 30 * time.Second
+	maxNews    = 20_000 // of one reading; beyond that everything is news
+)
+
+// announce makes news of host.
+func (s *store) announce(ctx context.Context, host string, now time.Time) error {
+	return s.mark(ctx, newsPrefix+now.UTC().Format(dueTime)+"/"+host)
+}
+
+// Follow keeps the memory of this process in step with what others of the fleet
+// issue, until ctx ends.
+func (m *Manager) Follow(ctx context.Context) {
+	seen := map[string]bool{}
+	tick := time.NewTicker(min(newsEvery, 6*m.cfg.Poll))
+	defer tick.Stop()
+	for {
+		next, err := m.follow(ctx, seen)
+		if err != nil && ctx.Err() == nil {
+			m.log.Debug("news of certificates not read", "error", err)
+		} else {
+			seen = next
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// follow reads the news, forgets the hosts in what is new, and returns what it
+// has seen.
+func (m *Manager) follow(ctx context.Context, seen map[string]bool) (map[string]bool, error) {
+	after := newsPrefix + m.cfg.Now().Add(-newsSpan).UTC().Format(dueTime)
+	next := map[string]bool{}
+	for more := true; more; {
+		keys, err := m.store.list(ctx, newsPrefix, after, duePage)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			after = key
+			if next[key] = true; !seen[key] {
+				m.stale(key[strings.LastIndexByte(key, '/')+1:])
+			}
+		}
+		more = len(keys) == duePage && len(next) < maxNews
+	}
+	return next, nil
+}
+
+// stale has the next handshake for host read the store. The certificate in
+// memory is served until that has been done.
+func (m *Manager) stale(host string) {
+	if e := m.cache.get(host); e != nil {
+		e.stale.Store(true)
+	}
+	m.refusals.clear(host)
+}
+
+// refresh reads what the store has in place of a stale entry, in the background.
+func (m *Manager) refresh(host string, e *entry) {
+	_, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
+		stored, _, err := m.load(ctx, host)
+		switch {
+		case err == nil && stored.valid(m.cfg.Now()):
+			m.cache.put(host, stored)
+		case shingle.CodeOf(err) == shingle.CodeNotFound:
+			m.cache.remove(host)
+		default:
+			e.stale.Store(true) // the next one tries again
+		}
+		return stored, err
+	})
+	if err != nil {
+		e.stale.Store(true)
+	}
+}
+
+// clean removes old news. The worker calls it now and then.
+func (s *store) clean(ctx context.Context, now time.Time) error {
+	until := newsPrefix + now.Add(-newsLife).UTC().Format(dueTime)
+	keys, err := s.list(ctx, newsPrefix, "", duePage)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if key >= until {
+			break
+		}
+		if err := s.unmark(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

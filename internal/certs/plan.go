@@ -1,0 +1,247 @@
+package certs
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// plan is what is to be done for a host, and how the last attempt went. It is
+// stored beside the certificate, apart from it: handshakes read the one, the
+// worker the other.
+type plan struct {
+	Tenant  string    `json:"tenant,omitempty"`
+	Created time.Time `json:"created"`
+
+	// Of the certificate in the store; zero when there is none.
+	Issuer    string    `json:"issuer,omitempty"` // directory URL
+	CertID    string    `json:"cert_id,omitempty"`
+	Serial    string    `json:"serial,omitempty"`
+	NotBefore time.Time `json:"not_before,omitzero"`
+	NotAfter  time.Time `json:"not_after,omitzero"`
+	Uploaded  bool      `json:"uploaded,omitempty"` // by the operator
+	Keep      bool      `json:"keep,omitempty"`     // uploaded, and not to be renewed by ACME
+
+	RenewAt time.Time `json:"renew_at,omitzero"` // chosen within Window, or by the lifetime
+	Window  *window   `json:"window,omitempty"`  // what the CA last suggested
+	PollAt  time.Time `json:"poll_at,omitzero"`  // ask the CA again
+
+	Failures int                         `json:"failures,omitempty"` // in a row
+	Failed   *shingle.CertificateFailure `json:"failed,omitempty"`   // the last, when it is after the last success
+	RetryAt  time.Time                   `json:"retry_at,omitzero"`  // no attempt before
+	Stopped  bool                        `json:"stopped,omitempty"`  // the worker waits until something changes
+
+	// Next is when the worker looks at the host again: the time of its entry in
+	// the due index. Zero: never.
+	Next time.Time `json:"next,omitzero"`
+}
+
+// window is a suggestion of the CA when to renew (RFC 9773 section 4.2).
+type window struct {
+	Start       time.Time `json:"start"`
+	End         time.Time `json:"end"`
+	Explanation string    `json:"explanation,omitempty"` // a URL
+}
+
+func planKey(host string) string { return "plans/" + host }
+
+// class is the budget that the host's next order counts against.
+type class byte
+
+const (
+	classNew     class = 'n' // no valid certificate
+	classRenewal class = 'r'
+)
+
+// class is that of the order that would be placed at the time.
+func (p *plan) class(at time.Time) class {
+	if at.Before(p.NotAfter) {
+		return classRenewal
+	}
+	return classNew
+}
+
+// due reports whether an order is to be placed at now.
+func (p *plan) due(now time.Time) bool {
+	switch {
+	case p.Keep && now.Before(p.NotAfter), p.Stopped, now.Before(p.RetryAt):
+		return false
+	}
+	return !now.Before(p.RenewAt)
+}
+
+// reschedule sets Next from everything else.
+func (p *plan) reschedule() {
+	switch {
+	case p.Stopped, p.Keep:
+		p.Next = time.Time{}
+	case !p.RetryAt.IsZero():
+		p.Next = p.RetryAt
+	default:
+		p.Next = p.RenewAt
+		if !p.PollAt.IsZero() && p.PollAt.Before(p.Next) {
+			p.Next = p.PollAt
+		}
+	}
+	p.Next = p.Next.UTC().Truncate(time.Second)
+}
+
+// adopt takes in a certificate that is stored.
+func (p *plan) adopt(host string, e *entry, issuer string) {
+	p.Issuer, p.CertID, p.Serial = issuer, "", ""
+	if leaf, err := x509.ParseCertificate(e.cert.Certificate[0]); err == nil {
+		p.NotBefore, p.Serial = leaf.NotBefore, hex.EncodeToString(leaf.SerialNumber.Bytes())
+		p.CertID, _ = acme.ARIUniqueIdentifier(leaf) // empty for a certificate that ARI cannot name
+	}
+	p.NotAfter, p.Uploaded, p.Keep = e.notAfter, false, false
+	p.Window, p.RenewAt, p.PollAt = nil, spread(host, e.renewAt, e.notAfter), time.Time{}
+	p.Failures, p.Failed, p.RetryAt, p.Stopped = 0, nil, time.Time{}, false
+	if p.CertID != "" {
+		p.PollAt = p.NotBefore.Add(pollEvery)
+	}
+}
+
+// pollEvery is how often the CA is asked when to renew: twice a day at least.
+const pollEvery = 12 * time.Hour
+
+// suggested takes in what the CA suggests (RFC 9773 section 4.2). The renewal is
+// at the host's own place in the window, but not later than by the lifetime.
+func (p *plan) suggested(host string, s suggested, now time.Time) {
+	if s.window != nil {
+		p.Window = s.window
+		at := s.window.Start.Add(time.Duration(share(host) * float64(s.window.End.Sub(s.window.Start))))
+		latest := backstop(host, p.NotBefore, p.NotAfter)
+		if at.After(latest) {
+			at = latest
+		}
+		p.RenewAt = at.UTC().Truncate(time.Second)
+	}
+	p.PollAt = now.Add(min(max(s.again, pollSoonest), pollEvery))
+}
+
+const pollSoonest = time.Minute // however often a CA wants to be asked
+
+// backstop is when to renew by the lifetime alone.
+func backstop(host string, notBefore, notAfter time.Time) time.Time {
+	return spread(host, renewalTime(notBefore, notAfter), notAfter)
+}
+
+// failed takes in an attempt that came to nothing.
+func (p *plan) failed(f *failure, first time.Duration, now time.Time) {
+	p.Failed = &shingle.CertificateFailure{Code: f.public.Code, Problem: f.problem, Message: f.public.Message, Who: f.who(), At: now}
+	if !f.outage && !f.limited && !f.ours {
+		p.Failures++
+	}
+	p.RetryAt = now.Add(jitter(retryDelay(first, p.Failures)))
+	if p.RetryAt.Before(f.retryAt) {
+		p.RetryAt = f.retryAt
+	}
+	p.Stopped = p.hopeless(f, now)
+}
+
+// Bounds of the attempts.
+const (
+	maxRetry     = 24 * time.Hour
+	maxHopeless  = 3 // permanent failures in a row, while a valid certificate is there
+	maxNewTrials = 7 // failures of any kind in a row, without one
+)
+
+// hopeless reports whether the worker gives up until something changes. With a
+// certificate that is still valid it is slower to.
+func (p *plan) hopeless(f *failure, now time.Time) bool {
+	if now.Before(p.NotAfter) {
+		return f.permanent() && p.Failures >= maxHopeless
+	}
+	return f.permanent() || p.Failures >= maxNewTrials
+}
+
+// retryDelay is the wait after that many failures in a row: the first, ten times
+// that, a hundred times that, and then a day.
+func retryDelay(first time.Duration, failures int) time.Duration {
+	if failures > 3 {
+		return maxRetry
+	}
+	for range failures - 1 {
+		first *= 10
+	}
+	return min(first, maxRetry)
+}
+
+// jitter returns d more or less a tenth.
+func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }
+
+// spread moves a renewal by a few hours that are the host's own, so that what
+// was issued together is not renewed together.
+func spread(host string, at, notAfter time.Time) time.Time {
+	room := notAfter.Sub(at) / 8
+	return at.Add(-time.Duration(share(host) * float64(room))).UTC().Truncate(time.Second)
+}
+
+// share is a number in [0, 1) that is the host's own.
+func share(host string) float64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(host))
+	return float64(h.Sum64()>>11) / (1 << 53)
+}
+
+// plan returns the host's plan and its version, or [shingle.ErrNotFound].
+func (s *store) plan(ctx context.Context, host string) (p plan, version string, err error) {
+	version, err = s.get(ctx, planKey(host), &p)
+	return p, version, err
+}
+
+// planAttempts bounds how often a change of a plan meets another.
+const planAttempts = 8
+
+// changePlan reads the host's plan, has edit change it, and writes it with its
+// entry in the due index. edit gets a fresh plan when there is none, and returns
+// false to leave all as it is. A change that meets another is made anew.
+func (s *store) changePlan(ctx context.Context, host string, now time.Time, edit func(p *plan, exists bool) bool) (plan, error) {
+	for range planAttempts {
+		p, version, err := s.plan(ctx, host)
+		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			return p, fmt.Errorf("read plan: %w", err)
+		}
+		exists := err == nil
+		if !exists {
+			p, version = plan{Created: now}, shingle.NoVersion
+		}
+		before := p
+		if !edit(&p, exists) {
+			return before, nil
+		}
+		err = s.putPlan(ctx, host, before, p, version)
+		if !errors.Is(err, shingle.ErrConflict) {
+			return p, err
+		}
+	}
+	return plan{}, fmt.Errorf("write plan: %w", shingle.ErrConflict)
+}
+
+// putPlan writes a plan between making its new entry in the due index and
+// removing the old one, so that a crash leaves an entry too many and never one
+// too few. One that the plan does not name is dropped when its time comes.
+func (s *store) putPlan(ctx context.Context, host string, before, p plan, version string) error {
+	was, is := before.entry(host), p.entry(host)
+	if is != was && is != "" {
+		if err := s.mark(ctx, is); err != nil {
+			return err
+		}
+	}
+	if _, err := s.put(ctx, planKey(host), p, version); err != nil {
+		return err
+	}
+	if is != was && was != "" {
+		return s.unmark(ctx, was)
+	}
+	return nil
+}

@@ -1,0 +1,308 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Times of the worker.
+const (
+	relistEvery = time.Minute // at most, the due index is read from its beginning
+	settleTime  = time.Minute // an entry without a plan may be one that is just being made
+	duePage     = 1000
+)
+
+// Work keeps all wanted certificates issued and renewed until ctx ends. Of all
+// processes of the fleet that run it one works; another takes over when that one
+// stands still.
+func (m *Manager) Work(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := m.leases.hold(ctx, "worker", func(ctx context.Context, token uint64) error {
+			m.log.Info("certificate worker begins", "fence", token)
+			return newWorker(m).run(ctx)
+		})
+		if err != nil && ctx.Err() == nil {
+			m.log.Warn("certificate worker interrupted", "error", err)
+		}
+		select {
+		case <-time.After(m.cfg.Poll):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// worker is the one process of the fleet that looks after what is due.
+type worker struct {
+	m      *Manager
+	intake *intake // nil without a DomainStore
+	queue  *queue
+
+	after    string    // the last key that was listed
+	relist   time.Time // when to begin again at the beginning
+	gate     time.Time // no budget for new certificates before
+	snoozing map[string]time.Time
+	busy     map[string]bool // keys of the items under way
+	done     chan result
+	tasks    sync.WaitGroup
+}
+
+// result tells how a task ended.
+type result struct {
+	key   string
+	moved bool // the item is no longer in the index
+}
+
+func newWorker(m *Manager) *worker {
+	w := &worker{
+		m: m, queue: newQueue(), snoozing: map[string]time.Time{}, busy: map[string]bool{},
+		done: make(chan result, m.cfg.MaxIssuing),
+	}
+	if m.cfg.Domains != nil {
+		w.intake = &intake{m: m, domains: m.cfg.Domains}
+	}
+	return w
+}
+
+// run works until ctx ends. A store that fails is asked again at the next poll.
+func (w *worker) run(ctx context.Context) error {
+	defer w.tasks.Wait()
+	tick := time.NewTicker(w.m.cfg.Poll)
+	defer tick.Stop()
+	failing := false
+	for look := true; ; {
+		if look {
+			err := w.look(ctx)
+			if err != nil && !failing && ctx.Err() == nil {
+				w.m.log.Error("certificate worker cannot see what is due", "error", err)
+			}
+			failing = err != nil
+		}
+		w.dispatch(ctx)
+		look = true
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		case <-w.m.cfg.Wake:
+		case r := <-w.done:
+			w.finished(r)
+			look = false
+		}
+	}
+}
+
+func (w *worker) finished(r result) {
+	delete(w.busy, r.key)
+	if !r.moved {
+		// Perhaps a process that died has the host's lease.
+		w.snoozing[r.key] = w.m.cfg.Now().Add(2 * w.m.cfg.LeaseTime)
+	}
+}
+
+// look takes in what changed and what has become due.
+func (w *worker) look(ctx context.Context) error {
+	var intakeErr error
+	if w.intake != nil {
+		intakeErr = w.intake.step(ctx)
+	}
+	now := w.m.cfg.Now()
+	if !now.Before(w.relist) {
+		w.after, w.relist = "", now.Add(min(relistEvery, 2*w.m.cfg.LeaseTime))
+		intakeErr = errors.Join(intakeErr, w.m.store.clean(ctx, now))
+		for key, until := range w.snoozing {
+			if !now.Before(until) {
+				delete(w.snoozing, key)
+			}
+		}
+	}
+	for more := true; more; {
+		var list []item
+		var err error
+		if list, more, err = w.m.store.dueUntil(ctx, w.after, now, duePage); err != nil {
+			return errors.Join(intakeErr, err)
+		}
+		for _, i := range list {
+			w.after = i.key
+			if w.busy[i.key] || now.Before(w.snoozing[i.key]) {
+				continue
+			}
+			if !w.queue.push(i) {
+				more = false
+				break
+			}
+		}
+	}
+	return intakeErr
+}
+
+// dispatch starts tasks, renewals and new certificates in turn, as long as there
+// is a place and a budget.
+func (w *worker) dispatch(ctx context.Context) {
+	for idle := false; !idle && ctx.Err() == nil; {
+		idle = true
+		for _, c := range []class{classRenewal, classNew} {
+			if len(w.busy) >= w.m.cfg.MaxIssuing || c == classNew && !w.affordable(ctx) {
+				continue
+			}
+			if i, ok := w.queue.pop(c); ok {
+				w.start(ctx, i)
+				idle = false
+			}
+		}
+	}
+}
+
+func (w *worker) start(ctx context.Context, i item) {
+	w.busy[i.key] = true
+	w.tasks.Go(func() {
+		moved, err := w.m.process(ctx, i)
+		if err != nil && ctx.Err() == nil {
+			w.m.log.Debug("due certificate not looked after", "host", i.host, "error", err)
+		}
+		w.done <- result{key: i.key, moved: moved} // as wide as there are tasks
+	})
+}
+
+// affordable reports whether some CA has budget for a new certificate. What has
+// none stays in the queue, in its order, rather than fail.
+func (w *worker) affordable(ctx context.Context) bool {
+	now := w.m.cfg.Now()
+	if now.Before(w.gate) {
+		return false
+	}
+	if w.queue.len(classNew) == 0 {
+		return true
+	}
+	gate, err := w.m.nextOrder(ctx, now)
+	if err != nil {
+		return false
+	}
+	w.gate = gate
+	return !now.Before(gate)
+}
+
+// nextOrder returns when the first of the CAs takes an order for a new
+// certificate; not after now if one does.
+func (m *Manager) nextOrder(ctx context.Context, now time.Time) (first time.Time, err error) {
+	for _, ca := range m.cas {
+		have, err := m.budgets.left(ctx, ordersKey(ca.Directory), ca.Limits.Orders, now)
+		if err != nil {
+			return first, err
+		}
+		next := later(have.next(ca.Limits.Orders, now), ca.limited.end())
+		if first.IsZero() || next.Before(first) {
+			first = next
+		}
+	}
+	return first, nil
+}
+
+// process does what is due for an item. moved reports that its entry is no
+// longer in the index.
+func (m *Manager) process(ctx context.Context, i item) (moved bool, err error) {
+	now := m.cfg.Now()
+	p, _, err := m.store.plan(ctx, i.host)
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return false, err
+	}
+	if entry := p.entry(i.host); entry != i.key {
+		return m.tidy(ctx, i, entry, now)
+	}
+	switch {
+	case p.due(now):
+		err = m.renewDue(ctx, i.host)
+	case !p.PollAt.IsZero() && !now.Before(p.PollAt):
+		p, err = m.poll(ctx, i.host, p)
+		if err == nil && p.due(now) {
+			err = m.renewDue(ctx, i.host)
+		}
+	default:
+		_, err = m.store.changePlan(ctx, i.host, now, func(p *plan, exists bool) bool { p.reschedule(); return exists })
+	}
+	if after, _, planErr := m.store.plan(ctx, i.host); planErr == nil {
+		moved = after.entry(i.host) != i.key
+	}
+	return moved, err
+}
+
+// tidy removes an entry that the plan does not name, and makes the one that it
+// names. A young one may be that of a plan which is just being written.
+func (m *Manager) tidy(ctx context.Context, i item, named string, now time.Time) (moved bool, err error) {
+	if now.Sub(i.at) < settleTime {
+		return false, nil
+	}
+	if named != "" {
+		if err := m.store.mark(ctx, named); err != nil {
+			return false, err
+		}
+	}
+	return true, m.store.unmark(ctx, i.key)
+}
+
+// renewDue issues for host, together with a handshake that may be waiting for
+// the same. The outcome is in the plan.
+func (m *Manager) renewDue(ctx context.Context, host string) error {
+	m.refusals.clear(host) // the plan is what counts
+	f, err := m.begin(host, m.cfg.Now())
+	if err != nil {
+		return err
+	}
+	select {
+	case <-f.ended:
+		_, err = f.entry, f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if errors.Is(err, shingle.ErrForbidden) {
+		return m.forbidden(ctx, host, err)
+	}
+	return err
+}
+
+// forbidden stops the attempts for a host that the operator does not allow.
+func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
+	now := m.cfg.Now()
+	_, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
+		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: shingle.WhoOperator, At: now}
+		p.Stopped = true
+		p.reschedule()
+		return exists
+	})
+	return err
+}
+
+// poll asks the CA when to renew.
+func (m *Manager) poll(ctx context.Context, host string, p plan) (plan, error) {
+	now := m.cfg.Now()
+	s := suggested{again: pollEvery}
+	for _, ca := range m.cas {
+		if ca.Directory != p.Issuer || !ca.breaker.closed(now).IsZero() {
+			continue
+		}
+		var err error
+		if s, err = ca.client.renewalInfo(ctx, p.CertID); err != nil && !errors.Is(err, errNoARI) {
+			m.log.Debug("no renewal information", "host", host, "ca", ca.Directory, "error", err)
+		}
+	}
+	changed := s.window != nil && (p.Window == nil || !p.Window.Start.Equal(s.window.Start))
+	if changed && s.window.Explanation != "" {
+		m.log.Warn("the certificate authority suggests when to renew", "host", host, "from", s.window.Start, "see", s.window.Explanation)
+	}
+	after, err := m.store.changePlan(ctx, host, now, func(q *plan, exists bool) bool {
+		if q.Serial != p.Serial {
+			return false // renewed meanwhile
+		}
+		q.suggested(host, s, now)
+		q.reschedule()
+		return exists
+	})
+	if err != nil {
+		return p, fmt.Errorf("note renewal information: %w", err)
+	}
+	return after, nil
+}
