@@ -14,10 +14,14 @@ type streams struct{ Out, Err io.Writer }
 
 // cli is the command line. A verb has a file of its own.
 type cli struct {
-	Dev     devCmd     `cmd:"" help:"Run everything on this machine: edge, API, a test CA, DNS and a sample product."`
-	Serve   serveCmd   `cmd:"" help:"Serve customers' domains from this machine."`
-	Domains domainsCmd `cmd:"" help:"Add, list, show, update and remove domains."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Dev        devCmd        `cmd:"" help:"Run everything on this machine: edge, API, a test CA, DNS and a sample product."`
+	Serve      serveCmd      `cmd:"" help:"Serve customers' domains from this machine."`
+	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update and remove domains."`
+	Certs      certsCmd      `cmd:"" help:"List, show and renew certificates; see what waits for the certificate authorities."`
+	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+
+	CompleteWords completeWordsCmd `cmd:"" hidden:""`
 }
 
 // run executes a command line and returns the exit code: 0, 1 for a command

@@ -19,6 +19,8 @@ import (
 // Config is what the API is made of. Only Store is required.
 type Config struct {
 	Store shingle.DomainStore
+	// Certificates are shown and renewed. Nil: there are no such routes.
+	Certificates Certificates
 
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
@@ -51,6 +53,9 @@ func New(cfg Config) (http.Handler, error) {
 	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}}
 	a := humago.New(s.mux, humaConfig(cfg.Version))
 	s.domainRoutes(a)
+	if cfg.Certificates != nil {
+		s.certificateRoutes(a)
+	}
 	s.public("GET /ask", s.ask)
 	s.public("GET /health", health)
 	describePublic(a.OpenAPI())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -62,26 +63,64 @@ func (c *Client) Domain(ctx context.Context, host string) (out Domain, err error
 // Domains returns all domains in the order of their hosts, page by page. It
 // ends with the first error.
 func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
-	return func(yield func(Domain, error) bool) {
+	return pages(ctx, c, "/v1/domains", func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
+}
+
+// Certificate returns what is known of one certificate, or [shingle.ErrNotFound].
+func (c *Client) Certificate(ctx context.Context, host string) (out Certificate, err error) {
+	path, err := certificatePath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodGet, path, nil, &out)
+}
+
+// Certificates returns all certificates in the order of their hosts, page by
+// page. It ends with the first error.
+func (c *Client) Certificates(ctx context.Context) iter.Seq2[Certificate, error] {
+	return pages(ctx, c, "/v1/certificates", func(l CertificateList) ([]Certificate, string) { return l.Certificates, l.Next })
+}
+
+// RenewCertificate has a certificate replaced now, or returns
+// [shingle.ErrNotFound].
+func (c *Client) RenewCertificate(ctx context.Context, host string) (out Certificate, err error) {
+	path, err := certificatePath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodPost, path+"/renew", nil, &out)
+}
+
+// Queue returns what waits for the CAs, with at most limit hosts; with drill, as
+// it would be if every certificate were revoked now.
+func (c *Client) Queue(ctx context.Context, limit int, drill bool) (out Queue, err error) {
+	return out, c.call(ctx, http.MethodGet, fmt.Sprintf("/v1/queue?limit=%d&drill=%t", limit, drill), nil, &out)
+}
+
+// pages reads a list page by page. It ends with the first error.
+func pages[L, T any](ctx context.Context, c *Client, path string, open func(L) (list []T, next string)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		for after := ""; ; {
-			var page DomainList
-			if err := c.call(ctx, http.MethodGet, "/v1/domains?limit=1000&after="+url.QueryEscape(after), nil, &page); err != nil {
-				yield(Domain{}, err)
+			var page L
+			var none T
+			if err := c.call(ctx, http.MethodGet, path+"?limit=1000&after="+url.QueryEscape(after), nil, &page); err != nil {
+				yield(none, err)
 				return
 			}
-			for _, d := range page.Domains {
-				if !yield(d, nil) {
+			list, next := open(page)
+			for _, x := range list {
+				if !yield(x, nil) {
 					return
 				}
 			}
-			if page.Next == "" {
+			switch next {
+			case "":
+				return
+			case after:
+				yield(none, c.unavailable("the list of "+c.base+" has no end", nil))
 				return
 			}
-			if page.Next == after {
-				yield(Domain{}, c.unavailable("the list of "+c.base+" has no end", nil))
-				return
-			}
-			after = page.Next
+			after = next
 		}
 	}
 }
@@ -109,6 +148,11 @@ func (c *Client) DeleteDomain(ctx context.Context, host string) error {
 func domainPath(host string) (string, error) {
 	host, err := shingle.NormalizeHost(host)
 	return "/v1/domains/" + host, err
+}
+
+func certificatePath(host string) (string, error) {
+	host, err := shingle.NormalizeHost(host)
+	return "/v1/certificates/" + host, err
 }
 
 // call sends in as JSON, unless it is nil, and reads the answer into out.

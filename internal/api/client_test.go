@@ -85,7 +85,9 @@ func TestClient_ServerOutOfReach(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	_, err = c.Domain(ended, "a.example.com")
-	is(t, err, context.Canceled)
+	if !errors.Is(err, context.Canceled) || errors.Is(err, shingle.ErrUnavailable) {
+		t.Errorf("an ended caller: %v", err)
+	}
 }
 
 func TestClient_AnswersOfOthers(t *testing.T) {
@@ -93,24 +95,29 @@ func TestClient_AnswersOfOthers(t *testing.T) {
 		t.Errorf("a redirect was followed, with Authorization %q", r.Header.Get("Authorization"))
 	}))
 	defer elsewhere.Close()
-	for name, h := range map[string]http.HandlerFunc{
-		"a page":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502); _, _ = io.WriteString(w, "<html>") },
-		"other JSON": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); _, _ = io.WriteString(w, "{}") },
-		"redirect": func(w http.ResponseWriter, r *http.Request) {
+	for want, h := range map[string]http.HandlerFunc{
+		"answered 502 Bad Gateway": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, "<html>")
+		},
+		"answered 404 Not Found": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "{}")
+		},
+		"answered 307 Temporary Redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		},
-		"not JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") },
-		"cut short": func(w http.ResponseWriter, _ *http.Request) {
+		"is not the one of a shingle API": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") },
+		"was cut short": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "{}")
 		},
-		"too large": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.Copy(w, io.LimitReader(blanks{}, 9<<20))
-		},
+		"is too large": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, io.LimitReader(blanks{}, 9<<20)) },
 	} {
 		_, err := fake(t, h).Domain(t.Context(), "a.example.com")
-		if is(t, err, shingle.ErrUnavailable); err == nil || strings.Contains(err.Error(), "neverprintthis") {
-			t.Errorf("%s: %v", name, err)
+		is(t, err, shingle.ErrUnavailable)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "neverprintthis") {
+			t.Errorf("got %v, want %q", err, want)
 		}
 	}
 }

@@ -56,6 +56,15 @@ type domainAnswer struct {
 
 type listAnswer struct{ Body DomainList }
 
+// after returns the host after which the page begins.
+func (in *listInput) after() (string, error) {
+	host, err := base64.RawURLEncoding.DecodeString(in.After)
+	if err != nil || len(host) > shingle.MaxHost {
+		return "", at("query.after", shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged"))
+	}
+	return string(host), nil
+}
+
 func (s *server) domainRoutes(a huma.API) {
 	const all, one = "/v1/domains", "/v1/domains/{host}"
 	body := []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
@@ -111,11 +120,11 @@ func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, er
 }
 
 func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
-	after, err := base64.RawURLEncoding.DecodeString(in.After)
-	if err != nil || len(after) > shingle.MaxHost {
-		return nil, at("query.after", shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged"))
+	after, err := in.after()
+	if err != nil {
+		return nil, err
 	}
-	rows, err := s.Store.Domains(ctx, string(after), in.Limit)
+	rows, err := s.Store.Domains(ctx, after, in.Limit)
 	if err != nil {
 		return nil, err
 	}

@@ -225,23 +225,42 @@ func TestIfMatch(t *testing.T) {
 }
 
 // meddler changes a row behind the API's back, before each of the first
-// `times` updates.
+// `times` writes.
 type meddler struct {
 	memory.Store
 	times int
 }
 
+func (m *meddler) meddle(ctx context.Context, host string) error {
+	if m.times--; m.times < 0 {
+		return nil
+	}
+	d, err := m.Domain(ctx, host)
+	if err == nil {
+		_, err = m.Store.UpdateDomain(ctx, d, clock)
+	}
+	return err
+}
+
 func (m *meddler) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
-	if m.times--; m.times >= 0 {
-		other, err := m.Domain(ctx, d.Host)
-		if err != nil {
-			return d, err
-		}
-		if _, err := m.Store.UpdateDomain(ctx, other, now); err != nil {
-			return d, err
-		}
+	if err := m.meddle(ctx, d.Host); err != nil {
+		return d, err
 	}
 	return m.Store.UpdateDomain(ctx, d, now)
+}
+
+func (m *meddler) DeleteDomain(ctx context.Context, host string, version int64) error {
+	if err := m.meddle(ctx, host); err != nil {
+		return err
+	}
+	return m.Store.DeleteDomain(ctx, host, version)
+}
+
+func TestDelete_GuardedToTheEnd(t *testing.T) {
+	s := open(t, &meddler{times: 1})
+	etag := s.want(201, s.do("POST", "/v1/domains", `{"host":"a.example.com"}`)).Header.Get("ETag")
+	s.want(412, s.do("DELETE", "/v1/domains/a.example.com", "", "If-Match", etag))
+	s.want(204, s.do("DELETE", "/v1/domains/a.example.com", ""))
 }
 
 func TestPatch_ConflictsAreRetriedWithinBounds(t *testing.T) {
@@ -339,7 +358,7 @@ func TestStore_HungIsNotWaitedForLong(t *testing.T) {
 
 func TestOpenAPI_Golden(t *testing.T) {
 	const file = "testdata/openapi.json"
-	s := open(t, &memory.Store{})
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Certificates = &shelf{} })
 	got := s.want(200, s.do("GET", "/openapi.json", "")).text
 	if *updateGolden {
 		check(t, os.WriteFile(file, []byte(got), 0o644))
@@ -351,6 +370,14 @@ func TestOpenAPI_Golden(t *testing.T) {
 	}
 }
 
+// forgetful takes any number of domains.
+type forgetful struct{ memory.Store }
+
+func (*forgetful) CreateDomain(_ context.Context, d shingle.Domain, _ time.Time) (shingle.Domain, error) {
+	return d, nil
+}
+
+// FuzzCreate wants -fuzzminimizetime=1x: minimising takes all its time.
 func FuzzCreate(f *testing.F) {
 	for _, body := range []string{
 		`{"host":"a.example.com"}`, `{"host":"bücher.example.com","tenant":"x","origin":"http://[::1]:80","redirect":"b.example.com","paused":true}`,
@@ -359,11 +386,15 @@ func FuzzCreate(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	text, token := shingle.NewToken("fuzz", clock)
+	store := &forgetful{}
+	if err := store.PutToken(f.Context(), token); err != nil {
+		f.Fatal(err)
+	}
+	h, err := api.New(api.Config{Store: store})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		store := &memory.Store{}
-		check(t, store.PutToken(t.Context(), token))
-		h, err := api.New(api.Config{Store: store})
-		check(t, err)
 		r, w := httptest.NewRequest("POST", "/v1/domains", bytes.NewReader(body)), httptest.NewRecorder()
 		r.Header.Set("Authorization", "Bearer "+text)
 		h.ServeHTTP(w, r)

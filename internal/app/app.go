@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,13 +20,17 @@ import (
 
 // App is edge and control in one process, over one SQLite file.
 type App struct {
-	cfg     Config
-	log     *slog.Logger
-	listen  *Listeners
-	db      *sqlite.DB
-	certs   *certs.Manager
-	edge    *edge.Edge
-	control *http.Server
+	cfg      Config
+	log      *slog.Logger
+	listen   *Listeners
+	db       *sqlite.DB
+	asking   *askingStore // nil without an ask service
+	certs    *certs.Manager
+	instance *instance
+	// wakeCerts tells the certificate worker of changed domains.
+	wakeCerts chan struct{}
+	edge      *edge.Edge
+	control   *http.Server
 }
 
 // New opens the stores and puts the parts together. The App takes the
@@ -45,13 +48,19 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	wake := make(chan struct{}, 1)
+	a.wakeCerts = make(chan struct{}, 1)
 	var err error
 	if a.db, err = sqlite.Open(ctx, sqlite.Config{Path: a.cfg.file("shingle.db"), OnChange: func() {
-		select {
-		case wake <- struct{}{}:
-		default: // the edge has not taken the last one yet
+		for _, follower := range []chan struct{}{wake, a.wakeCerts} {
+			select {
+			case follower <- struct{}{}:
+			default: // it has not taken the last one yet
+			}
 		}
 	}}); err != nil {
+		return err
+	}
+	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
 	if err := a.ensureToken(ctx); err != nil {
@@ -60,17 +69,10 @@ func (a *App) open(ctx context.Context) error {
 	if a.certs, err = a.openCerts(); err != nil {
 		return err
 	}
-	target, err := shingle.ParseOrigin(a.cfg.Target)
-	if err != nil {
+	if err := a.openEdge(wake); err != nil {
 		return err
 	}
-	if a.edge, err = edge.New(edge.Config{
-		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
-		Store: a.db, Certificates: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
-	}); err != nil {
-		return err
-	}
-	handler, err := api.New(api.Config{Store: a.db, AskToken: a.cfg.AskToken, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.db, Certificates: a.certs, AskToken: a.cfg.AskToken, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -82,17 +84,29 @@ func (a *App) open(ctx context.Context) error {
 	return nil
 }
 
+func (a *App) openEdge(wake <-chan struct{}) error {
+	target, err := shingle.ParseOrigin(a.cfg.Target)
+	if err != nil {
+		return err
+	}
+	var store shingle.DomainStore = a.db
+	if a.cfg.AskURL != "" {
+		if a.asking, err = newAskingStore(a.db, a.cfg.AskURL, a.log); err != nil {
+			return err
+		}
+		store = a.asking
+	}
+	a.edge, err = edge.New(edge.Config{
+		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
+		Store: store, Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+	})
+	return err
+}
+
 func (a *App) openCerts() (*certs.Manager, error) {
-	var roots *x509.CertPool
-	if a.cfg.ACMERoot != "" {
-		pem, err := os.ReadFile(a.cfg.ACMERoot)
-		if err != nil {
-			return nil, fmt.Errorf("--acme-root: %w", err)
-		}
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--acme-root: %s holds no PEM certificate", a.cfg.ACMERoot)
-		}
+	cas, err := a.cfg.cas()
+	if err != nil {
+		return nil, err
 	}
 	sealer, err := certs.OpenKeyFile(a.cfg.file("seal.key"))
 	if err != nil {
@@ -100,8 +114,8 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	}
 	return certs.New(certs.Config{
 		Blobs: a.db, Sealer: sealer, Permission: shingle.PermissionFunc(a.mayIssue),
-		Directory: a.cfg.ACMEDirectory, Roots: roots, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Logger: a.log,
+		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
+		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, Logger: a.log,
 	})
 }
 
@@ -162,6 +176,8 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	defer cancel(nil)
 	var parts sync.WaitGroup
 	parts.Go(func() { cancel(a.edge.Run(ctx)) })
+	parts.Go(func() { a.certs.Follow(ctx) })
+	parts.Go(func() { a.certs.Work(ctx) })
 	parts.Go(func() {
 		if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("serve control: %w", err))
@@ -206,9 +222,15 @@ func (a *App) Close() error {
 	if a.certs != nil {
 		errs = append(errs, a.certs.Close())
 	}
+	if a.asking != nil {
+		a.asking.close()
+	}
 	if a.db != nil {
 		errs = append(errs, a.db.Close())
 	}
-	a.certs, a.db = nil, nil
+	if a.instance != nil {
+		errs = append(errs, a.instance.close())
+	}
+	a.certs, a.db, a.instance = nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -127,7 +127,7 @@ func newManager(t *testing.T, ca *devenv.CA, store shingle.Blobs) *certs.Manager
 func newManagerWith(t *testing.T, ca *devenv.CA, store shingle.Blobs, sealer certs.Sealer) *certs.Manager {
 	t.Helper()
 	m, err := certs.New(certs.Config{
-		Blobs: store, Sealer: sealer, Directory: ca.DirectoryURL(), Roots: pool(t, ca), TermsAgreed: true,
+		Blobs: store, Sealer: sealer, CAs: []certs.CA{{Directory: ca.DirectoryURL(), Roots: pool(t, ca)}}, TermsAgreed: true,
 		HandshakeWait: time.Minute, Logger: slog.New(slog.DiscardHandler),
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }),
 	})

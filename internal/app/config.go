@@ -11,12 +11,6 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// The directories that have a name of their own.
-const (
-	LetsEncrypt        = "https://acme-v02.api.letsencrypt.org/directory"
-	LetsEncryptStaging = "https://acme-staging-v02.api.letsencrypt.org/directory"
-)
-
 // Config is what a machine that serves needs to know.
 type Config struct {
 	Target     string // the product behind the custom domains, as [shingle.ParseOrigin] takes it
@@ -26,10 +20,18 @@ type Config struct {
 	PublicPort int    // the port by which visitors reach EdgeHTTPS; 0: the one listened on
 	Data       string // folder of the database, the sealing key and the first API token
 
-	ACMEDirectory string // "letsencrypt", "letsencrypt-staging" or a directory URL
-	ACMERoot      string // file of PEM certificates that verify the directory's own HTTPS; empty: the system's
-	ACMEEmail     string // where the CA may write to; may be empty
-	AgreeTerms    bool   // the operator agrees to the CA's terms of service
+	ACMECAs    []string // in the order in which they are tried, each as parseCA has it
+	ACMERoot   string   // file of PEM certificates that verify the HTTPS of CAs without a root of their own; empty: the system's
+	ACMEEmail  string   // where the CA may write to; may be empty
+	RSAKeys    bool     // RSA keys for certificates, not ECDSA
+	AgreeTerms bool     // the operator agrees to the CA's terms of service
+
+	// AskURL is a service that is asked about names that the store does not
+	// have, by GET AskURL?domain=NAME: 2xx adds the domain, 4xx is a no, and all
+	// else is no answer. It may hold a query and a user with a password. A domain
+	// that is deleted here comes back if the service still allows it. Empty: the
+	// store alone decides.
+	AskURL string
 
 	AskToken  string // what /ask demands; empty: nothing
 	AccessLog bool   // one line a request
@@ -40,19 +42,19 @@ type Config struct {
 // validate resolves names and refuses what cannot work, saying which flag is at
 // fault.
 func (c *Config) validate() error {
-	switch c.ACMEDirectory {
-	case "letsencrypt":
-		c.ACMEDirectory = LetsEncrypt
-	case "letsencrypt-staging":
-		c.ACMEDirectory = LetsEncryptStaging
-	case "":
-		return errors.New("--acme-ca: name a CA: letsencrypt, letsencrypt-staging or a directory URL")
+	if len(c.ACMECAs) == 0 {
+		return errors.New("--acme-ca: name a CA, such as letsencrypt")
 	}
 	if !c.AgreeTerms {
-		return fmt.Errorf("--agree-terms: the CA %s issues only to those who agree to its terms of service", c.ACMEDirectory)
+		return errors.New("--agree-terms: a CA issues only to those who agree to its terms of service")
 	}
 	if _, err := shingle.ParseOrigin(c.Target); err != nil {
 		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
+	}
+	if c.AskURL != "" {
+		if _, err := parseAskURL(c.AskURL); err != nil {
+			return err
+		}
 	}
 	if c.Data == "" {
 		return errors.New("--data: name a folder for the database")

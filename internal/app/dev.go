@@ -44,7 +44,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
-	cfg.ACMEDirectory, cfg.ACMERoot, cfg.AgreeTerms = world.ca.DirectoryURL(), world.ca.RootPath(), true
+	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
 	a, err := New(ctx, cfg, l)
 	if err != nil {
 		return err

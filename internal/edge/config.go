@@ -44,6 +44,9 @@ type Config struct {
 
 	Store        shingle.DomainStore
 	Certificates Certificates
+	// TicketKeys keeps sessions resumable at every edge. Default: each process
+	// has keys of its own.
+	TicketKeys TicketKeys
 	// Wake, when it receives, says that the store has changes: the edge need
 	// not wait for its next poll.
 	Wake <-chan struct{}

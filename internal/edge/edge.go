@@ -57,6 +57,9 @@ func (e *Edge) Run(ctx context.Context) error {
 
 	var running sync.WaitGroup
 	running.Go(func() { e.sites.run(ctx) })
+	if e.cfg.TicketKeys != nil {
+		running.Go(func() { e.cfg.TicketKeys.FollowTicketKeys(ctx, e.tls.SetSessionTicketKeys) })
+	}
 	failed := make(chan error, 2)
 	running.Go(func() { failed <- e.secure.server.Serve(secure) })
 	running.Go(func() { failed <- e.plain.server.Serve(plain) })

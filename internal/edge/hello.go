@@ -20,12 +20,14 @@ type gate struct {
 }
 
 func (g *gate) config() *tls.Config {
-	return &tls.Config{
+	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"h2", "http/1.1"},
 		GetConfigForClient: g.admit,
 		GetCertificate:     g.certificate,
 	}
+	bindSessions(c)
+	return c
 }
 
 // admit refuses names that the operator does not allow, in resumed handshakes
@@ -47,6 +49,8 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{protoACME},
 		Certificates: []tls.Certificate{*cert},
+
+		SessionTicketsDisabled: true, // each validation is to see its own certificate
 	}, nil
 }
 

@@ -19,7 +19,7 @@ const (
 	missReadBurst      = 100
 	missMemory         = 10_000 // names remembered as unknown
 	missMemoryTime     = time.Second
-	missReadTimeout    = 2 * time.Second
+	missReadTimeout    = 4 * time.Second
 	syncPage           = 1000
 	syncTimeout        = 30 * time.Second // of one page
 )
@@ -157,8 +157,12 @@ func (f *follower) find(ctx context.Context, host string) *site {
 		return nil
 	}
 	if mine {
-		m.site = f.read(ctx, host)
+		var known bool
+		m.site, known = f.read(ctx, host)
 		close(m.done)
+		if !known {
+			f.forget(host) // not to know is no answer to remember
+		}
 		return m.site
 	}
 	select {
@@ -188,19 +192,20 @@ func (f *follower) join(host string, now time.Time) (m *miss, mine bool) {
 	return m, true
 }
 
-// read asks the store. The follower puts what it finds into the table, in the
-// order of the changes.
-func (f *follower) read(ctx context.Context, host string) *site {
+// read asks the store; known tells that it has answered. The follower puts what
+// is found into the table, in the order of the changes.
+func (f *follower) read(ctx context.Context, host string) (s *site, known bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missReadTimeout)
 	defer cancel()
 	d, err := f.store.Domain(ctx, host)
-	if err != nil {
-		if !errors.Is(err, shingle.ErrNotFound) {
-			f.log.Warn("domain could not be looked up", "host", host, "error", err)
-		}
-		return nil
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return nil, true
+	case err != nil:
+		f.log.Warn("domain could not be looked up", "host", host, "error", err)
+		return nil, false
 	}
-	return f.table.site(&d)
+	return f.table.site(&d), true
 }
 
 func (f *follower) forget(host string) {

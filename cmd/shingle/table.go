@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/shingle-proxy/shingle/internal/api"
+)
+
+// printDomain writes one domain, for people or for programs.
+func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, d)
+	}
+	return printRows(w, [][2]string{
+		{"host", d.Host},
+		{"unicode", d.Unicode},
+		{"state", state(d)},
+		{"tenant", d.Tenant},
+		{"goes to", destination(d)},
+		{"added", localTime(d.CreatedAt)},
+		{"changed", localTime(d.UpdatedAt)},
+	})
+}
+
+// printRows writes a line for each name whose value is not empty.
+func printRows(w io.Writer, rows [][2]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if row[1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		}
+	}
+	return t.Flush()
+}
+
+// printDomains writes a table with a line a domain.
+func printDomains(w io.Writer, list []api.Domain) error {
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "No domains yet. Add one: shingle domains add blog.customer.com")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "HOST\tSTATE\tTENANT\tGOES TO\tADDED")
+	for _, d := range list {
+		host := d.Host
+		if d.Unicode != "" {
+			host += " (" + d.Unicode + ")"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", host, state(d), orDash(d.Tenant), destination(d), localTime(d.CreatedAt))
+	}
+	return t.Flush()
+}
+
+// printJSON writes what a program reads.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func state(d api.Domain) string {
+	if d.Paused {
+		return "paused"
+	}
+	return "allowed"
+}
+
+func destination(d api.Domain) string {
+	switch {
+	case d.Redirect != "":
+		return "redirect to " + d.Redirect
+	case d.Origin != "":
+		return d.Origin
+	}
+	return "the target"
+}
+
+func localTime(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

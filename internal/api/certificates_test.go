@@ -1,0 +1,124 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
+)
+
+// shelf is an [api.Certificates] with a fixed content.
+type shelf struct {
+	list    []shingle.Certificate
+	renewed []string
+	limit   int
+	drill   bool
+}
+
+func (s *shelf) Info(_ context.Context, host string) (shingle.Certificate, error) {
+	for _, c := range s.list {
+		if c.Host == host {
+			return c, nil
+		}
+	}
+	return shingle.Certificate{}, shingle.Errorf(shingle.CodeNotFound, "there is no certificate for %s", host)
+}
+
+func (s *shelf) List(_ context.Context, after string, limit int) ([]shingle.Certificate, error) {
+	i := slices.IndexFunc(s.list, func(c shingle.Certificate) bool { return c.Host > after })
+	if i < 0 {
+		return nil, nil
+	}
+	return s.list[i:min(i+limit, len(s.list))], nil
+}
+
+func (s *shelf) Renew(ctx context.Context, host string) error {
+	_, err := s.Info(ctx, host)
+	if err == nil {
+		s.renewed = append(s.renewed, host)
+	}
+	return err
+}
+
+func (s *shelf) Queue(_ context.Context, limit int) (shingle.IssuanceQueue, error) {
+	s.limit = limit
+	return shingle.IssuanceQueue{
+		CAs:     []shingle.CABudget{{Directory: "https://ca.example/dir", Orders: shingle.Budget{Left: 2.5, Count: 300, Per: 3 * time.Hour}}},
+		Waiting: []shingle.WaitingCertificate{{Host: "a.example.com", New: true, Since: clock, ETA: clock.Add(time.Hour)}}, New: 1,
+	}, nil
+}
+
+func (s *shelf) Drill(ctx context.Context, limit int) (shingle.IssuanceQueue, error) {
+	s.drill = true
+	return s.Queue(ctx, limit)
+}
+
+func startWithShelf(t *testing.T) (*fixture, *shelf) {
+	t.Helper()
+	s := &shelf{list: []shingle.Certificate{
+		{Host: "a.example.com", Tenant: "acme", State: shingle.CertificateValid, Serial: "0a", NotBefore: clock, NotAfter: clock.AddDate(0, 3, 0)},
+		{Host: "b.example.com", State: shingle.CertificateStopped, Failures: 1, Failed: &shingle.CertificateFailure{
+			Code: shingle.CodeUnavailable, Message: "CAA forbids it", Who: shingle.WhoCustomer, At: clock,
+		}},
+	}}
+	return start(t, func(cfg *api.Config) { cfg.Certificates = s }), s
+}
+
+func TestCertificates_ShownAndRenewed(t *testing.T) {
+	f, shelf := startWithShelf(t)
+	c, err := f.client.Certificate(t.Context(), "A.example.com.")
+	if err != nil || c.State != "valid" || c.Tenant != "acme" || !c.NotAfter.Equal(clock.AddDate(0, 3, 0)) || c.Failed != nil {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	c, err = f.client.RenewCertificate(t.Context(), "b.example.com")
+	if err != nil || c.State != "stopped" || c.Failed == nil || c.Failed.Who != "customer" || c.Failed.Message != "CAA forbids it" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if fmt.Sprint(shelf.renewed) != "[b.example.com]" {
+		t.Errorf("renewed %v", shelf.renewed)
+	}
+	var hosts []string
+	for c, err := range f.client.Certificates(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, c.Host)
+	}
+	if fmt.Sprint(hosts) != "[a.example.com b.example.com]" {
+		t.Errorf("listed %v", hosts)
+	}
+	if _, err := f.client.Certificate(t.Context(), "c.example.com"); !errors.Is(err, shingle.ErrNotFound) || !strings.Contains(err.Error(), "c.example.com") {
+		t.Errorf("unknown: %v", err)
+	}
+	if _, err := f.client.RenewCertificate(t.Context(), "c.example.com"); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("unknown: %v", err)
+	}
+}
+
+func TestCertificates_PagesAndQueue(t *testing.T) {
+	f, shelf := startWithShelf(t)
+	resp, body := f.do(t, "GET", "/v1/certificates?limit=1", "")
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"next":"`) || strings.Contains(body, "b.example.com") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if resp, body = f.do(t, "GET", "/v1/certificates?after=%21", ""); resp.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	q, err := f.client.Queue(t.Context(), 7, false)
+	if err != nil || q.New != 1 || q.CAs[0].Orders.Left != 2.5 || q.CAs[0].Orders.Seconds != 10800 || !q.Waiting[0].ETA.Equal(clock.Add(time.Hour)) {
+		t.Errorf("got %+v, %v", q, err)
+	}
+	if shelf.limit != 7 || shelf.drill {
+		t.Errorf("limit %d, drill %v", shelf.limit, shelf.drill)
+	}
+	if _, err := f.client.Queue(t.Context(), 7, true); err != nil || !shelf.drill {
+		t.Errorf("drill: %v", err)
+	}
+}
