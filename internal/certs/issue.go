@@ -112,7 +112,7 @@ func (i *issuance) read(ctx context.Context, now time.Time) (err error) {
 		return nil
 	}
 	i.finish(ctx)
-	i.plan, err = i.changePlan(ctx, func(p *plan) { p.adopt(i.host, i.stored, i.stored.issuer) })
+	i.plan, err = i.changePlan(ctx, func(p *plan) { p.adopt(i.host, i.stored, i.stored.issuer, now) })
 	return err
 }
 
@@ -316,7 +316,7 @@ func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
 // it knows the certificate, whoever looks after the host does all of this again.
 func (i *issuance) settle(ctx context.Context, o *order, e *entry) {
 	i.finish(ctx)
-	_, err := i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, o.ca.Directory) })
+	_, err := i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, o.ca.Directory, i.cfg.Now()) })
 	if err != nil {
 		i.log.Error("plan not updated", "host", i.host, "error", err)
 	}

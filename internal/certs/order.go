@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -103,7 +102,8 @@ func (o *order) resume(ctx context.Context) bool {
 
 // place asks for an order. A CA that has lost the account, as a CA for tests
 // does at each start, gets it registered again, with the same key. One that
-// does not take what the order replaces is asked for a plain one.
+// does not take what the order replaces, even for a fault of its own, is asked
+// for a plain one.
 func (o *order) place(ctx context.Context, r *registration) error {
 	for attempt := 1; ; attempt++ {
 		err := o.pay(ctx, o)
@@ -122,7 +122,7 @@ func (o *order) place(ctx context.Context, r *registration) error {
 			if o.account, r, err = o.ca.accounts.account(ctx, r); err != nil {
 				return err
 			}
-		case told && o.replaces != "" && p.Type != acme.ProblemTypeRateLimited && o.last.status < http.StatusInternalServerError:
+		case told && o.replaces != "" && p.Type != acme.ProblemTypeRateLimited:
 			o.replaces = ""
 		default:
 			return err

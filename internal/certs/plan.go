@@ -95,8 +95,10 @@ func (p *plan) reschedule() {
 	p.Next = p.Next.UTC().Truncate(time.Second)
 }
 
-// adopt takes in a certificate that is stored.
-func (p *plan) adopt(host string, e *entry, issuer string) {
+// adopt takes in a certificate that is stored. It is not renewed before a
+// twentieth of its lifetime has passed by our clock, lest a clock that is months
+// ahead, or a CA whose certificates are, order without end.
+func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 	p.Issuer, p.CertID, p.Serial = issuer, "", ""
 	if leaf, err := x509.ParseCertificate(e.cert.Certificate[0]); err == nil {
 		p.NotBefore, p.Serial = leaf.NotBefore, hex.EncodeToString(leaf.SerialNumber.Bytes())
@@ -104,6 +106,9 @@ func (p *plan) adopt(host string, e *entry, issuer string) {
 	}
 	p.NotAfter, p.Uploaded, p.Keep = e.notAfter, false, false
 	p.Window, p.RenewAt, p.PollAt = nil, spread(host, e.renewAt, e.notAfter), time.Time{}
+	if soonest := now.Add(min(e.notAfter.Sub(p.NotBefore)/20, e.notAfter.Sub(now)/2)); p.RenewAt.Before(soonest) {
+		p.RenewAt = soonest.UTC().Truncate(time.Second)
+	}
 	p.Failures, p.Failed, p.RetryAt, p.Stopped = 0, nil, time.Time{}, false
 	if p.CertID != "" {
 		p.PollAt = p.NotBefore.Add(pollEvery)
