@@ -113,7 +113,7 @@ func (f *follower) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var all [tableShards]map[string]*site
+	all := f.table.newPicture()
 	for after := ""; ; {
 		page, cancel := context.WithTimeout(ctx, syncTimeout)
 		list, err := f.store.Domains(page, after, syncPage)
@@ -125,11 +125,7 @@ func (f *follower) load(ctx context.Context) error {
 			break
 		}
 		for i := range list {
-			shard := f.table.index(list[i].Host)
-			if all[shard] == nil {
-				all[shard] = map[string]*site{}
-			}
-			all[shard][list[i].Host] = f.table.site(&list[i])
+			all.add(list[i].Host, settingsOf(&list[i]))
 		}
 		after = list[len(list)-1].Host
 	}

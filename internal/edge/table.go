@@ -2,23 +2,33 @@ package edge
 
 import (
 	"hash/maphash"
-	"maps"
+	"iter"
 	"sync"
 	"sync/atomic"
 
 	"github.com/shingle-proxy/shingle"
 )
 
-const tableShards = 1024
+// tableShards is such that a shard of a million domains has 61 names: to copy
+// it for a change, or to search it, is a matter of nanoseconds.
+const (
+	shardBits   = 14
+	tableShards = 1 << shardBits
+)
 
 // table is the edge's picture of all domains. Look-ups take no lock: a change
 // copies the one shard that it touches and swaps it in.
 type table struct {
 	seed   maphash.Seed
-	plain  *site // shared by every domain without settings of its own
+	plain  *site // of every domain without settings of its own
 	port   int   // the public HTTPS port
-	shards [tableShards]atomic.Pointer[map[string]*site]
-	mu     sync.Mutex // held by a writer
+	shards [tableShards]atomic.Pointer[shard]
+	count  atomic.Int64 // of domains
+
+	mu sync.Mutex // held by a writer
+
+	making sync.Mutex
+	alike  map[settings]*site // sites made of late, to be shared by domains with equal settings
 }
 
 // site is what the edge does for one domain. It is shared and never changed.
@@ -28,80 +38,176 @@ type site struct {
 	paused   bool
 }
 
+// settings is what a row says about a site.
+type settings struct {
+	origin, redirect string
+	paused           bool
+}
+
+// maxAlike bounds how many sites are remembered to be shared.
+const maxAlike = 4096
+
 // served reports whether the edge answers for the site. A nil site is unknown.
 func (s *site) served() bool { return s != nil && !s.paused }
 
 func newTable(target shingle.Origin, publicPort int) *table {
-	t := &table{seed: maphash.MakeSeed(), port: publicPort}
+	t := &table{seed: maphash.MakeSeed(), port: publicPort, alike: map[settings]*site{}}
 	t.plain = &site{target: newTarget(target, publicPort)}
 	return t
 }
 
 // lookup returns the site for a normalised host, or nil.
 func (t *table) lookup(host string) *site {
-	if m := t.shard(host).Load(); m != nil {
-		return (*m)[host]
+	index, tag := t.place(host)
+	s := t.shards[index].Load()
+	if s == nil {
+		return nil
 	}
-	return nil
+	at := s.find(host, tag)
+	if at < 0 {
+		return nil
+	}
+	if own := s.site(at); own != nil {
+		return own
+	}
+	return t.plain
 }
 
 // set adds or replaces a domain.
 func (t *table) set(d *shingle.Domain) {
-	s := t.site(d)
-	t.change(d.Host, func(m map[string]*site) { m[d.Host] = s })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	index, tag := t.place(d.Host)
+	old := t.shards[index].Load()
+	if old == nil {
+		old = &shard{}
+	}
+	t.swap(index, old, old.with(d.Host, tag, t.own(settingsOf(d))))
 }
 
 // remove forgets a domain.
 func (t *table) remove(host string) {
-	t.change(host, func(m map[string]*site) { delete(m, host) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	index, tag := t.place(host)
+	old := t.shards[index].Load()
+	if old == nil {
+		return
+	}
+	if at := old.find(host, tag); at >= 0 {
+		t.swap(index, old, old.without(at))
+	}
+}
+
+func (t *table) swap(index int, old, s *shard) {
+	t.shards[index].Store(s)
+	t.count.Add(int64(len(s.ends) - len(old.ends)))
+}
+
+// all yields every name, which belongs to the table, with what is set for it. A
+// change meanwhile may be in it or not.
+func (t *table) all() iter.Seq2[[]byte, settings] {
+	return func(yield func([]byte, settings) bool) {
+		for i := range t.shards {
+			s := t.shards[i].Load()
+			if s == nil {
+				continue
+			}
+			for name, own := range s.all() {
+				if !yield(name, t.settings(own)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// settings reverses own.
+func (t *table) settings(own *site) settings {
+	if own == nil {
+		return settings{}
+	}
+	s := settings{redirect: own.redirect, paused: own.paused}
+	if own.target != t.plain.target {
+		s.origin = own.target.origin.String()
+	}
+	return s
+}
+
+// picture is a table in the making: all domains, each added once.
+type picture struct {
+	table  *table
+	shards [tableShards]*shard
+}
+
+func (t *table) newPicture() *picture { return &picture{table: t} }
+
+func (p *picture) add(host string, is settings) {
+	index, tag := p.table.place(host)
+	if p.shards[index] == nil {
+		p.shards[index] = &shard{}
+	}
+	p.shards[index].add(host, tag, p.table.own(is))
 }
 
 // replace takes in a whole picture, which belongs to the table afterwards.
-func (t *table) replace(all [tableShards]map[string]*site) {
+func (t *table) replace(p *picture) {
+	count := 0
+	for _, s := range p.shards {
+		if s != nil {
+			s.clip()
+			count += len(s.ends)
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range all {
-		t.shards[i].Store(&all[i])
+	for i := range p.shards {
+		t.shards[i].Store(p.shards[i])
 	}
+	t.count.Store(int64(count))
 }
 
-func (t *table) change(host string, edit func(map[string]*site)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	shard := t.shard(host)
-	m := map[string]*site{}
-	if old := shard.Load(); old != nil {
-		m = maps.Clone(*old)
-	}
-	if m == nil {
-		m = map[string]*site{}
-	}
-	edit(m)
-	shard.Store(&m)
+// place returns the shard of host and what to find it by there.
+func (t *table) place(host string) (index int, tag byte) {
+	h := maphash.String(t.seed, host)
+	return int(h >> (64 - shardBits)), byte(h)
 }
 
-func (t *table) shard(host string) *atomic.Pointer[map[string]*site] {
-	return &t.shards[t.index(host)]
-}
-
-func (t *table) index(host string) int {
-	return int(maphash.String(t.seed, host) % tableShards)
-}
-
-// site returns the site for a row. A row whose origin cannot be read, which no
-// store should hold, is served by nobody.
+// site returns the site for a row.
 func (t *table) site(d *shingle.Domain) *site {
-	if d.Origin == "" && d.Redirect == "" && !d.Paused {
-		return t.plain
+	if own := t.own(settingsOf(d)); own != nil {
+		return own
 	}
-	s := &site{target: t.plain.target, redirect: d.Redirect, paused: d.Paused}
-	if d.Origin != "" {
-		o, err := shingle.ParseOrigin(d.Origin)
+	return t.plain
+}
+
+func settingsOf(d *shingle.Domain) settings {
+	return settings{origin: d.Origin, redirect: d.Redirect, paused: d.Paused}
+}
+
+// own returns the site with these settings, nil for the plain one. A row whose
+// origin cannot be read, which no store should hold, is served by nobody.
+func (t *table) own(is settings) *site {
+	if is == (settings{}) {
+		return nil
+	}
+	t.making.Lock()
+	defer t.making.Unlock()
+	if s := t.alike[is]; s != nil {
+		return s
+	}
+	s := &site{target: t.plain.target, redirect: is.redirect, paused: is.paused}
+	if is.origin != "" {
+		o, err := shingle.ParseOrigin(is.origin)
 		if err != nil {
 			s.paused = true
-			return s
+		} else {
+			s.target = newTarget(o, t.port)
 		}
-		s.target = newTarget(o, t.port)
 	}
+	if len(t.alike) >= maxAlike {
+		clear(t.alike)
+	}
+	t.alike[is] = s
 	return s
 }
