@@ -1,0 +1,136 @@
+package shingle
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Finding is one verdict of a check, in words that the customer's administrator
+// understands and that may be shown to them.
+type Finding struct {
+	Reason  Reason
+	Message string // what is wrong and what to do: full sentences
+}
+
+// CheckResult is what one check of a host found.
+type CheckResult struct {
+	Host  string
+	At    time.Time
+	DNS   DNSResult
+	HTTPS HTTPSResult
+
+	// CertifiedUntil is the end of a certificate for the host that we hold or
+	// that the check saw; zero when none is known.
+	CertifiedUntil time.Time
+	// Failed is the last attempt to obtain a certificate, when it failed.
+	Failed *CertificateFailure
+}
+
+// DNSResult is what DNS says of a host. Names are in lower case without the
+// final dot.
+type DNSResult struct {
+	Finding             // where the host points
+	CAA       Finding   // whether our CAs may issue; no reason: not looked at
+	Notes     []Finding // what does not keep the host from working
+	Proven    bool      // the tenant's own token was seen, which nobody else could have set
+	Chain     []Alias   // the CNAME records from the host on
+	Addresses []netip.Addr
+	TTL       time.Duration // how long resolvers may keep the answer, be it negative
+
+	Zone        string   // that the host is in, as far as is known
+	Nameservers []string // of the zone
+	Provider    string   // who runs them; empty when not recognised
+	Service     string   // what the host points to, when that is a known CDN or web host
+
+	Set    []DNSRecord // what to set so that the host points here
+	Remove []DNSRecord // what is in the way
+}
+
+// Alias is a CNAME record.
+type Alias struct {
+	Name, Target string
+	TTL          time.Duration
+}
+
+// DNSRecord is a record as it is typed in at the customer's DNS provider.
+type DNSRecord struct {
+	Type  string // CNAME, ALIAS, ANAME, A or AAAA
+	Name  string // for the name field there: relative, "@" or in full
+	FQDN  string // the same in full, without the final dot
+	Value string // with a final dot only where the provider needs it
+}
+
+// HTTPSResult is what a request to a host found. Its times are those of the
+// certificate that was shown.
+type HTTPSResult struct {
+	Finding
+	Notes     []Finding
+	Attempts  []HTTPSAttempt // one an address
+	Issuer    string         // organisation and common name of who signed the certificate
+	NotBefore time.Time
+	NotAfter  time.Time
+	Status    int  // of the site's first page; 0: not asked for
+	Redirects bool // plain HTTP leads to HTTPS
+	// Reached says that every address that was tried is our edge, or leads to
+	// it. Plain HTTP is enough, so it may be true before there is a certificate.
+	Reached bool
+}
+
+// HTTPSAttempt is a request to one address.
+type HTTPSAttempt struct {
+	Finding
+	Address netip.Addr
+	Plain   bool // the proxy in front reached our edge without TLS
+}
+
+// Refusal is why no CA is to be asked for a certificate now.
+type Refusal struct {
+	Finding
+	Who string // must act
+	err *Error
+}
+
+// Error returns the message.
+func (r *Refusal) Error() string { return r.Message }
+
+// Unwrap returns the [Error], whose code is [CodeForbidden] when somebody has to
+// act first, and [CodeUnavailable] when it may be different in a moment.
+func (r *Refusal) Unwrap() error { return r.err }
+
+// Preflight judges, by what a check found, whether a CA would issue. It returns
+// nil when an attempt makes sense, and a [*Refusal] when it would be in vain: an
+// order that fails costs the host one of five attempts an hour.
+func Preflight(r CheckResult) error {
+	if refusal := r.preflight(); refusal != nil {
+		return refusal
+	}
+	return nil
+}
+
+func (r *CheckResult) preflight() *Refusal {
+	if r.DNS.CAA.Reason.Outcome() == OutcomeBad {
+		return refuse(r.DNS.CAA)
+	}
+	if r.DNS.Reason == ReasonUnconfigured || r.pointsHere() == OutcomeGood {
+		return nil
+	}
+	return refuse(r.DNS.Finding)
+}
+
+// pointsHere combines both probes: who gets an answer of our edge has reached
+// us, whatever is in between.
+func (r *CheckResult) pointsHere() Outcome {
+	dns := r.DNS.Reason.Outcome()
+	if dns != OutcomeGood && r.DNS.Reason != ReasonDNSSECBogus && r.HTTPS.Reached {
+		return OutcomeGood
+	}
+	return dns
+}
+
+func refuse(f Finding) *Refusal {
+	code := CodeForbidden
+	if f.Reason.Outcome() == OutcomeUnclear {
+		code = CodeUnavailable
+	}
+	return &Refusal{Finding: f, Who: f.Reason.Who(), err: &Error{Code: code, Message: f.Message}}
+}
