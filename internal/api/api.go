@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -25,6 +26,11 @@ type Config struct {
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
 	AskToken string
+
+	// Degraded returns why this process, although it serves, may serve what is
+	// old: a sentence for each part that cannot reach what it depends on. Nil:
+	// it never is.
+	Degraded func() []string
 
 	Version string           // of the software, for the OpenAPI document
 	Logger  *slog.Logger     // one line a request at level info, faults at error; nil: none
@@ -57,7 +63,7 @@ func New(cfg Config) (http.Handler, error) {
 		s.certificateRoutes(a)
 	}
 	s.public("GET /ask", s.ask)
-	s.public("GET /health", health)
+	s.public("GET /health", s.health)
 	describePublic(a.OpenAPI())
 	if err := s.serveSpec(a.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("describe API: %w", err)
@@ -71,4 +77,13 @@ func (s *server) public(route string, h http.HandlerFunc) {
 	s.mux.HandleFunc(route, h)
 }
 
-func health(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") }
+// health answers 200 in any case: the process serves.
+func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+	if s.Degraded != nil {
+		if why := s.Degraded(); len(why) > 0 {
+			writeText(w, http.StatusOK, "degraded\n"+strings.Join(why, "\n"))
+			return
+		}
+	}
+	writeText(w, http.StatusOK, "ok")
+}

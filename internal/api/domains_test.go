@@ -308,6 +308,17 @@ func TestOpenRoutes(t *testing.T) {
 	}
 }
 
+func TestHealth_TellsWhatIsDegraded(t *testing.T) {
+	var why []string
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Degraded = func() []string { return why } })
+	for _, want := range []string{"ok", "degraded\nthe store is away\nthe moon too"} {
+		if r := s.want(200, s.do("GET", "/health", "", "Authorization", "")); strings.TrimSpace(r.text) != want {
+			t.Errorf("got %q, want %q", r.text, want)
+		}
+		why = []string{"the store is away", "the moon too"}
+	}
+}
+
 func TestLog_OneLineWithoutSecrets(t *testing.T) {
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.AskToken = "ask-secret" })
 	s.want(404, s.do("GET", "/v1/domains/a.example.com", ""))

@@ -78,9 +78,10 @@ func describePublic(o *huma.OpenAPI) {
 	})
 	o.AddOperation(&huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health",
-		Summary:   "Does the API answer?",
-		Security:  []map[string][]string{{}},
-		Responses: texts(map[int]string{http.StatusOK: "Yes"}),
+		Summary:     "Does the API answer, and is the process cut off from anything?",
+		Description: "`ok`, or `degraded` and a line for each part that serves what it remembers, with the reason.",
+		Security:    []map[string][]string{{}},
+		Responses:   texts(map[int]string{http.StatusOK: "It answers"}),
 	})
 }
 

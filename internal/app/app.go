@@ -72,7 +72,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.openEdge(wake); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.db, Certificates: a.certs, AskToken: a.cfg.AskToken, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.db, Certificates: a.certs, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,8 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	}
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
-		Store: store, Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: "sqlite:" + a.cfg.file("shingle.db"),
+		Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 	})
 	return err
 }
@@ -117,6 +118,14 @@ func (a *App) openCerts() (*certs.Manager, error) {
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, Logger: a.log,
 	})
+}
+
+// degraded returns why this process may serve what is old.
+func (a *App) degraded() []string {
+	if why := a.edge.State().Degraded(time.Now()); why != "" {
+		return []string{why}
+	}
+	return nil
 }
 
 // mayIssue is the permission to obtain a certificate: the operator's row.

@@ -47,6 +47,11 @@ type Config struct {
 	// TicketKeys keeps sessions resumable at every edge. Default: each process
 	// has keys of its own.
 	TicketKeys TicketKeys
+	// Snapshot is a file that keeps the domain table over a restart, so that the
+	// edge serves what it knew although the store is away. Default: none.
+	Snapshot string
+	// StoreName tells one store from another: a snapshot of another is not used.
+	StoreName string
 	// Wake, when it receives, says that the store has changes: the edge need
 	// not wait for its next poll.
 	Wake <-chan struct{}

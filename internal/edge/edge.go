@@ -52,6 +52,7 @@ func New(cfg Config) (*Edge, error) {
 func (e *Edge) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	e.sites.restore() // before anybody is served
 	secure := newHandshaker(newLimitListener(e.cfg.HTTPS, e.cfg.MaxConns), e.tls, e.cfg.HandshakeTimeout, e.log)
 	plain := newLimitListener(e.cfg.HTTP, e.cfg.MaxConns)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type follower struct {
 	interval time.Duration
 	loaded   atomic.Bool
 	cursor   shingle.Cursor
+	saver    saver
+	state    followed
 
 	budget *rate.Limiter
 	mu     sync.Mutex
@@ -44,7 +47,30 @@ func newFollower(cfg *Config, t *table) *follower {
 		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval,
 		budget: rate.NewLimiter(missReadsPerSecond, missReadBurst),
 		misses: map[string]*miss{},
+		saver:  saver{file: snapshotFile{path: cfg.Snapshot, store: cfg.StoreName}, log: cfg.Logger},
 	}
+}
+
+// restore loads the table from the snapshot, if there is one that can be used.
+// The feed then goes on from where it was written.
+func (f *follower) restore() {
+	if f.saver.file.path == "" {
+		return
+	}
+	start := time.Now()
+	p, head, err := f.saver.file.read(f.table)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		f.log.Warn("snapshot of the domain table not used", "path", f.saver.file.path, "error", err)
+		return
+	}
+	f.table.replace(p)
+	f.cursor, f.saver.saved = head.Cursor, head.Cursor
+	f.state.restored(head.Written)
+	f.loaded.Store(true)
+	f.log.Info("domain table loaded from its snapshot", "domains", head.Domains, "written", head.Written, "took", time.Since(start))
 }
 
 // run follows the store until ctx ends. A store that fails is asked again at
@@ -52,15 +78,18 @@ func newFollower(cfg *Config, t *table) *follower {
 func (f *follower) run(ctx context.Context) {
 	tick := time.NewTicker(f.interval)
 	defer tick.Stop()
-	failing := false
 	for {
-		err := f.step(ctx)
-		if err != nil && ctx.Err() == nil && !failing {
+		if err := f.step(ctx); ctx.Err() == nil && f.state.note(err, time.Now()) {
 			f.log.Error("domain table is not up to date", "error", err)
 		}
-		failing = err != nil
+		if f.loaded.Load() {
+			f.saver.offer(f.table, f.cursor)
+		}
 		select {
 		case <-ctx.Done():
+			if f.loaded.Load() {
+				f.saver.close(f.table, f.cursor)
+			}
 			return
 		case <-f.wake:
 		case <-tick.C:
@@ -79,7 +108,7 @@ func (f *follower) step(ctx context.Context) error {
 		page, cancel := context.WithTimeout(ctx, syncTimeout)
 		changes, next, err := f.store.Changes(page, f.cursor, syncPage)
 		cancel()
-		if errors.Is(err, shingle.ErrNotFound) {
+		if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrInvalid) { // invalid: a cursor that another version wrote
 			f.log.Warn("fell behind the change feed, reading all domains again")
 			return f.load(ctx)
 		}
@@ -109,7 +138,9 @@ func (f *follower) apply(c *shingle.Change) {
 // load reads all domains. Changes made meanwhile follow from the cursor that
 // was taken first.
 func (f *follower) load(ctx context.Context) error {
-	cursor, err := f.store.Head(ctx)
+	first, cancel := context.WithTimeout(ctx, syncTimeout)
+	cursor, err := f.store.Head(first)
+	cancel()
 	if err != nil {
 		return err
 	}

@@ -104,24 +104,6 @@ func (t *table) swap(index int, old, s *shard) {
 	t.count.Add(int64(len(s.ends) - len(old.ends)))
 }
 
-// all yields every name, which belongs to the table, with what is set for it. A
-// change meanwhile may be in it or not.
-func (t *table) all() iter.Seq2[[]byte, settings] {
-	return func(yield func([]byte, settings) bool) {
-		for i := range t.shards {
-			s := t.shards[i].Load()
-			if s == nil {
-				continue
-			}
-			for name, own := range s.all() {
-				if !yield(name, t.settings(own)) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // settings reverses own.
 func (t *table) settings(own *site) settings {
 	if own == nil {
@@ -134,13 +116,51 @@ func (t *table) settings(own *site) settings {
 	return s
 }
 
-// picture is a table in the making: all domains, each added once.
+// picture is a whole table: one in the making, to which each domain is added
+// once, or one that a table had at a time.
 type picture struct {
 	table  *table
 	shards [tableShards]*shard
 }
 
 func (t *table) newPicture() *picture { return &picture{table: t} }
+
+// picture returns the table as it is now. It is never changed.
+func (t *table) picture() *picture {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.newPicture()
+	for i := range t.shards {
+		p.shards[i] = t.shards[i].Load()
+	}
+	return p
+}
+
+func (p *picture) len() int {
+	n := 0
+	for _, s := range p.shards {
+		if s != nil {
+			n += len(s.ends)
+		}
+	}
+	return n
+}
+
+// all yields every name, which belongs to the picture, with what is set for it.
+func (p *picture) all() iter.Seq2[[]byte, settings] {
+	return func(yield func([]byte, settings) bool) {
+		for _, s := range p.shards {
+			if s == nil {
+				continue
+			}
+			for name, own := range s.all() {
+				if !yield(name, p.table.settings(own)) {
+					return
+				}
+			}
+		}
+	}
+}
 
 func (p *picture) add(host string, is settings) {
 	index, tag := p.table.place(host)
@@ -152,11 +172,9 @@ func (p *picture) add(host string, is settings) {
 
 // replace takes in a whole picture, which belongs to the table afterwards.
 func (t *table) replace(p *picture) {
-	count := 0
 	for _, s := range p.shards {
 		if s != nil {
 			s.clip()
-			count += len(s.ends)
 		}
 	}
 	t.mu.Lock()
@@ -164,7 +182,7 @@ func (t *table) replace(p *picture) {
 	for i := range p.shards {
 		t.shards[i].Store(p.shards[i])
 	}
-	t.count.Store(int64(count))
+	t.count.Store(int64(p.len()))
 }
 
 // place returns the shard of host and what to find it by there.

@@ -39,7 +39,7 @@ func TestTable_IsWhatAMapWouldBe(t *testing.T) {
 		}
 	}
 	got := map[string]settings{}
-	for name, is := range table.all() {
+	for name, is := range table.picture().all() {
 		got[string(name)] = is
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) || table.count.Load() != int64(len(want)) {

@@ -1,0 +1,85 @@
+package edge
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// State is how well an edge knows the domains.
+type State struct {
+	Domains int // in the table
+
+	// Synced is when the table was last in step with the store. Zero: not since
+	// the start.
+	Synced time.Time
+	// Snapshot is when the snapshot was written from which the edge started.
+	// Zero: it did not.
+	Snapshot time.Time
+	// FailingSince is when the store began to fail. Zero: it does not.
+	FailingSince time.Time
+}
+
+// staleAfter is how long a table may be behind the store without a word. A store
+// that hangs is noticed by it.
+const staleAfter = 15 * time.Second
+
+// Degraded returns why the edge, although it serves, may serve an old picture of
+// the domains. It is empty when it does not.
+func (s State) Degraded(now time.Time) string {
+	known, of := s.Synced, "the store was read"
+	if known.IsZero() {
+		known, of = s.Snapshot, "the snapshot was written"
+	}
+	switch {
+	case known.IsZero():
+		return "the domain table is not loaded yet"
+	case !s.FailingSince.IsZero():
+		return fmt.Sprintf("the domain store has not answered since %s; the table is %s old, from when %s",
+			s.FailingSince.UTC().Format(time.RFC3339), now.Sub(known).Round(time.Second), of)
+	case now.Sub(known) > staleAfter:
+		return fmt.Sprintf("the domain table is %s old, from when %s", now.Sub(known).Round(time.Second), of)
+	}
+	return ""
+}
+
+// State returns how well the edge knows the domains.
+func (e *Edge) State() State {
+	s := e.sites.state.get()
+	s.Domains = int(e.table.count.Load())
+	return s
+}
+
+// followed is the State without the table.
+type followed struct {
+	mu sync.Mutex
+	is State
+}
+
+func (f *followed) get() State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.is
+}
+
+// note takes in how a step of the follower ended. It reports whether that is
+// the first failure.
+func (f *followed) note(err error, now time.Time) (first bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.is.Synced, f.is.FailingSince = now, time.Time{}
+		return false
+	}
+	if first = f.is.FailingSince.IsZero(); first {
+		f.is.FailingSince = now
+	}
+	return first
+}
+
+// restored takes in that the table is that of a snapshot.
+func (f *followed) restored(written time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.is.Snapshot = written
+}
