@@ -5,10 +5,11 @@ import "context"
 // NoVersion, given to [Blobs.Put], means that the key must not exist yet.
 const NoVersion = ""
 
-// MaxBlobKey and MaxBlobValue bound a key and a value, in bytes. A DynamoDB
-// item must fit in 400 KB together with its key.
+// MaxBlobKey and MaxBlobValue bound a key and a value, in bytes. An S3 object's
+// name must fit in 1024 bytes together with the store's own prefix, and a
+// DynamoDB item in 400 KB together with its key.
 const (
-	MaxBlobKey   = 1024
+	MaxBlobKey   = 512
 	MaxBlobValue = 384 << 10
 )
 
@@ -56,7 +57,7 @@ type Blobs interface {
 func CheckBlob(key string, value []byte) error {
 	switch {
 	case key == "" || len(key) > MaxBlobKey:
-		return &Error{Code: CodeInvalid, Field: "key", Message: "a key has 1 to 1024 bytes"}
+		return &Error{Code: CodeInvalid, Field: "key", Message: "a key has 1 to 512 bytes"}
 	case len(value) > MaxBlobValue:
 		return &Error{Code: CodeInvalid, Field: "value", Message: "a value has at most 393216 bytes"}
 	}

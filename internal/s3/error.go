@@ -1,0 +1,134 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Pauses before the second attempt and at most.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = time.Second
+)
+
+// retry makes attempts until one succeeds or fails for good. doubt tells that an
+// attempt before the last may have done its work without our knowing.
+func (s *Store) retry(ctx context.Context, try func(ctx context.Context) error) (doubt bool, err error) {
+	for n, pause := 1, firstPause; ; n, pause = n+1, min(2*pause, maxPause) {
+		if err = s.attempt(ctx, try); err == nil {
+			return doubt, nil
+		}
+		var f *failure
+		if !errors.As(err, &f) || n == s.cfg.Attempts || ctx.Err() != nil {
+			return doubt, err
+		}
+		doubt = doubt || f.unclear
+		select {
+		case <-time.After(pause/2 + rand.N(pause)):
+		case <-ctx.Done():
+			return doubt, err
+		}
+	}
+}
+
+func (s *Store) attempt(ctx context.Context, try func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	return try(ctx)
+}
+
+// failure marks the cause of an error that another attempt may not have.
+type failure struct {
+	error
+	unclear bool // the server may have done it
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// translate turns an error of the SDK into one of ours. action is the IAM action
+// that the request needs.
+func (s *Store) translate(err error, verb, action string) error {
+	if err == nil {
+		return nil
+	}
+	code, status := "", 0
+	if e, ok := errors.AsType[smithy.APIError](err); ok {
+		code = e.ErrorCode()
+	}
+	if e, ok := errors.AsType[*awshttp.ResponseError](err); ok {
+		status = e.HTTPStatusCode()
+	}
+	err = fmt.Errorf("%s object: %w", verb, err)
+	switch code {
+	case "NoSuchBucket":
+		return s.unavailable(err, "there is no bucket %s: make it with aws s3api create-bucket --bucket %s --region %s, and block public access", s.cfg.Bucket, s.cfg.Bucket, s.cfg.Region)
+	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
+		return s.unavailable(err, "the bucket %s is not in %s: name its region", s.cfg.Bucket, s.cfg.Region)
+	case "RequestTimeTooSkewed":
+		return s.unavailable(err, "the clock of this machine is wrong: S3 takes no request that is off by 15 minutes")
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
+		return s.unavailable(err, "the AWS credentials of this machine are not accepted (%s)", code)
+	case "ConditionalRequestConflict", "OperationAborted": // another write was under way: nothing was done
+		return s.unavailable(&failure{error: err}, "the object is being written by somebody else; try again")
+	case "SlowDown", "RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequests":
+		return limited(err)
+	}
+	switch {
+	case status == http.StatusPreconditionFailed:
+		return shingle.ErrConflict
+	case status == http.StatusTooManyRequests:
+		return limited(err)
+	case status == http.StatusForbidden || status == http.StatusUnauthorized:
+		return s.denied(err, action)
+	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusConflict:
+		return s.unavailable(err, "S3 refuses the request (%d %s)", status, code)
+	case errors.Is(err, context.Canceled):
+		return s.unavailable(err, "the request was given up")
+	}
+	return s.unavailable(&failure{error: err, unclear: true}, "S3 does not answer")
+}
+
+// denied names what is missing. Who may not list is not told either that an
+// object is absent.
+func (s *Store) denied(err error, action string) error {
+	and := ""
+	if action == "s3:GetObject" {
+		and = " or s3:ListBucket on the bucket (without it, S3 denies what is absent)"
+	}
+	resource := "arn:aws:s3:::" + s.cfg.Bucket + "/" + s.folder + "*"
+	if action == "s3:ListBucket" {
+		resource = "arn:aws:s3:::" + s.cfg.Bucket
+	}
+	return s.unavailable(err, "AWS denies access: this machine's role lacks %s on %s%s", action, resource, and)
+}
+
+func (s *Store) unavailable(err error, format string, args ...any) error {
+	e := shingle.Errorf(shingle.CodeUnavailable, format, args...)
+	e.Err = err
+	return e
+}
+
+func limited(err error) error {
+	return &shingle.Error{Code: shingle.CodeLimited, Message: "S3 wants fewer requests; try again later", Err: &failure{error: err}}
+}
+
+// isMissing reports whether the server says that there is no such object. A
+// missing bucket is another matter.
+func isMissing(err error) bool {
+	if err == nil {
+		return false
+	}
+	if e, ok := errors.AsType[smithy.APIError](err); ok && (e.ErrorCode() == "NoSuchKey" || e.ErrorCode() == "NotFound") {
+		return true
+	}
+	return false
+}
