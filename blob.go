@@ -19,8 +19,9 @@ type Blob struct {
 	Value []byte
 	// Version identifies this state of the record. It is opaque, never empty,
 	// and good only for the next conditional write. Two writes of the same
-	// bytes may share a version (S3 has it so), so a record that must never
-	// look unchanged after a change, such as a lease, carries a nonce.
+	// bytes may share a version (the stores we have see to it that they do not),
+	// so a record that must never look unchanged after a change, such as a lease,
+	// carries a nonce.
 	Version string
 }
 

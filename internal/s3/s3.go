@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"sync/atomic"
 
@@ -214,6 +213,6 @@ func valueOf(content []byte) []byte {
 func unclear(verb string, err error) error {
 	return &shingle.Error{
 		Code: shingle.CodeUnavailable, Message: "whether the bucket took the change is not known: read again",
-		Err: fmt.Errorf("%s object: %v", verb, err), // not wrapped: its code is no answer
+		Err: errors.New(verb + " object: " + err.Error()), // not wrapped: its code is no answer
 	}
 }
