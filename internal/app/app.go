@@ -109,12 +109,12 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := certs.OpenKeyFile(a.cfg.file("seal.key"))
+	key, err := certs.OpenKeyFile(a.cfg.file("seal.key"))
 	if err != nil {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: a.db, Sealer: sealer, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.db, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, Logger: a.log,
 	})

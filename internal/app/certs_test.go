@@ -52,7 +52,7 @@ func TestCerts_OneReachablePortIsEnough(t *testing.T) {
 // TestCerts_SurviveTheLossOfTheAccount meets a CA that has forgotten everything.
 func TestCerts_SurviveTheLossOfTheAccount(t *testing.T) {
 	store := &memory.Store{}
-	sealer, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
+	key, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestCerts_SurviveTheLossOfTheAccount(t *testing.T) {
 	for _, host := range []string{testHost, "shop.customer.localhost"} {
 		httpListener := loopback(t)
 		ca := startCAIn(t, dir, httpListener, loopback(t))
-		m := newManagerWith(t, ca, store, sealer)
+		m := newManagerWith(t, ca, store, key)
 		serveHTTP01(t, m, httpListener)
 		cert, err := m.Certificate(t.Context(), host)
 		if err != nil {
@@ -117,17 +117,17 @@ func startCAIn(t *testing.T, dir string, httpListener, tlsListener net.Listener)
 
 func newManager(t *testing.T, ca *devenv.CA, store shingle.Blobs) *certs.Manager {
 	t.Helper()
-	sealer, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
+	key, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newManagerWith(t, ca, store, sealer)
+	return newManagerWith(t, ca, store, key)
 }
 
-func newManagerWith(t *testing.T, ca *devenv.CA, store shingle.Blobs, sealer certs.Sealer) *certs.Manager {
+func newManagerWith(t *testing.T, ca *devenv.CA, store shingle.Blobs, key shingle.MasterKey) *certs.Manager {
 	t.Helper()
 	m, err := certs.New(certs.Config{
-		Blobs: store, Sealer: sealer, CAs: []certs.CA{{Directory: ca.DirectoryURL(), Roots: pool(t, ca)}}, TermsAgreed: true,
+		Blobs: store, MasterKey: key, CAs: []certs.CA{{Directory: ca.DirectoryURL(), Roots: pool(t, ca)}}, TermsAgreed: true,
 		HandshakeWait: time.Minute, Logger: slog.New(slog.DiscardHandler),
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }),
 	})

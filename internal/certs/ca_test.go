@@ -268,12 +268,12 @@ func (f *fixture) advance(d time.Duration) { f.skew.Add(int64(d)) }
 // the edge that the CA validates.
 func (f *fixture) start() *Manager {
 	f.t.Helper()
-	sealer, err := OpenKeyFile(f.keyFile)
+	key, err := OpenKeyFile(f.keyFile)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	cfg := f.cfg
-	cfg.Blobs, cfg.Sealer, cfg.Now = f.blobs, sealer, f.now
+	cfg.Blobs, cfg.MasterKey, cfg.Now = f.blobs, key, f.now
 	cfg.TermsAgreed, cfg.Email = true, "ops@example.com"
 	if cfg.CAs == nil {
 		cfg.CAs = []CA{{}}

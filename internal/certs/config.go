@@ -9,13 +9,13 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// Config is what a [Manager] is made of. Blobs, Sealer, Permission, CAs and
+// Config is what a [Manager] is made of. Blobs, MasterKey, Permission, CAs and
 // TermsAgreed are required; a zero elsewhere takes the default.
 type Config struct {
 	// Blobs keeps certificates, account and challenges. The whole fleet shares it.
 	Blobs shingle.Blobs
-	// Sealer encrypts the private keys in Blobs.
-	Sealer Sealer
+	// MasterKey wraps the data keys that seal what is secret in Blobs.
+	MasterKey shingle.MasterKey
 	// Permission is asked before each order, and never before serving.
 	Permission shingle.Permission
 
@@ -81,8 +81,8 @@ type Config struct {
 // validate checks what is required and fills in the defaults.
 func (c *Config) validate() error {
 	switch {
-	case c.Blobs == nil || c.Sealer == nil || c.Permission == nil:
-		return invalid("", "Blobs, Sealer and Permission are required")
+	case c.Blobs == nil || c.MasterKey == nil || c.Permission == nil:
+		return invalid("", "Blobs, MasterKey and Permission are required")
 	case !c.TermsAgreed:
 		return invalid("TermsAgreed", "the terms of the certificate authority must be agreed to")
 	case c.Poll < 0 || c.LeaseTime < 0:

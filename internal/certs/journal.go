@@ -36,19 +36,20 @@ const journalLife = 24 * time.Hour
 
 func journalKey(host string) string { return "orders/" + host }
 
+// seal seals the key of an order that is to be placed.
+func (j *journal) seal(ctx context.Context, o *order) (Sealed, error) {
+	return j.store.sealKey(ctx, o.key, journalKey(o.host))
+}
+
 // write remembers the order. When it cannot, the order goes on all the same: it
 // has been placed, and only a crash would cost another.
-func (j *journal) write(ctx context.Context, o *order) {
-	if err := j.put(ctx, o); err != nil {
+func (j *journal) write(ctx context.Context, o *order, key Sealed) {
+	if err := j.put(ctx, o, key); err != nil {
 		j.log.Warn("order not journalled", "host", o.host, "order", o.state.Location, "error", err)
 	}
 }
 
-func (j *journal) put(ctx context.Context, o *order) error {
-	key, err := j.store.sealKey(ctx, o.key, journalKey(o.host))
-	if err != nil {
-		return err
-	}
+func (j *journal) put(ctx context.Context, o *order, key Sealed) error {
 	version, err := j.store.version(ctx, journalKey(o.host))
 	if err != nil {
 		return err

@@ -1,8 +1,8 @@
 package certs
 
 import (
+	"cmp"
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -12,60 +12,183 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 const keyFileSize = 32 // bytes of an AES-256 key
 
-// KeyFile is a [Sealer] with a master key in a local file: AES-256-GCM with a
-// random nonce in front of the ciphertext.
+// KeyFile is a [shingle.MasterKey] in local files: AES-256-GCM with a random
+// nonce in front of the ciphertext.
+//
+// The first key is in the file at the path, its successors beside it: seal.key,
+// seal.key.2, seal.key.3 and so on. All unwrap; the one with the highest number
+// wraps. The files are read again before a key wraps and when an unknown one is
+// asked for, so that a new file needs no restart.
 type KeyFile struct {
-	id   string
-	aead cipher.AEAD
+	path string
+
+	mu     sync.RWMutex
+	keys   map[string]cipher.AEAD // by ID
+	newest string                 // ID
 }
 
-// OpenKeyFile reads the 32-byte master key at path. When there is no such file
-// it makes one, and its folder, for the owner alone. It refuses a file that
-// others can read, or of another length.
+// OpenKeyFile reads the 32-byte master keys at path. When there are none it
+// makes one, and its folder, for the owner alone. It refuses a file that others
+// can read, or of another length.
 //
-// Without this file no stored key can be read again: it belongs into a backup,
+// Without these files no stored key can be read again: they belong into a backup,
 // apart from that of the store.
 func OpenKeyFile(path string) (*KeyFile, error) {
-	key, err := readKeyFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = createKeyFile(path); err == nil || errors.Is(err, fs.ErrExist) {
-			key, err = readKeyFile(path)
+	k, err := ReadKeyFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
+	}
+	if err := createKeyFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("open master key: %w", err)
+	}
+	return ReadKeyFile(path)
+}
+
+// ReadKeyFile is [OpenKeyFile] for keys that are there: it returns
+// [fs.ErrNotExist] when there are none.
+func ReadKeyFile(path string) (*KeyFile, error) {
+	k := &KeyFile{path: path}
+	if err := k.read(); err != nil {
+		return nil, fmt.Errorf("open master key: %w", err)
+	}
+	return k, nil
+}
+
+// NextKeyFile makes the successor of the newest key at path, and returns the name
+// of its file and its ID. It returns [fs.ErrNotExist] when there is no key yet.
+func NextKeyFile(path string) (name, id string, err error) {
+	k, err := ReadKeyFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	files, err := keyFiles(path)
+	if err == nil {
+		name = path + "." + strconv.Itoa(files[len(files)-1].number+1)
+		err = createKeyFile(name)
+	}
+	if err == nil {
+		err = k.read()
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("make master key: %w", err)
+	}
+	return name, k.newest, nil
+}
+
+// Current implements [shingle.MasterKey].
+func (k *KeyFile) Current(context.Context) (string, error) {
+	if err := k.read(); err != nil {
+		return "", &shingle.Error{Code: shingle.CodeInvalid, Message: "the master key cannot be read: " + err.Error(), Err: err}
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.newest, nil
+}
+
+// Wrap implements [shingle.MasterKey].
+func (k *KeyFile) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
+	id, err := k.Current(ctx)
+	if err != nil {
+		return shingle.WrappedKey{}, err
+	}
+	return shingle.WrappedKey{KeyID: id, Data: k.key(id).Seal(nil, nil, secret, []byte(purpose))}, nil
+}
+
+// Unwrap implements [shingle.MasterKey].
+func (k *KeyFile) Unwrap(_ context.Context, w shingle.WrappedKey, purpose string) ([]byte, error) {
+	aead := k.key(w.KeyID)
+	if aead == nil {
+		if err := k.read(); err == nil {
+			aead = k.key(w.KeyID)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open master key: %w", err)
+	if aead == nil {
+		return nil, shingle.Errorf(shingle.CodeInvalid, "the master key %s is not among the files %s*: put its file back, from a backup or another machine", w.KeyID, k.path)
 	}
-	block, err := aes.NewCipher(key)
+	secret, err := aead.Open(nil, nil, w.Data, []byte(purpose))
 	if err != nil {
-		return nil, fmt.Errorf("open master key: %w", err)
+		return nil, shingle.Errorf(shingle.CodeInvalid, "the value under the master key %s was changed or belongs to another record", w.KeyID)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return secret, nil
+}
+
+func (k *KeyFile) key(id string) cipher.AEAD {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.keys[id]
+}
+
+// read takes in the files as they are. After an error all is as before.
+func (k *KeyFile) read() error {
+	files, err := keyFiles(k.path)
 	if err != nil {
-		return nil, fmt.Errorf("open master key: %w", err)
+		return err
 	}
+	keys, newest := map[string]cipher.AEAD{}, ""
+	for _, f := range files {
+		key, err := readKeyFile(f.name)
+		if err != nil {
+			return err
+		}
+		newest = keyFileID(key)
+		if keys[newest], err = newAEAD(key); err != nil {
+			return err
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys, k.newest = keys, newest
+	return nil
+}
+
+func keyFileID(key []byte) string {
 	sum := sha256.Sum256(append([]byte("shingle key id\x00"), key...))
-	return &KeyFile{id: "file-" + hex.EncodeToString(sum[:8]), aead: aead}, nil
+	return fileKeyPrefix + hex.EncodeToString(sum[:8])
 }
 
-// Seal implements [Sealer].
-func (k *KeyFile) Seal(_ context.Context, plain []byte, record string) (Sealed, error) {
-	return Sealed{KeyID: k.id, Data: k.aead.Seal(nil, nil, plain, []byte(record))}, nil
+const fileKeyPrefix = "file-"
+
+// keyFile is the file of a master key.
+type keyFile struct {
+	name   string
+	number int // 1 for the one without
 }
 
-// Open implements [Sealer].
-func (k *KeyFile) Open(_ context.Context, s Sealed, record string) ([]byte, error) {
-	if s.KeyID != k.id {
-		return nil, fmt.Errorf("sealed under the master key %q, but the key file has %q", s.KeyID, k.id)
-	}
-	plain, err := k.aead.Open(nil, nil, s.Data, []byte(record))
+// keyFiles lists the files of the keys at path, the newest last, or returns
+// [fs.ErrNotExist].
+func keyFiles(path string) ([]keyFile, error) {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
 	if err != nil {
-		return nil, errors.New("sealed value was changed or belongs to another record")
+		return nil, err
 	}
-	return plain, nil
+	var files []keyFile
+	for _, e := range entries {
+		f := keyFile{name: dir + e.Name(), number: 1}
+		if suffix, ok := strings.CutPrefix(e.Name(), base+"."); ok {
+			if f.number, err = strconv.Atoi(suffix); err != nil || f.number < 2 || suffix[0] == '0' {
+				continue // somebody's own
+			}
+		} else if e.Name() != base {
+			continue
+		}
+		files = append(files, f)
+	}
+	if len(files) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	slices.SortFunc(files, func(a, b keyFile) int { return a.number - b.number })
+	return files, nil
 }
 
 func readKeyFile(path string) ([]byte, error) {

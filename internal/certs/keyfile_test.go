@@ -2,11 +2,16 @@ package certs
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 func openKeyFile(t *testing.T, path string) *KeyFile {
@@ -18,26 +23,26 @@ func openKeyFile(t *testing.T, path string) *KeyFile {
 	return k
 }
 
-func TestKeyFile_SealsForOneRecord(t *testing.T) {
+func TestKeyFile_WrapsForOnePurpose(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys", "seal.key")
 	plain := []byte("a private key")
-	sealed, err := openKeyFile(t, path).Seal(t.Context(), plain, "certs/a.example")
+	sealed, err := openKeyFile(t, path).Wrap(t.Context(), plain, "certs/a.example")
 	if err != nil || bytes.Contains(sealed.Data, plain) {
 		t.Fatalf("sealed %q, %v", sealed.Data, err)
 	}
 	k := openKeyFile(t, path) // after a restart
-	if got, err := k.Open(t.Context(), sealed, "certs/a.example"); err != nil || !bytes.Equal(got, plain) {
+	if got, err := k.Unwrap(t.Context(), sealed, "certs/a.example"); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err := k.Open(t.Context(), sealed, "certs/b.example"); err == nil {
-		t.Error("opens for another record")
+	if _, err := k.Unwrap(t.Context(), sealed, "certs/b.example"); err == nil {
+		t.Error("unwraps for another purpose")
 	}
 	sealed.Data[len(sealed.Data)-1] ^= 1
-	if _, err := k.Open(t.Context(), sealed, "certs/a.example"); err == nil {
-		t.Error("opens although changed")
+	if _, err := k.Unwrap(t.Context(), sealed, "certs/a.example"); err == nil {
+		t.Error("unwraps although changed")
 	}
 	other := openKeyFile(t, filepath.Join(t.TempDir(), "seal.key"))
-	if _, err := other.Open(t.Context(), sealed, "certs/a.example"); err == nil || !strings.Contains(err.Error(), sealed.KeyID) {
+	if _, err := other.Unwrap(t.Context(), sealed, "certs/a.example"); err == nil || !strings.Contains(err.Error(), sealed.KeyID) {
 		t.Errorf("under another master key: %v", err)
 	}
 }
@@ -82,7 +87,7 @@ func TestKeyFile_ManyCreatorsAgree(t *testing.T) {
 			if k, err := OpenKeyFile(path); err != nil {
 				t.Error(err)
 			} else {
-				ids[i] = k.id
+				ids[i] = k.newest
 			}
 		})
 	}
@@ -92,4 +97,78 @@ func TestKeyFile_ManyCreatorsAgree(t *testing.T) {
 			t.Fatalf("different keys: %q", ids)
 		}
 	}
+}
+
+func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "seal.key")
+	running := openKeyFile(t, path)
+	first := wrap(t, running, "one")
+	for _, name := range []string{path + ".bak", path + ".02", path + "~"} { // nobody's keys
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last string
+	for n := 2; n <= 11; n++ {
+		name, id, err := NextKeyFile(path)
+		if err != nil || name != fmt.Sprintf("%s.%d", path, n) || id == last {
+			t.Fatalf("%d: %s %s, %v", n, name, id, err)
+		}
+		last = id
+	}
+	late := wrap(t, running, "two") // without a restart
+	if late.KeyID != last {
+		t.Errorf("wraps under %s, the newest is %s", late.KeyID, last)
+	}
+	for _, k := range []*KeyFile{running, openKeyFile(t, path)} {
+		for w, want := range map[*shingle.WrappedKey]string{&first: "one", &late: "two"} {
+			if got, err := k.Unwrap(t.Context(), *w, "purpose"); err != nil || string(got) != want {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
+	}
+	// Retired, the first is gone for good, and is not made anew.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	k := openKeyFile(t, path)
+	if _, err := k.Unwrap(t.Context(), first, "purpose"); err == nil || !strings.Contains(err.Error(), first.KeyID) {
+		t.Errorf("under a retired key: %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a retired key was made anew")
+	}
+}
+
+func TestKeyFile_ABadSuccessorIsRefusedAndChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "seal.key")
+	k := openKeyFile(t, path)
+	first := wrap(t, k, "one")
+	if err := os.WriteFile(path+".2", []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Current(t.Context()); err == nil || !strings.Contains(err.Error(), "seal.key.2 has 5 bytes") {
+		t.Errorf("current: %v", err)
+	}
+	if got, err := k.Unwrap(t.Context(), first, "purpose"); err != nil || string(got) != "one" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := OpenKeyFile(path); err == nil {
+		t.Error("opened")
+	}
+}
+
+func TestNextKeyFile_NeedsAFirst(t *testing.T) {
+	if _, _, err := NextKeyFile(filepath.Join(t.TempDir(), "seal.key")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func wrap(t *testing.T, k *KeyFile, secret string) shingle.WrappedKey {
+	t.Helper()
+	w, err := k.Wrap(t.Context(), []byte(secret), "purpose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

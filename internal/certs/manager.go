@@ -49,7 +49,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg:      cfg,
 		log:      cfg.Logger,
-		store:    newStore(cfg.Blobs, cfg.Sealer),
+		store:    newStore(ctx, &cfg),
 		cache:    newCache(cfg.CacheSize),
 		refusals: newRefusals(),
 		loads:    newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),

@@ -693,12 +693,12 @@ func TestNew_RefusesBadConfig(t *testing.T) {
 	f := newFixture(t)
 	good := f.start().cfg
 	for name, spoil := range map[string]func(*Config){
-		"blobs":     func(c *Config) { c.Blobs = nil },
-		"sealer":    func(c *Config) { c.Sealer = nil },
-		"directory": func(c *Config) { c.CAs = []CA{{Directory: "http://ca.example/dir"}} },
-		"terms":     func(c *Config) { c.TermsAgreed = false },
-		"times":     func(c *Config) { c.RetryDelay = -1 },
-		"sizes":     func(c *Config) { c.CacheSize = -1 },
+		"blobs":      func(c *Config) { c.Blobs = nil },
+		"master key": func(c *Config) { c.MasterKey = nil },
+		"directory":  func(c *Config) { c.CAs = []CA{{Directory: "http://ca.example/dir"}} },
+		"terms":      func(c *Config) { c.TermsAgreed = false },
+		"times":      func(c *Config) { c.RetryDelay = -1 },
+		"sizes":      func(c *Config) { c.CacheSize = -1 },
 	} {
 		cfg := good
 		spoil(&cfg)

@@ -77,10 +77,14 @@ func (o *order) create(ctx context.Context) error {
 	if o.key, err = o.newKey(); err != nil {
 		return err
 	}
+	sealed, err := o.journal.seal(ctx, o)
+	if err != nil {
+		return err // no order is placed whose certificate could not be stored
+	}
 	if err := o.place(ctx, r); err != nil {
 		return err
 	}
-	o.journal.write(ctx, o)
+	o.journal.write(ctx, o, sealed)
 	return nil
 }
 

@@ -8,21 +8,15 @@ import (
 	"fmt"
 )
 
-// Sealer encrypts private keys for storage. Its methods are safe for concurrent
-// use and honour ctx.
-type Sealer interface {
-	// Seal encrypts plain for the record with that store key. The key is
-	// authenticated: a value moved to another record does not open.
-	Seal(ctx context.Context, plain []byte, record string) (Sealed, error)
-
-	// Open reverses Seal. No error carries a part of the plaintext.
-	Open(ctx context.Context, s Sealed, record string) (plain []byte, err error)
-}
-
 // Sealed is an encrypted value.
 type Sealed struct {
-	KeyID string `json:"key_id"` // of the master key; tells what must be re-sealed after a rotation
-	Data  []byte `json:"data"`   // the Sealer's own format
+	// KeyID names the data key or, in a record of before there were any, the
+	// master key.
+	KeyID string `json:"key_id"`
+	// Data is a random nonce and the ciphertext of AES-256-GCM, which
+	// authenticates the record's store key too: moved to another record it does
+	// not open.
+	Data []byte `json:"data"`
 }
 
 // sealKey seals a private key in PKCS #8.
@@ -31,7 +25,7 @@ func (s *store) sealKey(ctx context.Context, key crypto.Signer, record string) (
 	if err != nil {
 		return Sealed{}, fmt.Errorf("encode key: %w", err)
 	}
-	sealed, err := s.sealer.Seal(ctx, der, record)
+	sealed, err := s.keys.seal(ctx, der, record)
 	if err != nil {
 		return Sealed{}, fmt.Errorf("seal key: %w", err)
 	}
@@ -40,7 +34,7 @@ func (s *store) sealKey(ctx context.Context, key crypto.Signer, record string) (
 
 // openKey reverses sealKey.
 func (s *store) openKey(ctx context.Context, sealed Sealed, record string) (crypto.Signer, error) {
-	der, err := s.sealer.Open(ctx, sealed, record)
+	der, err := s.keys.open(ctx, sealed, record)
 	if err != nil {
 		return nil, fmt.Errorf("open key: %w", err)
 	}

@@ -16,15 +16,19 @@ const (
 	maxStoreReads = 64              // at once; more wait for their turn
 )
 
-// store is the blobs and the sealer behind them, with a bound on each operation.
+// store is the blobs, with a bound on each operation, and the keys that seal what
+// is secret in them.
 type store struct {
-	blobs  shingle.Blobs
-	sealer Sealer
-	reads  chan struct{} // one for each read that runs
+	blobs shingle.Blobs
+	keys  *keyring
+	reads chan struct{} // one for each read that runs
 }
 
-func newStore(blobs shingle.Blobs, sealer Sealer) *store {
-	return &store{blobs: blobs, sealer: sealer, reads: make(chan struct{}, maxStoreReads)}
+// newStore returns a store that can be used until ctx ends.
+func newStore(ctx context.Context, cfg *Config) *store {
+	s := &store{blobs: cfg.Blobs, reads: make(chan struct{}, maxStoreReads)}
+	s.keys = newKeyring(ctx, s, cfg.MasterKey, cfg.Now, cfg.Logger)
+	return s
 }
 
 // get decodes the record at key into v and returns its version. The error is

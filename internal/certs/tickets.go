@@ -37,7 +37,7 @@ type ticketKey struct {
 // Keys are shared through the store and made by whichever process first finds
 // the newest older than TicketRotation. A new one seals only after two
 // TicketPolls, so that every edge can open what any edge seals. While the store
-// or the Sealer fails the keys stay as they are, and before they could be read
+// or the master key fails the keys stay as they are, and before they could be read
 // once set is not called.
 func (m *Manager) FollowTicketKeys(ctx context.Context, set func(keys [][32]byte)) {
 	f := &ticketFollower{m: m, set: set}
@@ -110,7 +110,7 @@ func (f *ticketFollower) read(ctx context.Context) error {
 	case version == f.version:
 		return nil
 	}
-	plain, err := f.m.store.sealer.Open(ctx, r.Keys, ticketRecord)
+	plain, err := f.m.store.keys.open(ctx, r.Keys, ticketRecord)
 	if err != nil {
 		return fmt.Errorf("open ticket keys: %w", err)
 	}
@@ -147,14 +147,14 @@ func (f *ticketFollower) rotate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode ticket keys: %w", err)
 	}
-	sealed, err := f.m.store.sealer.Seal(ctx, plain, ticketRecord)
+	sealed, err := f.m.store.keys.seal(ctx, plain, ticketRecord)
 	if err != nil {
 		return fmt.Errorf("seal ticket keys: %w", err)
 	}
 	if _, err = f.m.store.put(ctx, ticketRecord, tickets{Keys: sealed}, f.version); err != nil {
 		return fmt.Errorf("store ticket keys: %w", err)
 	}
-	f.m.log.Info("session ticket key made", "key_id", sealed.KeyID)
+	f.m.log.Info("session ticket key made", "data_key", sealed.KeyID)
 	return nil
 }
 

@@ -66,9 +66,9 @@ func (w *town) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Loa
 // open returns the edge, with a worker that follows the store's domains.
 func (w *town) open() *certs.Manager {
 	w.t.Helper()
-	sealer, err := certs.OpenKeyFile(w.key)
+	key, err := certs.OpenKeyFile(w.key)
 	check(w.t, err)
-	w.cfg.Blobs, w.cfg.Sealer, w.cfg.Domains, w.cfg.Now, w.cfg.TermsAgreed = w.store, sealer, w.store, w.now, true
+	w.cfg.Blobs, w.cfg.MasterKey, w.cfg.Domains, w.cfg.Now, w.cfg.TermsAgreed = w.store, key, w.store, w.now, true
 	w.cfg.Permission = shingle.PermissionFunc(func(context.Context, string) error { return nil })
 	w.cfg.Poll, w.cfg.LeaseTime = 20*time.Millisecond, 500*time.Millisecond
 	m, err := certs.New(w.cfg)

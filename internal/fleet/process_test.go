@@ -108,7 +108,7 @@ func serial(m *certs.Manager, host string) string {
 func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
 	blobs := &storetest.FaultyBlobs{Blobs: db}
 	blobs.Inject(s.fault())
-	sealer, err := certs.OpenKeyFile(s.KeyFile)
+	key, err := certs.OpenKeyFile(s.KeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	return certs.New(certs.Config{
-		Blobs: blobs, Sealer: sealer, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
+		Blobs: blobs, MasterKey: key, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }), Domains: db,
 		HandshakeWait: time.Minute, LeaseTime: leaseTime, Poll: 100 * time.Millisecond, RetryDelay: 100 * time.Millisecond,
 		Now:    func() time.Time { return time.Now().Add(s.Skew) },
