@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// Domain is one customer's host name and what the operator decided about it.
-// Its existence is the permission to serve it and to obtain a certificate.
+// Domain is one customer's host name, or wildcard, and what the operator decided
+// about it. Its existence is the permission to serve it and to obtain a
+// certificate. A domain overrules, for its own host, the wildcard that covers it.
 type Domain struct {
-	Host     string // as [NormalizeHost] returns it; the key
+	Host     string // as [NormalizeDomain] returns it, so perhaps a wildcard; the key
 	Tenant   string // the operator's name for the customer; may be empty
 	Origin   string // where requests go instead of the edge's target, as [ParseOrigin] takes it; empty: the target
-	Redirect string // a host that every request is sent to with 308, path and query kept; empty: none
+	Redirect string // a host that every request for another is sent to with 308, path and query kept; empty: none
 	Paused   bool   // known, but neither served nor issued for
 
 	// Version counts the writes of this row, from 1. A caller sends back the
@@ -37,7 +38,7 @@ var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 // Validate normalises the fields that a user wrote, in place, and returns an
 // [ErrInvalid] that names the field when one cannot be accepted.
 func (d *Domain) Validate() error {
-	host, err := NormalizeHost(d.Host)
+	host, err := NormalizeDomain(d.Host)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ type Change struct {
 // row and its change are written in one transaction.
 //
 // All methods are safe for concurrent use, honour ctx, and take hosts that
-// [NormalizeHost] returned. An error other than the documented ones leaves open
+// [NormalizeDomain] returned. An error other than the documented ones leaves open
 // whether a write happened.
 type DomainStore interface {
 	// CreateDomain stores d with version 1 and both times set to now, and

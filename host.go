@@ -60,7 +60,7 @@ func NormalizeHost(s string) (string, error) {
 	if allDigits(host[strings.LastIndexByte(host, '.')+1:]) {
 		return "", hostError("the last label of %q is a number", host)
 	}
-	if suffix, _ := publicsuffix.PublicSuffix(host); suffix == host {
+	if isPublicSuffix(host) {
 		return "", hostError("%q is a public suffix; nobody owns it alone", host)
 	}
 	return host, nil
@@ -77,6 +77,47 @@ func NormalizeAuthority(s string) (string, error) {
 		host = s[:i]
 	}
 	return NormalizeHost(host)
+}
+
+// NormalizeDomain is [NormalizeHost] for the two places where a wildcard is legal:
+// the host of a [Domain], and the name of a certificate. A wildcard is "*." and
+// what NormalizeHost takes. It stands for one label (RFC 9525 section 6.3), so
+// *.customer.com covers a.customer.com, and neither customer.com nor
+// a.b.customer.com.
+//
+// It returns [ErrInvalid] for a wildcard that would cover public suffixes, as
+// *.co.uk would, and for an asterisk anywhere else. What clients ask for, in the
+// SNI or in a Host header, is never a wildcard: take NormalizeHost for that.
+func NormalizeDomain(s string) (string, error) {
+	base, ok := strings.CutPrefix(s, "*.")
+	if strings.Contains(base, "*") {
+		return "", hostError("a wildcard is one asterisk as the whole first label, as in *.customer.com")
+	}
+	base, err := NormalizeHost(base)
+	if err != nil || !ok {
+		return base, err
+	}
+	if len("*."+base) > MaxHost {
+		return "", hostError("the name is longer than 253 characters")
+	}
+	if below := "x." + base; isPublicSuffix(below) {
+		return "", hostError("the names below %q are public suffixes; nobody owns them all", base)
+	}
+	return "*." + base, nil
+}
+
+// IsWildcard reports whether name, as [NormalizeDomain] returns it, is a wildcard.
+func IsWildcard(name string) bool { return strings.HasPrefix(name, "*.") }
+
+// Covering returns the wildcard that covers a host which [NormalizeHost] returned,
+// or "" when there can be none.
+func Covering(host string) string {
+	_, parent, _ := strings.Cut(host, ".")
+	name, err := NormalizeDomain("*." + parent)
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // asciiHost maps s to A-labels and checks labels and length. It takes single
@@ -143,6 +184,11 @@ func isPlain(s string) bool {
 		}
 	}
 	return !strings.HasPrefix(s, "xn--") && !strings.Contains(s, ".xn--")
+}
+
+func isPublicSuffix(host string) bool {
+	suffix, _ := publicsuffix.PublicSuffix(host)
+	return suffix == host
 }
 
 func isIP(s string) bool {

@@ -55,6 +55,60 @@ func TestNormalizeHost(t *testing.T) {
 	}
 }
 
+func TestNormalizeDomain(t *testing.T) {
+	label63 := strings.Repeat("a", 63)
+	long := strings.Join([]string{label63, label63, label63, strings.Repeat("b", 57)}, ".") // 249 bytes
+	for _, tt := range []struct{ in, want, reason string }{
+		{in: "Blog.customer.com.", want: "blog.customer.com"},
+		{in: "*.customer.com", want: "*.customer.com"},
+		{in: "*.Customer.COM.", want: "*.customer.com"},
+		{in: "*.bücher.example", want: "*.xn--bcher-kva.example"},
+		{in: "*.shop.customer.co.uk", want: "*.shop.customer.co.uk"},
+		{in: "*." + long + ".c", want: "*." + long + ".c"},
+		{in: "*." + long + ".com", reason: "253"},
+		{in: "*", reason: "whole first label"},
+		{in: "*.", reason: "needed"},
+		{in: "*.com", reason: "single label"},
+		{in: "*.co.uk", reason: "public suffix"},
+		{in: "*.github.io", reason: "public suffix"},
+		{in: "*.kawasaki.jp", reason: "public suffixes"}, // no suffix itself, but all below it are
+		{in: "*.*.customer.com", reason: "whole first label"},
+		{in: "a.*.customer.com", reason: "whole first label"},
+		{in: "a*.customer.com", reason: "whole first label"},
+		{in: "**.customer.com", reason: "whole first label"},
+		{in: "*.customer.com:443", reason: "port"},
+		{in: "*.192.0.2.1", reason: "IP address"},
+		{in: "＊.customer.com", reason: ""},
+		{in: "*。customer.com", reason: "whole first label"},
+		{in: "*..customer.com", reason: "empty label"},
+	} {
+		got, err := shingle.NormalizeDomain(tt.in)
+		if tt.want != "" {
+			if err != nil || got != tt.want {
+				t.Errorf("NormalizeDomain(%q) = %q, %v; want %q", tt.in, got, err, tt.want)
+			}
+			continue
+		}
+		if !errors.Is(err, shingle.ErrInvalid) || !strings.Contains(err.Error(), tt.reason) {
+			t.Errorf("NormalizeDomain(%q) = %q, %v; want an error about %q", tt.in, got, err, tt.reason)
+		}
+	}
+}
+
+func TestCovering(t *testing.T) {
+	for host, want := range map[string]string{
+		"a.customer.com":   "*.customer.com",
+		"a.b.customer.com": "*.b.customer.com",
+		"customer.com":     "",
+		"customer.co.uk":   "",
+		"a.b.kawasaki.jp":  "",
+	} {
+		if got := shingle.Covering(host); got != want {
+			t.Errorf("Covering(%q) = %q, want %q", host, got, want)
+		}
+	}
+}
+
 func TestNormalizeAuthority(t *testing.T) {
 	for in, want := range map[string]string{
 		"blog.customer.com:8443": "blog.customer.com",
@@ -88,6 +142,39 @@ func FuzzNormalizeHost(f *testing.F) {
 		}
 		if again, err := shingle.NormalizeHost(host); err != nil || again != host {
 			t.Fatalf("%q gave %q, and that gave %q, %v", s, host, again, err)
+		}
+	})
+}
+
+func FuzzNormalizeDomain(f *testing.F) {
+	for _, s := range []string{
+		"blog.customer.com", "*.customer.com", "*.BÜCHER.example.com.", "*.co.uk", "*.kawasaki.jp", "*.*.a.b", "*。a.b", "＊.a.b", "*.xn--a.b", "*.1.1.1.1", "*.…。com",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, err := shingle.NormalizeDomain(s)
+		if err != nil {
+			if !errors.Is(err, shingle.ErrInvalid) {
+				t.Fatalf("%q: %v is not ErrInvalid", s, err)
+			}
+			return
+		}
+		if again, err := shingle.NormalizeDomain(name); err != nil || again != name || len(name) > shingle.MaxHost {
+			t.Fatalf("%q gave %q, and that gave %q, %v", s, name, again, err)
+		}
+		host, wild := strings.CutPrefix(name, "*.")
+		if got, err := shingle.NormalizeHost(host); err != nil || got != host {
+			t.Fatalf("%q gave %q, whose host gives %q, %v", s, name, got, err)
+		}
+		if wild != shingle.IsWildcard(name) || wild != strings.HasPrefix(s, "*.") {
+			t.Fatalf("%q gave %q", s, name)
+		}
+		if _, err := shingle.NormalizeHost(name); (err != nil) != wild {
+			t.Fatalf("as a host %q gives %v", name, err)
+		}
+		if wild && len(name) < shingle.MaxHost-1 && shingle.Covering("a."+host) != name {
+			t.Fatalf("%q does not cover a.%s", name, host)
 		}
 	})
 }

@@ -24,6 +24,9 @@ func (s *server) answerAsk(r *http.Request) (status int, text string) {
 		return http.StatusBadRequest, shingle.MessageOf(err)
 	}
 	d, err := s.Store.Domain(r.Context(), host)
+	if wildcard := shingle.Covering(host); errors.Is(err, shingle.ErrNotFound) && wildcard != "" {
+		d, err = s.Store.Domain(r.Context(), wildcard)
+	}
 	switch {
 	case errors.Is(err, shingle.ErrNotFound), err == nil && d.Paused:
 		return http.StatusNotFound, "not allowed"

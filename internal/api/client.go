@@ -146,12 +146,12 @@ func (c *Client) DeleteDomain(ctx context.Context, host string) error {
 // domainPath refuses hosts that the server would, before they can turn into
 // another path.
 func domainPath(host string) (string, error) {
-	host, err := shingle.NormalizeHost(host)
+	host, err := shingle.NormalizeDomain(host)
 	return "/v1/domains/" + host, err
 }
 
 func certificatePath(host string) (string, error) {
-	host, err := shingle.NormalizeHost(host)
+	host, err := shingle.NormalizeDomain(host)
 	return "/v1/certificates/" + host, err
 }
 

@@ -27,7 +27,7 @@ type Domain struct {
 
 // NewDomain is the body of a create. [shingle.Domain.Validate] has the rules.
 type NewDomain struct {
-	Host     string `json:"host" doc:"The customer's name, as people write it; Unicode will do" example:"blog.customer.com"`
+	Host     string `json:"host" doc:"The customer's name, as people write it; Unicode will do. A wildcard such as *.customer.com covers all names one label below" example:"blog.customer.com"`
 	Tenant   string `json:"tenant,omitempty" doc:"Your name for the customer: at most 128 letters, digits and ._:@-" example:"acme"`
 	Origin   string `json:"origin,omitempty" doc:"Where requests go instead of the target: a host, or a URL without a path" example:"https://eu.app.example.com"`
 	Redirect string `json:"redirect,omitempty" doc:"A host that visitors are sent to with 308 instead" example:"www.customer.com"`
@@ -91,8 +91,11 @@ func show(d shingle.Domain) Domain {
 		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused,
 		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
 	}
-	if u, err := idna.Display.ToUnicode(d.Host); err == nil && u != d.Host {
-		out.Unicode = u
+	host, wild := strings.CutPrefix(d.Host, "*.")
+	if u, err := idna.Display.ToUnicode(host); err == nil && u != host {
+		if out.Unicode = u; wild {
+			out.Unicode = "*." + u
+		}
 	}
 	return out
 }

@@ -206,7 +206,7 @@ func (s *server) find(ctx context.Context, raw string) (shingle.Domain, error) {
 }
 
 func hostInPath(raw string) (string, error) {
-	host, err := shingle.NormalizeHost(raw)
+	host, err := shingle.NormalizeDomain(raw)
 	if err != nil {
 		return "", at("path.host", err)
 	}

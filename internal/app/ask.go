@@ -56,7 +56,7 @@ func newAskingStore(store shingle.DomainStore, rawURL string, log *slog.Logger) 
 // [shingle.ErrUnavailable] when it gives any other answer, or none in 3 s.
 func (s *askingStore) Domain(ctx context.Context, host string) (shingle.Domain, error) {
 	d, err := s.DomainStore.Domain(ctx, host)
-	if !errors.Is(err, shingle.ErrNotFound) {
+	if !errors.Is(err, shingle.ErrNotFound) || shingle.IsWildcard(host) { // which only the operator adds
 		return d, err
 	}
 	if err := s.ask(ctx, host); err != nil {

@@ -176,3 +176,12 @@ func TestAsk_URL(t *testing.T) {
 		}
 	}
 }
+
+// TestAsk_IsNotAskedAboutWildcards has a service that allows everything: it must
+// not make a wildcard of it.
+func TestAsk_IsNotAskedAboutWildcards(t *testing.T) {
+	s := askAt(t, "/", func(http.ResponseWriter, *http.Request) { t.Error("asked") })
+	if _, err := s.Domain(t.Context(), "*.customer.localhost"); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -22,6 +22,7 @@ type failure struct {
 	ours       bool           // a part of our own is out of reach, such as the store
 	limited    bool           // a limit of the CA's or of ours: not the host's fault
 	account    bool           // the CA refuses our account, whatever the host
+	acts       string         // who must act, when none of these tells
 	retryAt    time.Time      // the CA wants no attempt before; may be zero
 }
 
@@ -101,6 +102,8 @@ func (f *failure) otherCAMayHelp() bool {
 // who must act.
 func (f *failure) who() string {
 	switch {
+	case f.acts != "":
+		return f.acts
 	case f.limited:
 		return shingle.WhoNobody
 	case f.account, f.public.Code == shingle.CodeForbidden:

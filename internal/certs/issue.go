@@ -126,6 +126,10 @@ func (i *issuance) changePlan(ctx context.Context, edit func(*plan)) (plan, erro
 
 // issue tries the CAs in turn, and notes the outcome in the plan.
 func (i *issuance) issue(ctx context.Context) (*entry, error) {
+	if shingle.IsWildcard(i.host) {
+		return nil, i.fail(ctx, &failure{acts: shingle.WhoOperator, public: shingle.Errorf(shingle.CodeUnavailable,
+			"a wildcard takes DNS-01, which is not set up here")})
+	}
 	var first *failure // that of the first CA is what to tell
 	for _, ca := range i.cas {
 		e, err := i.issueAt(ctx, ca)

@@ -18,7 +18,7 @@ const (
 )
 
 // Manager obtains, keeps and hands out certificates. Its methods are safe for
-// concurrent use and take hosts that [shingle.NormalizeHost] returned.
+// concurrent use and take hosts that [shingle.NormalizeDomain] returned.
 type Manager struct {
 	cfg      Config
 	log      *slog.Logger

@@ -15,9 +15,9 @@ import (
 
 // Certificates is what the edge needs of the certificate manager.
 type Certificates interface {
-	// Certificate returns the certificate for a host that the operator allows,
-	// obtaining it when there is none. It waits a bounded time.
-	Certificate(ctx context.Context, host string) (*tls.Certificate, error)
+	// Certificate returns the certificate of a domain that the operator allows, a
+	// wildcard's too, obtaining it when there is none. It waits a bounded time.
+	Certificate(ctx context.Context, domain string) (*tls.Certificate, error)
 
 	// ChallengeCertificate returns the certificate that answers a TLS-ALPN-01
 	// validation of host (RFC 8737), or [shingle.ErrNotFound].

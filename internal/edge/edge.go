@@ -112,7 +112,8 @@ func (e *Edge) Healthy() error {
 
 // Allowed reports whether the edge serves host, which is normalised.
 func (e *Edge) Allowed(ctx context.Context, host string) bool {
-	return e.sites.find(ctx, host).served()
+	s, _ := e.sites.find(ctx, host)
+	return s.served()
 }
 
 // serveSecure answers requests that came over TLS.
@@ -124,7 +125,7 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	case host != r.SNI && !sameHost(host, r.SNI), !s.served():
 		w.CloseAfter() // a new connection finds out by its handshake
 		writePage(w, r, pageMisdirected)
-	case s.redirect != "":
+	case s.redirect != "" && s.redirect != host: // a wildcard may redirect to a host that it covers
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:
 		e.proxy(ctx, w, r, s.target, host)
@@ -136,13 +137,14 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 func (e *Edge) route(ctx context.Context, authority string) (string, *site) {
 	host := hostWithoutPort(authority)
 	if s := e.table.lookup(host); s != nil {
-		return host, s // the table's keys are normal forms
+		return host, s // the table's hosts are normal forms
 	}
 	host, err := shingle.NormalizeAuthority(authority)
 	if err != nil {
 		return "", nil
 	}
-	return host, e.sites.find(ctx, host)
+	s, _ := e.sites.find(ctx, host)
+	return host, s
 }
 
 func sameHost(host, sni string) bool {

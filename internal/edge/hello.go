@@ -34,9 +34,17 @@ func (g *gate) config() *tls.Config {
 // too, and turns validations of a CA to the challenge certificate.
 func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	host, err := shingle.NormalizeHost(hello.ServerName)
-	if err != nil || !g.sites.find(hello.Context(), host).served() {
+	if err != nil {
 		refuse(hello)
 		return nil, errRefused
+	}
+	s, wildcard := g.sites.find(hello.Context(), host)
+	if !s.served() {
+		refuse(hello)
+		return nil, errRefused
+	}
+	if c, ok := hello.Conn.(*clientConn); ok {
+		c.wildcard = wildcard
 	}
 	if !slices.Contains(hello.SupportedProtos, protoACME) {
 		return nil, nil // the listener's own configuration
@@ -54,16 +62,32 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}, nil
 }
 
+// certificate returns the certificate of the domain that the server name is served
+// by. A domain that has none of its own, not yet or no longer, is served with that
+// of the wildcard which covers it, if there is one: to add it must not take away
+// what worked before.
 func (g *gate) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host, err := shingle.NormalizeHost(hello.ServerName)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := g.certs.Certificate(hello.Context(), host)
+	domain := host
+	if c, ok := hello.Conn.(*clientConn); ok && c.wildcard {
+		domain = wildcardOver(host)
+	}
+	cert, err := g.certs.Certificate(hello.Context(), domain)
+	if err == nil {
+		return cert, nil
+	}
+	if domain == host && g.sites.table.covering(host).served() {
+		if cert, err := g.certs.Certificate(hello.Context(), wildcardOver(host)); err == nil {
+			return cert, nil
+		}
+	}
 	if errors.Is(err, shingle.ErrForbidden) {
 		refuse(hello)
 	}
-	return cert, err
+	return nil, err
 }
 
 func refuse(hello *tls.ClientHelloInfo) {

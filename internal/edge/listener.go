@@ -51,6 +51,10 @@ type clientConn struct {
 	release func()
 	once    sync.Once
 	refused atomic.Bool // an alert was sent; TLS must not add another
+
+	// wildcard tells that the server name is served by the wildcard that covers it.
+	// Only the handshake's goroutine touches it.
+	wildcard bool
 }
 
 // Close closes the connection and frees its slot.

@@ -24,7 +24,7 @@ import (
 //	{"store":"sqlite:/var/lib/shingle/shingle.db","cursor":"42","domains":2,...}
 //
 // as two lines, then the domains, then the SHA-256 of all before it. A domain is
-// its name, a byte that says what is set, and that: an origin, a redirect; each
+// its key, a byte that says what is set, and that: an origin, a redirect; each
 // text with its length in front, as a uvarint.
 type snapshotFile struct {
 	path  string

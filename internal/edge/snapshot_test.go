@@ -34,6 +34,23 @@ func kindsTable() *table {
 	return t
 }
 
+func TestSnapshot_HoldsWildcards(t *testing.T) {
+	file := snapshotFile{path: filepath.Join(t.TempDir(), "table")}
+	before, after := testTable(), testTable()
+	before.set(&shingle.Domain{Host: "*.customer.test"})
+	if _, err := file.write(before.picture(), snapshotHead{}); err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := file.read(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after.replace(p)
+	if !after.covering("a.customer.test").served() || after.lookup("customer.test") != nil {
+		t.Error("the wildcard did not come back")
+	}
+}
+
 func TestSnapshot_HoldsAllThatIsSet(t *testing.T) {
 	file := snapshotFile{path: filepath.Join(t.TempDir(), "deep", "table"), store: "one"}
 	if _, _, err := file.read(testTable()); !errors.Is(err, fs.ErrNotExist) {

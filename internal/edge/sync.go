@@ -156,7 +156,7 @@ func (f *follower) load(ctx context.Context) error {
 			break
 		}
 		for i := range list {
-			all.add(list[i].Host, settingsOf(&list[i]))
+			all.add(key(list[i].Host), settingsOf(&list[i]))
 		}
 		after = list[len(list)-1].Host
 	}
@@ -167,36 +167,51 @@ func (f *follower) load(ctx context.Context) error {
 
 // miss is a name that the table did not know, and what the store said of it.
 type miss struct {
-	done  chan struct{} // closed when the store has answered
+	done  chan struct{} // closed when the store has answered, or has failed to
 	site  *site         // nil when unknown; read it after done is closed
+	known bool          // the store has answered; likewise
 	until time.Time     // the answer is good until then
 }
 
-// find returns the site for a normalised host, or nil. A host that the table
-// does not know costs at most one read of the store, so that a domain added a
+// find returns the site for a normalised host, or nil: that of its own domain, or
+// else of the wildcard that covers it. For one that the table does not know the
+// store is asked about both, within the budget of all, so that a domain added a
 // moment ago works at once; names that strangers invent soon cost nothing.
-func (f *follower) find(ctx context.Context, host string) *site {
+func (f *follower) find(ctx context.Context, host string) (s *site, wildcard bool) {
 	if s := f.table.lookup(host); s != nil {
-		return s
+		return s, false
 	}
-	m, mine := f.join(host, time.Now())
+	if s := f.table.covering(host); s != nil {
+		return s, true
+	}
+	s, known := f.missed(ctx, host)
+	if covering := shingle.Covering(host); s == nil && known && covering != "" {
+		s, _ = f.missed(ctx, covering)
+		return s, true
+	}
+	return s, false
+}
+
+// missed returns the site of a domain that the table does not have, or nil, for
+// at most one read of the store; known tells that the store has answered.
+func (f *follower) missed(ctx context.Context, domain string) (s *site, known bool) {
+	m, mine := f.join(domain, time.Now())
 	if m == nil {
-		return nil
+		return nil, false
 	}
 	if mine {
-		var known bool
-		m.site, known = f.read(ctx, host)
+		m.site, m.known = f.read(ctx, domain)
 		close(m.done)
-		if !known {
-			f.forget(host) // not to know is no answer to remember
+		if !m.known {
+			f.forget(domain) // not to know is no answer to remember
 		}
-		return m.site
+		return m.site, m.known
 	}
 	select {
 	case <-m.done:
-		return m.site
+		return m.site, m.known
 	case <-ctx.Done():
-		return nil
+		return nil, false
 	}
 }
 

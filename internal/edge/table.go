@@ -3,6 +3,7 @@ package edge
 import (
 	"hash/maphash"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -56,14 +57,35 @@ func newTable(target shingle.Origin, publicPort int) *table {
 	return t
 }
 
-// lookup returns the site for a normalised host, or nil.
+// key is a domain's name in the table. A wildcard's is what follows its asterisk,
+// which is a part of every host that it covers, and no host itself.
+func key(domain string) string { return strings.TrimPrefix(domain, "*") }
+
+// wildcardOver returns the wildcard that covers a normalised host.
+func wildcardOver(host string) string { return "*" + host[max(0, strings.IndexByte(host, '.')):] }
+
+// lookup returns the site of the domain with exactly this host, which need not be
+// normalised, or nil.
 func (t *table) lookup(host string) *site {
-	index, tag := t.place(host)
+	s := t.get(host)
+	if s != nil && host[0] == '.' {
+		return nil // the key of a wildcard
+	}
+	return s
+}
+
+// covering returns the site of the wildcard that covers a normalised host, or nil.
+func (t *table) covering(host string) *site {
+	return t.get(host[max(0, strings.IndexByte(host, '.')):])
+}
+
+func (t *table) get(key string) *site {
+	index, tag := t.place(key)
 	s := t.shards[index].Load()
 	if s == nil {
 		return nil
 	}
-	at := s.find(host, tag)
+	at := s.find(key, tag)
 	if at < 0 {
 		return nil
 	}
@@ -77,24 +99,26 @@ func (t *table) lookup(host string) *site {
 func (t *table) set(d *shingle.Domain) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	index, tag := t.place(d.Host)
+	name := key(d.Host)
+	index, tag := t.place(name)
 	old := t.shards[index].Load()
 	if old == nil {
 		old = &shard{}
 	}
-	t.swap(index, old, old.with(d.Host, tag, t.own(settingsOf(d))))
+	t.swap(index, old, old.with(name, tag, t.own(settingsOf(d))))
 }
 
 // remove forgets a domain.
-func (t *table) remove(host string) {
+func (t *table) remove(domain string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	index, tag := t.place(host)
+	name := key(domain)
+	index, tag := t.place(name)
 	old := t.shards[index].Load()
 	if old == nil {
 		return
 	}
-	if at := old.find(host, tag); at >= 0 {
+	if at := old.find(name, tag); at >= 0 {
 		t.swap(index, old, old.without(at))
 	}
 }
@@ -146,7 +170,7 @@ func (p *picture) len() int {
 	return n
 }
 
-// all yields every name, which belongs to the picture, with what is set for it.
+// all yields every key, which belongs to the picture, with what is set for it.
 func (p *picture) all() iter.Seq2[[]byte, settings] {
 	return func(yield func([]byte, settings) bool) {
 		for _, s := range p.shards {
@@ -162,12 +186,13 @@ func (p *picture) all() iter.Seq2[[]byte, settings] {
 	}
 }
 
-func (p *picture) add(host string, is settings) {
-	index, tag := p.table.place(host)
+// add adds the domain with that key.
+func (p *picture) add(key string, is settings) {
+	index, tag := p.table.place(key)
 	if p.shards[index] == nil {
 		p.shards[index] = &shard{}
 	}
-	p.shards[index].add(host, tag, p.table.own(is))
+	p.shards[index].add(key, tag, p.table.own(is))
 }
 
 // replace takes in a whole picture, which belongs to the table afterwards.
@@ -185,9 +210,9 @@ func (t *table) replace(p *picture) {
 	t.count.Store(int64(p.len()))
 }
 
-// place returns the shard of host and what to find it by there.
-func (t *table) place(host string) (index int, tag byte) {
-	h := maphash.String(t.seed, host)
+// place returns the shard of a key and what to find it by there.
+func (t *table) place(key string) (index int, tag byte) {
+	h := maphash.String(t.seed, key)
 	return int(h >> (64 - shardBits)), byte(h)
 }
 
