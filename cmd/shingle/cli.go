@@ -9,14 +9,17 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// streams is where a command writes: results to Out, all else to Err.
-type streams struct{ Out, Err io.Writer }
+// streams is where a command reads and writes: results to Out, all else to Err.
+type streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
 
 // cli is the command line. A verb has a file of its own.
 type cli struct {
 	Dev        devCmd        `cmd:"" help:"Run everything on this machine: edge, API, a test CA, DNS and a sample product."`
 	Serve      serveCmd      `cmd:"" help:"Serve customers' domains from this machine."`
-	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update and remove domains."`
+	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update, remove, import and export domains."`
 	Certs      certsCmd      `cmd:"" help:"List, show and renew certificates; see what waits for the certificate authorities."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

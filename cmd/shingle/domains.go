@@ -17,6 +17,8 @@ type domainsCmd struct {
 	Show   domainsShowCmd   `cmd:"" help:"Show a domain."`
 	Update domainsUpdateCmd `cmd:"" help:"Change a domain."`
 	Rm     domainsRmCmd     `cmd:"" help:"Delete domains: they are no longer served."`
+	Import domainsImportCmd `cmd:"" help:"Add the domains in a file."`
+	Export domainsExportCmd `cmd:"" help:"Print all domains as a file for import."`
 }
 
 type domainsAddCmd struct {

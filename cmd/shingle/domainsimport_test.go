@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestDomainsImport_ReportsInOrderAndResumesAfterTheAPIWasGone(t *testing.T) {
+	x := newTerminal(t)
+	x.login()
+	const lines = 500
+	var file strings.Builder
+	for i := range lines {
+		fmt.Fprintf(&file, "h%d.example.com\n", i)
+	}
+	name := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(name, []byte(file.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// An API that refuses the token after a hundred answers.
+	target, err := url.Parse(x.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answered atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if answered.Add(1) > 100 {
+			r.Header.Del("Authorization")
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	t.Setenv("SHINGLE_API", srv.URL)
+	out, errs, code := x.imports(name)
+	if code != 1 || !strings.Contains(errs, "run it again to go on") {
+		t.Fatalf("exit code %d, %s", code, errs)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if line != fmt.Sprintf("line %d  h%d.example.com  created", i+1, i) {
+			t.Fatalf("line %d: %s", i+1, line)
+		}
+	}
+
+	x.login()
+	out, errs, code = x.imports(name)
+	if code != 0 || strings.Count(out, "\n") != lines || !strings.HasPrefix(out, "line 1  h0.example.com  unchanged\n") || !strings.Contains(errs, "400 created, 100 unchanged") {
+		t.Errorf("exit code %d, %s\n%s", code, errs, out)
+	}
+}
+
+func (x *terminal) imports(args ...string) (out, errs string, code int) {
+	var o, e bytes.Buffer
+	code = run(x.t.Context(), append([]string{"domains", "import"}, args...), streams{In: strings.NewReader(""), Out: &o, Err: &e})
+	return o.String(), e.String(), code
+}
+
+func TestReadDomains(t *testing.T) {
+	for _, tt := range []struct{ name, file, want string }{
+		{"empty", "", ""},
+		{"mark of UTF-8", "\ufeffhost,tenant\na.example.com,x\n", "2 a.example.com x"},
+		{"columns in any order and case", "Tenant , HOST\nx,a.example.com\n", "2 a.example.com x"},
+		{"quotes across lines", "host,tenant\n\"a.example.com\",\"x\ny\"\nb.example.com\n", "2 a.example.com x\ny|4 b.example.com "},
+		{"a quote that does not belong", "host\na\"b\nc.example.com\n", "2 error|3 c.example.com "},
+		{"too many fields", "host\na.example.com,b\n", "2 error"},
+		{"JSON lines", "\n{\"host\":\"a.example.com\"}\n{\"host\":1}\n[]\n{} {}\n", "2 a.example.com |3 error|4 error|5 error"},
+		{"a JSON line without end", "{\"host\":\"" + strings.Repeat("a", 2*maxLine), "0 error"},
+	} {
+		var got []string
+		for r := range readDomains(strings.NewReader(tt.file)) {
+			if r.err != nil {
+				got = append(got, fmt.Sprintf("%d error", r.line))
+			} else {
+				got = append(got, fmt.Sprintf("%d %s %s", r.line, r.domain.Host, r.domain.Tenant))
+			}
+		}
+		if text := strings.Join(got, "|"); text != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, text, tt.want)
+		}
+	}
+}
+
+func TestProgress_Line(t *testing.T) {
+	p := &progress{what: "importing"}
+	if got, want := p.line(50, 0.5, 10*time.Second), "importing  [###############               ]  50 %  50 done, 5/s, 10s left"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got, want := p.line(50, -1, 10*time.Second), "importing  50 done, 5/s"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
