@@ -30,6 +30,16 @@ type Certificate struct {
 	Failed    *CertificateFailure
 }
 
+// Readiness is what strangers may learn of a host's certificate: not one word of
+// the CA's, no name, no number.
+type Readiness struct {
+	State   CertificateState
+	Issuing bool      // an order is under way
+	Problem string    // the last failure's problem type (RFC 8555 section 6.7), without its URN; may be empty
+	Who     string    // must act, when failing or stopped
+	Next    time.Time // when to expect more; zero: not known
+}
+
 // Who must act that a certificate can be had.
 const (
 	WhoCustomer = "customer" // who owns the domain, at their DNS

@@ -100,6 +100,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
 		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: "sqlite:" + a.cfg.file("shingle.db"),
 		Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+		HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
 	return err
 }
@@ -116,7 +117,7 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	return certs.New(certs.Config{
 		Blobs: a.db, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, Logger: a.log,
+		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait, Logger: a.log,
 	})
 }
 

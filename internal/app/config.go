@@ -3,10 +3,12 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/shingle-proxy/shingle"
 )
@@ -26,6 +28,8 @@ type Config struct {
 	RSAKeys    bool     // RSA keys for certificates, not ECDSA
 	AgreeTerms bool     // the operator agrees to the CA's terms of service
 
+	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
+
 	// AskURL is a service that is asked about names that the store does not
 	// have, by GET AskURL?domain=NAME: 2xx adds the domain, 4xx is a no, and all
 	// else is no answer. It may hold a query and a user with a password. A domain
@@ -39,6 +43,12 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
+// Bounds of a handshake's wait. Clients and balancers give up after a minute.
+const (
+	maxHandshakeWait  = time.Minute
+	handshakeOverhead = 5 * time.Second // for all but that wait
+)
+
 // validate resolves names and refuses what cannot work, saying which flag is at
 // fault.
 func (c *Config) validate() error {
@@ -50,6 +60,10 @@ func (c *Config) validate() error {
 	}
 	if _, err := shingle.ParseOrigin(c.Target); err != nil {
 		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
+	}
+	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
+	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
+		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
 	}
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {

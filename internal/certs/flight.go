@@ -66,6 +66,13 @@ func (g *flights) join(host string, do work) (*flight, error) {
 	return f, nil
 }
 
+// has reports whether host has a flight.
+func (g *flights) has(host string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running[host] != nil
+}
+
 // stop cancels host's flight and returns what is closed when it has ended, or
 // nil when there is none.
 func (g *flights) stop(host string) <-chan struct{} {

@@ -174,6 +174,7 @@ func (i *issuance) fail(ctx context.Context, f *failure) error {
 		p.failed(f, i.cfg.RetryDelay, now)
 	}
 	i.refusals.put(i.host, p.RetryAt, p.Failed)
+	i.readiness.clear(i.host)
 	i.log.Warn("certificate issuance failed", "host", i.host, "next", p.RetryAt, "stopped", p.Stopped, "who", p.Failed.Who, "error", f)
 	return f
 }

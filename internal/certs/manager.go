@@ -20,16 +20,17 @@ const (
 // Manager obtains, keeps and hands out certificates. Its methods are safe for
 // concurrent use and take hosts that [shingle.NormalizeDomain] returned.
 type Manager struct {
-	cfg      Config
-	log      *slog.Logger
-	store    *store
-	keys     *accountKeys
-	cas      []*authority
-	leases   *leases
-	budgets  budgets
-	journal  *journal
-	cache    *cache
-	refusals *refusals
+	cfg       Config
+	log       *slog.Logger
+	store     *store
+	keys      *accountKeys
+	cas       []*authority
+	leases    *leases
+	budgets   budgets
+	journal   *journal
+	cache     *cache
+	refusals  *refusals
+	readiness *readiness
 
 	loads  *flights      // from the store
 	issues *flights      // from the CA
@@ -47,15 +48,16 @@ func New(cfg Config) (*Manager, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Manager{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		store:    newStore(ctx, &cfg),
-		cache:    newCache(cfg.CacheSize),
-		refusals: newRefusals(),
-		loads:    newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),
-		issues:   newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
-		turns:    make(chan struct{}, cfg.MaxIssuing),
-		cancel:   cancel,
+		cfg:       cfg,
+		log:       cfg.Logger,
+		store:     newStore(ctx, &cfg),
+		cache:     newCache(cfg.CacheSize),
+		refusals:  newRefusals(),
+		readiness: newReadiness(),
+		loads:     newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),
+		issues:    newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
+		turns:     make(chan struct{}, cfg.MaxIssuing),
+		cancel:    cancel,
 	}
 	m.keys = newAccountKeys(m.store)
 	m.leases = newLeases(m.store, cfg.Instance, cfg.LeaseTime)
@@ -116,11 +118,12 @@ func (m *Manager) Forget(host string) {
 	m.issues.stop(host)
 	m.cache.remove(host)
 	m.refusals.clear(host)
+	m.readiness.clear(host)
 }
 
 // await returns a valid entry that is not in memory, waiting a bounded time.
 func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.HandshakeWait)
+	ctx, cancel := context.WithTimeout(ctx, m.handshakeWait(ctx))
 	defer cancel()
 	f, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
 		e, _, err := m.load(ctx, host)
@@ -143,6 +146,17 @@ func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
 		return nil, err
 	}
 	return f.wait(ctx)
+}
+
+// alertTime is left of a handshake's time, so that a client whose hello was slow
+// gets an alert too.
+const alertTime = 250 * time.Millisecond
+
+func (m *Manager) handshakeWait(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return min(m.cfg.HandshakeWait, time.Until(end)-alertTime)
+	}
+	return m.cfg.HandshakeWait
 }
 
 // renew begins a renewal that nobody waits for.

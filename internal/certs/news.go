@@ -78,6 +78,7 @@ func (m *Manager) stale(host string) {
 		e.stale.Store(true)
 	}
 	m.refusals.clear(host)
+	m.readiness.clear(host)
 }
 
 // refresh reads what the store has in place of a stale entry, in the background.

@@ -26,6 +26,11 @@ type Certificates interface {
 	// KeyAuthorization returns the answer to an HTTP-01 validation with token
 	// (RFC 8555 section 8.3), or [shingle.ErrNotFound].
 	KeyAuthorization(ctx context.Context, token string) (string, error)
+
+	// Readiness tells a visitor on port 80 whether host can be served over TLS, and
+	// why not. It is quick and cheap however often it is asked; what it does not
+	// know it takes for ready.
+	Readiness(ctx context.Context, host string) shingle.Readiness
 }
 
 // Config is what an [Edge] is made of. HTTPS, HTTP, Target, Store and

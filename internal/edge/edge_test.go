@@ -58,6 +58,8 @@ type testCerts struct {
 	cert  tls.Certificate
 	roots *x509.CertPool
 	asked atomic.Int64
+
+	readiness atomic.Pointer[shingle.Readiness] // nil: ready
 }
 
 func newTestCerts(t testing.TB) *testCerts {
@@ -97,6 +99,13 @@ func (c *testCerts) KeyAuthorization(_ context.Context, token string) (string, e
 		return "", shingle.ErrNotFound
 	}
 	return "known.thumbprint", nil
+}
+
+func (c *testCerts) Readiness(context.Context, string) shingle.Readiness {
+	if r := c.readiness.Load(); r != nil {
+		return *r
+	}
+	return shingle.Readiness{State: shingle.CertificateValid}
 }
 
 // testEdge is a running edge and a way to reach it.

@@ -66,6 +66,13 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 // by. A domain that has none of its own, not yet or no longer, is served with that
 // of the wildcard which covers it, if there is one: to add it must not take away
 // what worked before.
+//
+// For a certificate that is not there in time the client gets crypto/tls's alert
+// for an error here, internal_error: one "unrelated to the peer or the correctness
+// of the protocol" that makes it "impossible to continue" (RFC 8446 section 6.2).
+// unrecognized_name would say that the name is not served here, and
+// handshake_failure, which browsers explain by old ciphers, that the client offers
+// the wrong parameters: either would send people looking in the wrong place.
 func (g *gate) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	host, err := shingle.NormalizeHost(hello.ServerName)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // engine speaks HTTP/1.1 and HTTP/2 by net/http's server and hands requests to
@@ -32,14 +34,12 @@ func newEngine(cfg *Config, h func(context.Context, ResponseWriter, *Request)) *
 		MaxHeaderBytes: maxHeadSize,
 		ErrorLog:       slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, clientKey{}, clientAddr(c))
+			return shingle.WithClient(ctx, clientAddr(c))
 		},
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 128, MaxReadFrameSize: 16 << 10},
 	}
 	return e
 }
-
-type clientKey struct{}
 
 func clientAddr(c net.Conn) netip.AddrPort {
 	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
@@ -79,7 +79,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // fill takes the request over. It reports whether it can be passed on.
 func (x *httpRequest) fill(r *http.Request, stall time.Duration) bool {
 	x.Method, x.Authority, x.Major = r.Method, r.Host, r.ProtoMajor
-	x.Client, _ = r.Context().Value(clientKey{}).(netip.AddrPort)
+	x.Client = shingle.ClientOf(r.Context())
 	if r.TLS != nil {
 		x.TLS, x.SNI = true, r.TLS.ServerName
 	}

@@ -21,14 +21,19 @@ var (
 
 // writePage answers with p and any further fields.
 func writePage(w ResponseWriter, r *Request, p page, more ...Field) {
+	writeBody(w, r, p.status, "text/plain; charset=utf-8", []byte(p.text), more...)
+}
+
+// writeBody answers with a body of the edge's own, which nobody may keep.
+func writeBody(w ResponseWriter, r *Request, status int, kind string, body []byte, more ...Field) {
 	h := append(Fields{
-		{"Content-Type", "text/plain; charset=utf-8"},
-		{"Content-Length", strconv.Itoa(len(p.text))},
+		{"Content-Type", kind},
+		{"Content-Length", strconv.Itoa(len(body))},
 		{"Cache-Control", "no-store"},
 		{"X-Content-Type-Options", "nosniff"},
 	}, more...)
-	if err := w.WriteHead(p.status, h); err != nil || r.Method == "HEAD" {
+	if err := w.WriteHead(status, h); err != nil || r.Method == "HEAD" {
 		return
 	}
-	_, _ = w.Write([]byte(p.text)) // a client that has gone will not miss it
+	_, _ = w.Write(body) // a client that has gone will not miss it
 }

@@ -5,6 +5,9 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 const challengePath = "/.well-known/acme-challenge/"
@@ -23,8 +26,34 @@ func (e *Edge) servePlain(ctx context.Context, w ResponseWriter, r *Request) {
 	case isChallenge:
 		e.serveChallenge(ctx, w, r, token)
 	default:
-		writePage(w, r, pageMoved, Field{"Location", httpsURL(host, e.cfg.PublicPort, r.Target)})
+		e.redirectSecure(ctx, w, r, host)
 	}
+}
+
+// redirectSecure sends a visitor to HTTPS, unless that would only end in an
+// alert: then a page says what is going on.
+func (e *Edge) redirectSecure(ctx context.Context, w ResponseWriter, r *Request, host string) {
+	if is := e.readiness(ctx, host); is.State != shingle.CertificateValid {
+		writeStatus(w, r, newStatusPage(host, is, time.Now()))
+		return
+	}
+	writePage(w, r, pageMoved, Field{"Location", httpsURL(host, e.cfg.PublicPort, r.Target)})
+}
+
+// readiness is that of the certificate that the host would be served with: its
+// own, or else that of the wildcard which covers it.
+func (e *Edge) readiness(ctx context.Context, host string) shingle.Readiness {
+	covered := e.table.covering(host).served()
+	if covered && e.table.lookup(host) == nil {
+		return e.cfg.Certificates.Readiness(ctx, wildcardOver(host))
+	}
+	own := e.cfg.Certificates.Readiness(ctx, host)
+	if covered && own.State != shingle.CertificateValid {
+		if is := e.cfg.Certificates.Readiness(ctx, wildcardOver(host)); is.State == shingle.CertificateValid {
+			return is
+		}
+	}
+	return own
 }
 
 func (e *Edge) serveHealth(w ResponseWriter, r *Request) {
