@@ -182,8 +182,10 @@ type DomainStore interface {
 
 	// Changes returns what followed `after`, oldest first, at most limit (1 to
 	// 1000), and the cursor to go on from, which is `after` itself when nothing
-	// did. It returns [ErrNotFound] when the feed no longer goes back that far:
-	// the reader must then read Domains again.
+	// did. Each host's changes come in the order of its writes; of writes to two
+	// hosts at the same time readers may see either first. It returns
+	// [ErrNotFound] when the feed no longer goes back that far: the reader must
+	// then read Domains again.
 	Changes(ctx context.Context, after Cursor, limit int) ([]Change, Cursor, error)
 
 	// PutToken stores t, replacing one with the same ID.

@@ -18,6 +18,7 @@ const (
 	CodeExists       Code = "exists"       // 409: a create met an existing record
 	CodeConflict     Code = "conflict"     // 412: the record changed since it was read
 	CodeLimited      Code = "limited"      // 429: a budget is used up; try again later
+	CodeThrottled    Code = "throttled"    // 503: the store takes no more requests now; slow down
 	CodeUnavailable  Code = "unavailable"  // 503: a part we depend on is out of reach; try again later
 	CodeInternal     Code = "internal"     // 500: a fault of ours
 )
@@ -40,6 +41,7 @@ var (
 	ErrExists       = &Error{Code: CodeExists, Message: "exists already"}
 	ErrConflict     = &Error{Code: CodeConflict, Message: "changed in the meantime"}
 	ErrLimited      = &Error{Code: CodeLimited, Message: "limit reached, try again later"}
+	ErrThrottled    = &Error{Code: CodeThrottled, Message: "too many requests to the store, try again in a moment"}
 	ErrUnavailable  = &Error{Code: CodeUnavailable, Message: "not available now, try again later"}
 )
 

@@ -324,7 +324,7 @@ func TestProblem_CodesAreDocumented(t *testing.T) {
 	check(t, json.Unmarshal([]byte(s.do("GET", "/openapi.json", "").text), &doc))
 	for _, code := range []shingle.Code{
 		shingle.CodeInvalid, shingle.CodeUnauthorized, shingle.CodeForbidden, shingle.CodeNotFound, shingle.CodeExists,
-		shingle.CodeConflict, shingle.CodeLimited, shingle.CodeUnavailable, shingle.CodeInternal,
+		shingle.CodeConflict, shingle.CodeLimited, shingle.CodeThrottled, shingle.CodeUnavailable, shingle.CodeInternal,
 	} {
 		if !slices.Contains(doc.Components.Schemas["Problem"].Properties.Code.Enum, code) {
 			t.Errorf("%q is not documented", code)

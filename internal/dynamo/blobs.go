@@ -1,0 +1,220 @@
+package dynamo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/shingle-proxy/shingle"
+)
+
+// family is what is known of the keys with one first segment. Their number of
+// shards is part of the format and never changes.
+type family struct {
+	prefix string
+	shards int
+	// local: read from the replica in this region. The others are read where they
+	// are written: their readers decide what to write.
+	local bool
+	// life, when set, is after how long DynamoDB may delete the record: what its
+	// writer removes himself unless he is killed.
+	life time.Duration
+}
+
+const day = 24 * time.Hour
+
+// families have what certs keeps. The two indexes by time are listed all the
+// time, at a price for each shard, and written by one process of the fleet at
+// what the CAs' limits allow.
+var families = []family{
+	{prefix: "due/", shards: 4},
+	{prefix: "news/", shards: 4, local: true, life: 7 * day},
+	{prefix: "certs/", shards: shards, local: true},
+	{prefix: "accounts/", shards: shards, local: true},
+	{prefix: "challenges/", shards: shards, local: true, life: 7 * day},
+	{prefix: "orders/", shards: shards, life: 7 * day},
+}
+
+// familyOf returns the family of the keys that begin with s, which may be a key.
+func familyOf(s string) family {
+	for _, f := range families {
+		if strings.HasPrefix(s, f.prefix) {
+			return f
+		}
+	}
+	return family{shards: shards}
+}
+
+func blobKey(k string) item { return key(partition("blob", shardOf(k, familyOf(k).shards)), k) }
+
+// Get implements [shingle.Blobs]. In a region that is not home it reads some
+// families from the local replica: what is not there is looked for at home, and
+// so is, for a while, what a write found to be out of date.
+func (s *Store) Get(ctx context.Context, k string) (shingle.Blob, error) {
+	if shingle.CheckBlob(k, nil) != nil {
+		return shingle.Blob{}, shingle.ErrNotFound // no such record can be
+	}
+	if !s.atHome() && familyOf(k).local && !s.contended.has(k, s.cfg.Now()) {
+		i, err := s.get(ctx, s.local, blobKey(k))
+		if !errors.Is(err, shingle.ErrNotFound) {
+			return i.blob(k), err
+		}
+	}
+	i, err := s.get(ctx, s.home, blobKey(k))
+	return i.blob(k), err
+}
+
+// Put implements [shingle.Blobs].
+func (s *Store) Put(ctx context.Context, k string, value []byte, ifVersion string) (string, error) {
+	if err := shingle.CheckBlob(k, value); err != nil {
+		return "", err
+	}
+	version := rand.Text()
+	i := blobKey(k)
+	i["value"], i["version"] = &types.AttributeValueMemberB{Value: value}, text(version)
+	if value == nil {
+		i["value"] = &types.AttributeValueMemberB{Value: []byte{}}
+	}
+	if life := familyOf(k).life; life > 0 {
+		i["ttl"] = expiry(s.cfg.Now().Add(life))
+	}
+	in := &dynamodb.PutItemInput{
+		TableName: &s.home.table, Item: i, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+	in.ConditionExpression, in.ExpressionAttributeValues = ifStill(ifVersion)
+	var now item
+	doubtful, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
+		_, err := s.home.PutItem(ctx, in)
+		now = found(err)
+		return err
+	})
+	switch {
+	case !errors.Is(err, errChanged):
+		return version, err
+	case now.text("version") == version:
+		return version, nil // an attempt whose reply was lost wrote it
+	case doubtful:
+		return "", doubt("PutItem") // it may have written, and another after it
+	}
+	s.contended.add(k, s.cfg.Now())
+	return "", shingle.ErrConflict
+}
+
+// Delete implements [shingle.Blobs].
+func (s *Store) Delete(ctx context.Context, k, ifVersion string) error {
+	if shingle.CheckBlob(k, nil) != nil {
+		return shingle.ErrNotFound
+	}
+	if ifVersion == shingle.NoVersion {
+		_, err := s.get(ctx, s.home, blobKey(k))
+		if err == nil {
+			err = shingle.ErrConflict
+		}
+		return err
+	}
+	in := &dynamodb.DeleteItemInput{
+		TableName: &s.home.table, Key: blobKey(k), ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+	in.ConditionExpression, in.ExpressionAttributeValues = ifStill(ifVersion)
+	var now item
+	doubtful, err := s.home.call(ctx, "DeleteItem", func(ctx context.Context) error {
+		_, err := s.home.DeleteItem(ctx, in)
+		now = found(err)
+		return err
+	})
+	switch {
+	case !errors.Is(err, errChanged):
+		return err
+	case doubtful:
+		return doubt("DeleteItem")
+	}
+	s.contended.add(k, s.cfg.Now())
+	if len(now) == 0 {
+		return shingle.ErrNotFound
+	}
+	return shingle.ErrConflict
+}
+
+// List implements [shingle.Blobs]. It costs a request for each shard of the
+// prefix's family, and reads little more than it returns: but records, not only
+// keys, so a listing of large records costs their size.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
+	f, c := familyOf(prefix), s.home
+	if f.local {
+		c = s.local
+	}
+	items, err := s.list(ctx, c, listing{
+		partitions: partitions("blob", f.shards), prefix: prefix, after: after, limit: limit, attributes: "sk",
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]string, len(items))
+	for i := range items {
+		keys[i] = items[i].text("sk")
+	}
+	return keys, nil
+}
+
+func (i item) blob(k string) shingle.Blob {
+	if len(i) == 0 {
+		return shingle.Blob{}
+	}
+	return shingle.Blob{Key: k, Value: i.bytes("value"), Version: i.text("version")}
+}
+
+// ifStill is the condition that a record has the version.
+func ifStill(version string) (condition *string, values item) {
+	if version == shingle.NoVersion {
+		return aws.String("attribute_not_exists(pk)"), nil
+	}
+	return aws.String("version = :version"), item{":version": text(version)}
+}
+
+// found is the item that failed a condition, if there is one.
+func found(err error) item {
+	if e, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+		return e.Item
+	}
+	return nil
+}
+
+// recent remembers keys for a while. The zero value is ready.
+type recent struct {
+	mu   sync.Mutex
+	keys map[string]time.Time // until when
+}
+
+const (
+	recentTime = 30 * time.Second
+	maxRecent  = 10_000 // beyond that all are forgotten
+)
+
+func (r *recent) add(k string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.keys == nil || len(r.keys) >= maxRecent {
+		r.keys = map[string]time.Time{}
+	}
+	r.keys[k] = now.Add(recentTime)
+}
+
+func (r *recent) has(k string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	until, ok := r.keys[k]
+	if ok && !now.Before(until) {
+		delete(r.keys, k)
+		return false
+	}
+	return ok
+}

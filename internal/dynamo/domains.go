@@ -1,0 +1,151 @@
+package dynamo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/shingle-proxy/shingle"
+)
+
+// CreateDomain implements [shingle.DomainStore].
+func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	d.Version, d.CreatedAt = 1, stored(now)
+	d.UpdatedAt = d.CreatedAt
+	return s.change(ctx, d.Host, func(old *shingle.Domain) (*shingle.Domain, error) {
+		if old != nil {
+			return nil, shingle.ErrExists
+		}
+		return &d, nil
+	})
+}
+
+// Domain implements [shingle.DomainStore].
+func (s *Store) Domain(ctx context.Context, host string) (shingle.Domain, error) {
+	d, err := s.domain(ctx, s.local, host)
+	if err == nil && d == nil {
+		err = shingle.ErrNotFound
+	}
+	if err != nil {
+		return shingle.Domain{}, err
+	}
+	return *d, nil
+}
+
+// UpdateDomain implements [shingle.DomainStore].
+func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
+	return s.change(ctx, d.Host, func(old *shingle.Domain) (*shingle.Domain, error) {
+		switch {
+		case old == nil:
+			return nil, shingle.ErrNotFound
+		case old.Version != d.Version:
+			return nil, shingle.ErrConflict
+		}
+		next := d
+		next.Version++
+		next.CreatedAt, next.UpdatedAt = old.CreatedAt, stored(now)
+		return &next, nil
+	})
+}
+
+// DeleteDomain implements [shingle.DomainStore].
+func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) error {
+	_, err := s.change(ctx, host, func(old *shingle.Domain) (*shingle.Domain, error) {
+		switch {
+		case old == nil:
+			return nil, shingle.ErrNotFound
+		case version != 0 && old.Version != version:
+			return nil, shingle.ErrConflict
+		}
+		return nil, nil
+	})
+	return err
+}
+
+// Domains implements [shingle.DomainStore].
+func (s *Store) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
+	items, err := s.list(ctx, s.local, listing{partitions: partitions("domain", shards), after: after, limit: limit})
+	if err != nil {
+		return nil, err
+	}
+	var list []shingle.Domain
+	for _, i := range items {
+		d, err := i.domain(i.text("sk"))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// PutToken implements [shingle.DomainStore].
+func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
+	i := key("token", t.ID)
+	i["hash"] = &types.AttributeValueMemberB{Value: t.Hash[:]}
+	i["label"], i["created"] = text(t.Label), number(t.CreatedAt.UnixMicro())
+	_, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
+		_, err := s.home.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: i})
+		return err
+	})
+	return err
+}
+
+// Token implements [shingle.DomainStore].
+func (s *Store) Token(ctx context.Context, id string) (shingle.Token, error) {
+	i, err := s.get(ctx, s.local, key("token", id))
+	if err != nil {
+		return shingle.Token{}, err
+	}
+	t := shingle.Token{ID: id, Label: i.text("label")}
+	if copy(t.Hash[:], i.bytes("hash")) != len(t.Hash) {
+		return shingle.Token{}, fmt.Errorf("decode token %s: its hash is too short", id)
+	}
+	t.CreatedAt, err = i.time("created")
+	return t, err
+}
+
+// domain returns the row, nil when there is none.
+func (s *Store) domain(ctx context.Context, c *client, host string) (*shingle.Domain, error) {
+	i, err := s.get(ctx, c, domainKey(host))
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := i.domain(host)
+	return &d, err
+}
+
+func domainKey(host string) item { return key(partition("domain", shardOf(host, shards)), host) }
+
+// get returns an item as it is now in the client's region, or
+// [shingle.ErrNotFound].
+func (s *Store) get(ctx context.Context, c *client, k item) (item, error) {
+	if k.text("sk") == "" || len(k.text("sk")) > maxSortKey {
+		return nil, shingle.ErrNotFound // no such item can be
+	}
+	var out *dynamodb.GetItemOutput
+	_, err := c.call(ctx, "GetItem", func(ctx context.Context) (err error) {
+		out, err = c.GetItem(ctx, &dynamodb.GetItemInput{TableName: &c.table, Key: k, ConsistentRead: aws.Bool(true)})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(out.Item) == 0 {
+		return nil, shingle.ErrNotFound
+	}
+	return out.Item, nil
+}
+
+// stored is the form in which times are kept.
+func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

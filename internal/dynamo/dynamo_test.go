@@ -1,0 +1,59 @@
+package dynamo_test
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/dynamo"
+	"github.com/shingle-proxy/shingle/internal/storetest"
+)
+
+// servers are what the suites run against: AWS's own, and a second opinion.
+var servers = []string{storetest.DynamoDB, storetest.Moto}
+
+// config names a table that no other test uses.
+func config(t testing.TB, server string) dynamo.Config {
+	return dynamo.Config{
+		Table: "shingle-" + strings.ToLower(rand.Text()), Region: "eu-central-1", Endpoint: storetest.Endpoint(t, server),
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	}
+}
+
+func open(t testing.TB, cfg dynamo.Config) *dynamo.Store {
+	t.Helper()
+	s, err := dynamo.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// newStore opens an empty table.
+func newStore(t testing.TB, cfg dynamo.Config) *dynamo.Store {
+	t.Helper()
+	s := open(t, cfg)
+	if err := s.EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStore_Domains(t *testing.T) {
+	for _, server := range servers {
+		t.Run(server, func(t *testing.T) {
+			storetest.TestDomainStore(t, func(t *testing.T) shingle.DomainStore { return newStore(t, config(t, server)) })
+		})
+	}
+}
+
+func TestStore_Blobs(t *testing.T) {
+	for _, server := range servers {
+		t.Run(server, func(t *testing.T) {
+			storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return newStore(t, config(t, server)) })
+		})
+	}
+}

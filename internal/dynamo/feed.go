@@ -1,0 +1,261 @@
+package dynamo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/shingle-proxy/shingle"
+	"golang.org/x/sync/errgroup"
+)
+
+// settleTime is how late a replica in another region may be before what it lacks
+// counts as gone.
+const settleTime = time.Hour
+
+// position is a place in the feed: the number of the last change taken, in each
+// log.
+type position [shards]int64
+
+// Head implements [shingle.DomainStore].
+func (s *Store) Head(ctx context.Context) (shingle.Cursor, error) {
+	heads, err := s.heads(ctx, s.local, true)
+	if err != nil {
+		return "", err
+	}
+	var p position
+	for i, h := range heads {
+		p[i] = h.number
+	}
+	return p.cursor(), nil
+}
+
+// Changes implements [shingle.DomainStore]. The changes of one host come in
+// their order, and all others by the time of their making, as far as the clocks
+// of the fleet agree. It costs one request when nothing has changed. A cursor of
+// another kind of store gets [shingle.ErrNotFound], like one that is too old.
+func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, "", err
+	}
+	from, err := parsePosition(after)
+	if err != nil {
+		return nil, "", err
+	}
+	heads, err := s.heads(ctx, s.local, false)
+	if err == nil && behind(heads, from) { // an eventually consistent answer may be an old one
+		if heads, err = s.heads(ctx, s.local, true); err == nil && behind(heads, from) {
+			err = shingle.ErrNotFound // the cursor is of another table, or of a time before a restore
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	logs, err := s.entries(ctx, from, heads, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	list, to := merge(logs, from, limit)
+	if len(list) == 0 {
+		return nil, after, nil
+	}
+	return list, to.cursor(), nil
+}
+
+// heads reads the ends of all logs.
+func (s *Store) heads(ctx context.Context, c *client, consistent bool) (heads [shards]head, err error) {
+	var out *dynamodb.QueryOutput
+	_, err = c.call(ctx, "Query", func(ctx context.Context) (err error) {
+		out, err = c.Query(ctx, &dynamodb.QueryInput{
+			TableName: &c.table, ConsistentRead: &consistent,
+			KeyConditionExpression: aws.String("pk = :p"), ExpressionAttributeValues: item{":p": text("head")},
+		})
+		return err
+	})
+	if err != nil {
+		return heads, err
+	}
+	for _, i := range out.Items {
+		shard, err := strconv.Atoi(item(i).text("sk"))
+		if err != nil || shard < 0 || shard >= shards {
+			return heads, fmt.Errorf("decode head %q: no such log", item(i).text("sk"))
+		}
+		if heads[shard], err = item(i).head(); err != nil {
+			return heads, err
+		}
+	}
+	return heads, nil
+}
+
+func behind(heads [shards]head, p position) bool {
+	for i := range p {
+		if heads[i].number < p[i] {
+			return true
+		}
+	}
+	return false
+}
+
+// entry is a change with its place in the feed.
+type entry struct {
+	shingle.Change
+	number, at int64
+}
+
+// log is a part of one log, without a gap.
+type log struct {
+	entries []entry
+	more    bool // others follow
+}
+
+// entries reads what each log has behind from: its share of the limit, if they
+// are all alike.
+func (s *Store) entries(ctx context.Context, from position, heads [shards]head, limit int) (logs [shards]log, err error) {
+	changed := 0
+	for i := range heads {
+		if heads[i].number > from[i] {
+			changed++
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range heads {
+		if heads[i].number > from[i] {
+			group.Go(func() (err error) {
+				logs[i], err = s.entriesOf(ctx, i, from[i], heads[i], min(limit, share(limit, changed)+1))
+				return err
+			})
+		}
+	}
+	return logs, group.Wait()
+}
+
+// entriesOf reads one log behind the number from. A number that is missing was
+// removed by its TTL, which makes [shingle.ErrNotFound], or has not come yet.
+func (s *Store) entriesOf(ctx context.Context, shard int, from int64, end head, limit int) (log, error) {
+	entries, err := s.query(ctx, shard, from, limit, false)
+	if err == nil && len(entries) == 0 {
+		entries, err = s.query(ctx, shard, from, limit, true)
+	}
+	switch {
+	case err != nil:
+		return log{}, err
+	case len(entries) > 0:
+		return log{entries: entries, more: entries[len(entries)-1].number < end.number}, nil
+	case !s.atHome() && s.cfg.Now().Sub(time.UnixMicro(end.at)) < settleTime:
+		return log{}, nil // replicas receive items in any order
+	}
+	return log{}, shingle.ErrNotFound
+}
+
+// query returns the changes of one log that follow from without a gap.
+func (s *Store) query(ctx context.Context, shard int, from int64, limit int, consistent bool) ([]entry, error) {
+	c := s.local
+	var out *dynamodb.QueryOutput
+	_, err := c.call(ctx, "Query", func(ctx context.Context) (err error) {
+		out, err = c.Query(ctx, &dynamodb.QueryInput{
+			TableName: &c.table, ConsistentRead: &consistent, Limit: aws.Int32(int32(limit)),
+			KeyConditionExpression:    aws.String("pk = :p AND sk > :from"),
+			ExpressionAttributeValues: item{":p": text(partition("change", shard)), ":from": text(changeNumber(from))},
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []entry
+	for _, i := range out.Items {
+		e, err := item(i).entry()
+		if err != nil {
+			return nil, err
+		}
+		if from++; e.number != from {
+			break
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func (i item) entry() (e entry, err error) {
+	if e.number, err = strconv.ParseInt(i.text("sk"), 10, 64); err != nil {
+		return e, fmt.Errorf("decode change %s %s: %w", i.text("pk"), i.text("sk"), err)
+	}
+	if e.at, err = i.number("at"); err != nil {
+		return e, err
+	}
+	e.Host = i.text("host")
+	if _, exists := i["version"]; !exists {
+		e.Deleted, e.Domain = true, shingle.Domain{Host: e.Host}
+		return e, nil
+	}
+	e.Domain, err = i.domain(e.Host)
+	return e, err
+}
+
+// merge takes changes from the logs by their time, up to limit and up to where a
+// log that has more was read. It takes at least one if there is one.
+func merge(logs [shards]log, from position, limit int) (list []shingle.Change, to position) {
+	to = from
+	until := int64(math.MaxInt64)
+	for _, l := range logs {
+		if l.more && len(l.entries) > 0 {
+			until = min(until, l.entries[len(l.entries)-1].at)
+		}
+	}
+	for len(list) < limit {
+		first := -1
+		for i, l := range logs {
+			if len(l.entries) > 0 && l.entries[0].at <= until && (first < 0 || l.entries[0].at < logs[first].entries[0].at) {
+				first = i
+			}
+		}
+		if first < 0 {
+			break
+		}
+		e := logs[first].entries[0]
+		logs[first].entries = logs[first].entries[1:]
+		list, to[first] = append(list, e.Change), e.number
+	}
+	return list, to
+}
+
+const cursorPrefix = "d1."
+
+// cursor writes the position as "d1.N.N...", each number in base 36.
+func (p position) cursor() shingle.Cursor {
+	b := []byte(cursorPrefix)
+	for i, n := range p {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		b = strconv.AppendInt(b, n, 36)
+	}
+	return shingle.Cursor(b)
+}
+
+func parsePosition(c shingle.Cursor) (p position, err error) {
+	if c == "" {
+		return p, nil
+	}
+	rest, ours := strings.CutPrefix(string(c), cursorPrefix)
+	part := strings.Split(rest, ".")
+	if !ours || len(part) != shards {
+		return p, shingle.ErrNotFound
+	}
+	var errs [shards]error
+	for i := range p {
+		if p[i], errs[i] = strconv.ParseInt(part[i], 36, 64); errs[i] == nil && p[i] < 0 {
+			errs[i] = strconv.ErrRange
+		}
+	}
+	if errors.Join(errs[:]...) != nil {
+		return p, shingle.ErrNotFound
+	}
+	return p, nil
+}
