@@ -108,13 +108,13 @@ func Preflight(r CheckResult) error {
 }
 
 func (r *CheckResult) preflight() *Refusal {
+	if r.DNS.Reason != ReasonUnconfigured && r.pointsHere() != OutcomeGood {
+		return refuse(r.DNS.Finding)
+	}
 	if r.DNS.CAA.Reason.Outcome() == OutcomeBad {
 		return refuse(r.DNS.CAA)
 	}
-	if r.DNS.Reason == ReasonUnconfigured || r.pointsHere() == OutcomeGood {
-		return nil
-	}
-	return refuse(r.DNS.Finding)
+	return nil
 }
 
 // pointsHere combines both probes: who gets an answer of our edge has reached

@@ -1,0 +1,168 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// caa looks for the CAA records that count for host, from its name up to the
+// top (RFC 8659 section 3), and judges them.
+func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
+	if len(c.cfg.CAs) == 0 {
+		return shingle.Finding{}
+	}
+	suffix, _ := publicsuffix.PublicSuffix(host)
+	for at := host; at != ""; _, at, _ = strings.Cut(at, ".") {
+		shared := len(at) <= len(suffix)
+		a, known := answer{}, false
+		if shared {
+			a, known = c.suffixes.get(at)
+		}
+		if !known {
+			a = c.stub.lookup(ctx, at+".", dns.TypeCAA)
+		}
+		switch {
+		case a.fault == shingle.ReasonResolverFailure || ctx.Err() != nil:
+			return shingle.Finding{}
+		case a.fault != "":
+			return shingle.Finding{Reason: shingle.ReasonCAAUnreadable, Message: fmt.Sprintf(
+				"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)}
+		case len(a.records) > 0:
+			return c.judgeCAA(at, a.records)
+		}
+		if shared && !known {
+			c.suffixes.put(at, a)
+		}
+	}
+	return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: "No CAA record restricts who may issue certificates."}
+}
+
+// judgeCAA says whether one of our CAs may issue by the records at a name (RFC
+// 8659 section 4.2, RFC 8657).
+func (c *Checker) judgeCAA(at string, records []dns.RR) shingle.Finding {
+	var why []string
+	restricted := false
+	for _, rr := range records {
+		r, ok := rr.(*dns.CAA)
+		if !ok {
+			continue
+		}
+		switch tag := strings.ToLower(r.Tag); {
+		case tag == "issue":
+			restricted = true
+			reason := c.admits(r.Value)
+			if reason == "" {
+				return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: fmt.Sprintf("The CAA record of %s allows our certificate authority.", at)}
+			}
+			why = append(why, reason)
+		case tag == "issuewild", tag == "iodef", tag == "contactemail", tag == "contactphone", tag == "issuemail", tag == "issuevmc":
+		case r.Flag&128 != 0: // what we do not know either, a CA may not ignore
+			return shingle.Finding{Reason: shingle.ReasonCAAForbids, Message: fmt.Sprintf(
+				"The CAA record %q of %s is marked critical and unknown, so certificate authorities must refuse. Remove it.", printable(r.Tag), at)}
+		}
+	}
+	if !restricted {
+		return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: fmt.Sprintf("The CAA records of %s allow every certificate authority.", at)}
+	}
+	slices.Sort(why)
+	return shingle.Finding{Reason: shingle.ReasonCAAForbids, Message: fmt.Sprintf(
+		"CAA records of %s keep our certificate authority from issuing: %s. Add a CAA record there: name %q, flags 0, tag issue, value %q.",
+		at, strings.Join(slices.Compact(why), "; "), unknownProvider.field(at, registrable(at)), c.identity())}
+}
+
+// identity is what to allow in a CAA record.
+func (c *Checker) identity() string {
+	for _, ca := range c.cfg.CAs {
+		if len(ca.Identities) > 0 {
+			return ca.Identities[0]
+		}
+	}
+	return "the name of our certificate authority"
+}
+
+// admits returns "" when one of our CAs may issue by an issue property, and
+// otherwise what stands against it.
+func (c *Checker) admits(value string) string {
+	issuer, parameters, _ := strings.Cut(value, ";")
+	issuer = strings.ToLower(strings.TrimSpace(issuer))
+	if issuer == "" {
+		return "they allow nobody"
+	}
+	for _, ca := range c.cfg.CAs {
+		if len(ca.Identities) == 0 {
+			return "" // not known: the CA will tell
+		}
+		if !slices.Contains(ca.Identities, issuer) {
+			continue
+		}
+		return ca.meets(parameters)
+	}
+	return "they allow only " + printable(issuer)
+}
+
+// meets returns "" when an order of ours meets the parameters of an issue
+// property (RFC 8657).
+func (ca *CA) meets(parameters string) string {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		tag, value, ok := strings.Cut(strings.TrimSpace(parameter), "=")
+		value = strings.TrimSpace(value)
+		switch {
+		case !ok:
+		case strings.EqualFold(tag, "accounturi"):
+			if ca.AccountURI != "" && value != ca.AccountURI {
+				return "accounturi names another account"
+			}
+		case strings.EqualFold(tag, "validationmethods"):
+			ours := slices.ContainsFunc(strings.Split(value, ","), func(m string) bool {
+				m = strings.TrimSpace(m)
+				return m == "http-01" || m == "tls-alpn-01"
+			})
+			if !ours {
+				return "validationmethods has neither http-01 nor tls-alpn-01"
+			}
+		}
+	}
+	return ""
+}
+
+// suffixes remembers the CAA records of public suffixes and what is above them,
+// which all customers share.
+type suffixes struct {
+	mu    sync.Mutex
+	known map[string]suffix
+}
+
+type suffix struct {
+	answer answer
+	until  time.Time
+}
+
+const (
+	maxSuffixes = 2048
+	suffixLife  = time.Hour
+)
+
+func (s *suffixes) get(name string) (answer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, ok := s.known[name]
+	return x.answer, ok && time.Now().Before(x.until)
+}
+
+func (s *suffixes) put(name string, a answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil || len(s.known) >= maxSuffixes {
+		s.known = map[string]suffix{}
+	}
+	s.known[name] = suffix{a, time.Now().Add(suffixLife)}
+}

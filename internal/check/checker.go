@@ -1,0 +1,101 @@
+package check
+
+import (
+	"context"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Checker looks at domains from outside, as visitors and CAs do. Its methods are
+// safe for concurrent use; it has no goroutine of its own between checks.
+type Checker struct {
+	cfg      Config
+	stub     *stub
+	walker   *walker
+	suffixes suffixes
+	own      ownEdges
+}
+
+// Request is what to check.
+type Request struct {
+	Host string // as [shingle.NormalizeHost] returns it
+	// Token is the tenant's own label below the targets. Empty: it has none, and
+	// control is not proven by it.
+	Token string
+	// Thorough asks every source and compares, also when the first says that all
+	// is well: for people who wait for the answer, and before an order.
+	Thorough bool
+}
+
+// New checks cfg and returns a Checker.
+func New(cfg Config) (*Checker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	c := &Checker{cfg: cfg, own: ownEdges{turn: make(chan struct{}, 1)}}
+	resolvers, err := parseServers(cfg.Resolvers)
+	if err != nil {
+		return nil, err
+	}
+	roots := cfg.RootServers
+	if len(roots) == 0 {
+		roots = rootServers
+	}
+	servers, err := parseServers(roots)
+	if err != nil {
+		return nil, err
+	}
+	client := newClient(&c.cfg)
+	c.stub = &stub{client: client, servers: resolvers}
+	c.walker = newWalker(client, c.stub, servers)
+	return c, nil
+}
+
+// Check looks at a host's DNS and, where that gives addresses, at what answers
+// there. What could not be learned within the time-out is a finding too; an error
+// is only that ctx ended.
+func (c *Checker) Check(ctx context.Context, req Request) (shingle.CheckResult, error) {
+	within, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	r := shingle.CheckResult{Host: req.Host}
+	dnsWithin, stop := context.WithTimeout(within, c.cfg.Timeout*2/3)
+	defer stop()
+	r.DNS = c.probeDNS(dnsWithin, req)
+	r.HTTPS = c.probeHTTPS(within, req.Host, r.DNS.Addresses)
+	if r.HTTPS.Reached {
+		reached(&r)
+	}
+	if r.HTTPS.Reason.Outcome() == shingle.OutcomeGood {
+		r.CertifiedUntil = r.HTTPS.NotAfter
+	}
+	r.At = time.Now().UTC().Truncate(time.Microsecond)
+	return r, ctx.Err()
+}
+
+// CheckDNS looks at a host's DNS alone.
+func (c *Checker) CheckDNS(ctx context.Context, req Request) (shingle.DNSResult, error) {
+	within, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	return c.probeDNS(within, req), ctx.Err()
+}
+
+// reached corrects what DNS seemed to say: our edge has answered at all addresses,
+// so whoever has them passes requests on to us.
+func reached(r *shingle.CheckResult) {
+	d := &r.DNS
+	switch {
+	case d.Reason == shingle.ReasonUnconfigured:
+		d.Finding = found(shingle.ReasonPointsHere, "%s points here: our edge answers.", r.Host)
+	case d.Reason.Outcome() == shingle.OutcomeGood, d.Reason.Outcome() == shingle.OutcomeUnclear, d.Reason == shingle.ReasonDNSSECBogus,
+		d.Reason == shingle.ReasonPropagating:
+		return
+	default:
+		by := "Another server"
+		if d.Service != "" {
+			by = d.Service
+		}
+		d.Finding = found(shingle.ReasonProxied, "%s answers for %s and passes requests on to us.", by, r.Host)
+	}
+	d.Set, d.Remove = nil, nil
+}

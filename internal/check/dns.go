@@ -1,0 +1,255 @@
+package check
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// dnsProbe is one look at a host's DNS.
+type dnsProbe struct {
+	*Checker
+	req   Request
+	edges *edges
+	seen  view // that the verdict is about
+	zone  *zone
+	shingle.DNSResult
+}
+
+// probeDNS asks the resolvers and, when it matters, the zone's own servers: when
+// the resolvers do not say that all is well, or the request is thorough.
+func (c *Checker) probeDNS(ctx context.Context, req Request) shingle.DNSResult {
+	p := &dnsProbe{Checker: c, req: req, edges: c.edges(ctx)}
+	host := req.Host + "."
+	p.seen = c.look(req.Host, func(kind uint16) answer { return c.stub.lookup(ctx, host, kind) })
+	p.Reason = p.seen.judge(p.edges)
+	if p.Reason != shingle.ReasonPointsHere || req.Thorough {
+		p.askOwners(ctx)
+		p.findZone(ctx)
+		p.findParking()
+		if req.Thorough {
+			p.findWildcard(ctx)
+		}
+	}
+	p.Chain, p.Addresses, p.TTL = p.seen.chain(), p.seen.addresses(), p.seen.ttl()
+	if fault, _ := p.seen.fault(); fault == "" && p.Reason != shingle.ReasonNotRegistered {
+		p.CAA = c.caa(ctx, req.Host)
+	}
+	p.prove(ctx)
+	p.advise()
+	return p.DNSResult
+}
+
+// look asks for both kinds of addresses at once.
+func (c *Checker) look(host string, lookup func(kind uint16) answer) view {
+	v := view{host: host}
+	var both sync.WaitGroup
+	both.Go(func() { v.aaaa = lookup(dns.TypeAAAA) })
+	v.a = lookup(dns.TypeA)
+	both.Wait()
+	return v
+}
+
+// askOwners asks the zone's own servers, and takes their word where they give it.
+func (p *dnsProbe) askOwners(ctx context.Context) {
+	host := p.req.Host + "."
+	var zones [2]*zone
+	own := p.look(p.req.Host, func(kind uint16) (a answer) {
+		i := 0
+		if kind == dns.TypeAAAA {
+			i = 1
+		}
+		a, zones[i] = p.walker.lookup(ctx, host, kind)
+		return a
+	})
+	if p.zone = zones[0]; p.zone == nil {
+		p.zone = zones[1]
+	}
+	verdict := own.judge(p.edges)
+	fault, _ := own.fault()
+	switch {
+	case p.Reason == shingle.ReasonDNSSECBogus: // that is for resolvers to find
+	case fault == shingle.ReasonCNAMELoop || fault == shingle.ReasonCNAMETooLong || fault == "":
+		if p.Reason.Outcome() == shingle.OutcomeBad && verdict == shingle.ReasonPointsHere {
+			p.note(shingle.ReasonStaleCache, "The DNS record is right, but resolvers may still have the old answer, for %s at most.", roughly(p.seen.ttl()))
+		}
+		p.seen, p.Reason = own, verdict
+		p.compare(ctx)
+	case fault == shingle.ReasonLameDelegation || fault == shingle.ReasonDNSFailure:
+		if p.Reason.Outcome() == shingle.OutcomeUnclear {
+			p.seen, p.Reason = own, fault
+		}
+	}
+}
+
+// compare asks all servers of the zone: a change may have reached some of them
+// only, and a CA may ask any.
+func (p *dnsProbe) compare(ctx context.Context) {
+	if p.zone == nil || len(p.zone.servers) < 2 {
+		return
+	}
+	var right, wrong []string
+	said := p.walker.survey(ctx, p.zone, p.req.Host+".", dns.TypeA, dns.TypeAAAA)
+	for server, msgs := range said {
+		if p.saysHere(msgs) {
+			right = append(right, server)
+		} else {
+			wrong = append(wrong, server)
+		}
+	}
+	if len(right) > 0 && len(wrong) > 0 && p.Reason.Outcome() != shingle.OutcomePartly {
+		slices.Sort(wrong)
+		p.Reason = shingle.ReasonPropagating
+		p.Message = fmt.Sprintf("The name servers of %s give different answers: %s does not have the new record yet.", trim(p.zone.name), strings.Join(wrong, ", "))
+	}
+}
+
+// saysHere reports whether one server's own records lead here, or on to the same
+// alias as the answer that did.
+func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
+	v := view{host: p.req.Host}
+	v.a.take(msgs[0], p.req.Host+".", dns.TypeA)
+	v.aaaa.take(msgs[1], p.req.Host+".", dns.TypeAAAA)
+	if verdict := v.judge(p.edges); verdict == shingle.ReasonPointsHere || verdict == shingle.ReasonTargetBroken {
+		return true
+	}
+	known, here := p.seen.targets(), v.targets()
+	return p.Reason == shingle.ReasonPointsHere && len(known) > 0 && len(here) > 0 && known[0] == here[0]
+}
+
+// findZone names the zone of the host and who runs its servers.
+func (p *dnsProbe) findZone(ctx context.Context) {
+	p.Zone = registrable(p.req.Host)
+	if p.zone != nil && !isSuffixOf(p.zone.name, p.req.Host) {
+		p.Zone = trim(p.zone.name)
+		for _, server := range p.zone.servers {
+			p.Nameservers = append(p.Nameservers, trim(server.name))
+		}
+	}
+	if len(p.Nameservers) == 0 && p.Reason != shingle.ReasonNotRegistered && p.Reason != shingle.ReasonResolverFailure {
+		for _, rr := range p.stub.lookup(ctx, p.Zone+".", dns.TypeNS).records {
+			if ns, ok := rr.(*dns.NS); ok && len(p.Nameservers) < maxServers {
+				p.Nameservers = append(p.Nameservers, trim(ns.Ns))
+			}
+		}
+	}
+	slices.Sort(p.Nameservers)
+	p.Provider = providerOf(p.Nameservers).name
+}
+
+// findParking recognises a domain that has expired by where it is kept.
+func (p *dnsProbe) findParking() {
+	if p.Reason.Outcome() == shingle.OutcomeBad && isParkingServer(p.Nameservers) {
+		p.Reason = shingle.ReasonParked
+	}
+	if s := serviceOf(p.seen.targets(), p.seen.addresses()); s != nil {
+		p.Service = s.name
+	}
+}
+
+// findWildcard asks for a sibling that nobody has set.
+func (p *dnsProbe) findWildcard(ctx context.Context) {
+	if p.req.Host == p.Zone || p.Reason != shingle.ReasonPointsHere {
+		return
+	}
+	_, parent, _ := strings.Cut(p.req.Host, ".")
+	sibling := p.stub.lookup(ctx, "shingle-"+strings.ToLower(rand.Text()[:12])+"."+parent+".", dns.TypeA)
+	if sibling.fault != "" || len(sibling.records) == 0 {
+		return
+	}
+	other := view{host: p.req.Host, a: sibling}
+	if slices.Equal(other.targets(), p.seen.targets()) && slices.Equal(other.a.addresses(), p.seen.a.addresses()) {
+		p.note(shingle.ReasonWildcard, "The answer is that of a wildcard record, *.%s: every name below %s leads here, whoever claims it.", parent, parent)
+	}
+}
+
+// prove looks for the tenant's own token: in the alias, or in a TXT record that
+// can be set before the cut-over.
+func (p *dnsProbe) prove(ctx context.Context) {
+	if p.req.Token == "" {
+		return
+	}
+	p.Proven = slices.ContainsFunc(p.seen.targets(), func(name string) bool {
+		label, rest, _ := strings.Cut(name, ".")
+		return label == p.req.Token && slices.Contains(p.edges.names, rest)
+	})
+	if p.Proven {
+		return
+	}
+	for _, rr := range p.stub.lookup(ctx, ProofPrefix+p.req.Host+".", dns.TypeTXT).records {
+		if txt, ok := rr.(*dns.TXT); ok && strings.Join(txt.Txt, "") == p.req.Token {
+			p.Proven = true
+		}
+	}
+}
+
+// ProofPrefix is before the host in the name of the TXT record whose text is the
+// tenant's token.
+const ProofPrefix = "_shingle."
+
+func (p *dnsProbe) note(r shingle.Reason, format string, args ...any) {
+	p.Notes = append(p.Notes, shingle.Finding{Reason: r, Message: fmt.Sprintf(format, args...)})
+}
+
+// targetLife is for how long the addresses of the targets are believed.
+const targetLife = time.Minute
+
+// ownEdges remembers what the targets resolve to.
+type ownEdges struct {
+	turn  chan struct{} // holds one while somebody looks or changes
+	edges *edges
+	until time.Time
+}
+
+// edges returns what customers are to point at, now. When the targets cannot be
+// resolved, the old addresses stay.
+func (c *Checker) edges(ctx context.Context) *edges {
+	none := &edges{names: c.cfg.Targets}
+	select {
+	case c.own.turn <- struct{}{}:
+		defer func() { <-c.own.turn }()
+	case <-ctx.Done():
+		return none
+	}
+	if c.own.edges != nil && time.Now().Before(c.own.until) {
+		return c.own.edges
+	}
+	e := &edges{names: c.cfg.Targets, addrs: map[netip.Addr]bool{}}
+	for _, a := range c.cfg.Addresses {
+		e.addrs[a] = true
+	}
+	for _, target := range c.cfg.Targets {
+		v := c.look(target, func(kind uint16) answer { return c.stub.lookup(ctx, target+".", kind) })
+		if fault, _ := v.fault(); fault != "" && c.own.edges != nil {
+			e = c.own.edges
+			break
+		}
+		for _, a := range v.addresses() {
+			e.addrs[a] = true
+		}
+	}
+	if ctx.Err() == nil {
+		c.own.edges, c.own.until = e, time.Now().Add(targetLife)
+	}
+	return e
+}
+
+// roughly is a duration in words.
+func roughly(d time.Duration) string {
+	switch {
+	case d <= 90*time.Second:
+		return fmt.Sprintf("%d seconds", int(d/time.Second))
+	case d <= 90*time.Minute:
+		return fmt.Sprintf("%d minutes", int(d.Round(time.Minute)/time.Minute))
+	}
+	return fmt.Sprintf("%d hours", int(d.Round(time.Hour)/time.Hour))
+}

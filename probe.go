@@ -1,0 +1,51 @@
+package shingle
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"strings"
+)
+
+// ProbePath is where an edge answers the probes of the domain check, on every
+// host that it serves, over HTTP and HTTPS: behind it comes a nonce. The answer is
+// in the field ProbeField.
+const (
+	ProbePath  = "/.well-known/shingle-probe/"
+	ProbeField = "Shingle-Edge"
+)
+
+// ProbeKey is shared by the edges and the check of one installation, so that
+// another Shingle, or a cache, cannot pass for an edge of ours. It guards nothing
+// else.
+type ProbeKey [32]byte
+
+// NewProbeNonce returns what makes a probe unlike all before it.
+func NewProbeNonce() string { return strings.ToLower(rand.Text()) }
+
+// maxNonce bounds what an edge answers.
+const maxNonce = 64
+
+// Answer returns what an edge that was reached by scheme ("http" or "https")
+// says to nonce on host, or "" for what cannot be a nonce.
+func (k ProbeKey) Answer(scheme, host, nonce string) string {
+	if nonce == "" || len(nonce) > maxNonce || strings.ContainsAny(nonce, "/?") {
+		return ""
+	}
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("probe 1\x00" + scheme + "\x00" + host + "\x00" + nonce))
+	return scheme + " " + hex.EncodeToString(mac.Sum(nil))
+}
+
+// Check returns by which scheme an edge of this installation was reached, or ""
+// when the answer is not from one.
+func (k ProbeKey) Check(answer, host, nonce string) (scheme string) {
+	for _, scheme := range []string{"https", "http"} {
+		if want := k.Answer(scheme, host, nonce); want != "" && subtle.ConstantTimeCompare([]byte(answer), []byte(want)) == 1 {
+			return scheme
+		}
+	}
+	return ""
+}
