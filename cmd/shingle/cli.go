@@ -19,8 +19,11 @@ type streams struct {
 type cli struct {
 	Dev        devCmd        `cmd:"" help:"Run everything on this machine: edge, API, a test CA, DNS and a sample product."`
 	Serve      serveCmd      `cmd:"" help:"Serve customers' domains from this machine."`
+	Edge       edgeCmd       `cmd:"" help:"Serve visitors only: one of a fleet."`
+	Control    controlCmd    `cmd:"" help:"Run the API and the certificate worker only, for a fleet of edges."`
 	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update, remove, import and export domains."`
 	Certs      certsCmd      `cmd:"" help:"List, show and renew certificates; see what waits for the certificate authorities."`
+	Store      storeCmd      `cmd:"" help:"Look after the place where a fleet keeps everything."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 

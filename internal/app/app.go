@@ -15,22 +15,21 @@ import (
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/edge"
-	"github.com/shingle-proxy/shingle/internal/sqlite"
 )
 
-// App is edge and control in one process, over one SQLite file.
+// App is edge and control in one process, or one of them.
 type App struct {
 	cfg      Config
 	log      *slog.Logger
 	listen   *Listeners
-	db       *sqlite.DB
+	stores   *stores
 	asking   *askingStore // nil without an ask service
 	certs    *certs.Manager
 	instance *instance
 	// wakeCerts tells the certificate worker of changed domains.
 	wakeCerts chan struct{}
-	edge      *edge.Edge
-	control   *http.Server
+	edge      *edge.Edge   // nil without that role
+	control   *http.Server // nil without that role
 }
 
 // New opens the stores and puts the parts together. The App takes the
@@ -50,29 +49,38 @@ func (a *App) open(ctx context.Context) error {
 	wake := make(chan struct{}, 1)
 	a.wakeCerts = make(chan struct{}, 1)
 	var err error
-	if a.db, err = sqlite.Open(ctx, sqlite.Config{Path: a.cfg.file("shingle.db"), OnChange: func() {
+	if a.stores, err = openStores(ctx, &a.cfg, func() {
 		for _, follower := range []chan struct{}{wake, a.wakeCerts} {
 			select {
 			case follower <- struct{}{}:
 			default: // it has not taken the last one yet
 			}
 		}
-	}}); err != nil {
+	}); err != nil {
 		return err
 	}
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
-	if err := a.ensureToken(ctx); err != nil {
-		return err
-	}
 	if a.certs, err = a.openCerts(); err != nil {
 		return err
 	}
-	if err := a.openEdge(wake); err != nil {
+	if a.cfg.Role.edge() {
+		if err := a.openEdge(wake); err != nil {
+			return err
+		}
+	}
+	if a.cfg.Role.control() {
+		return a.openControl(ctx)
+	}
+	return nil
+}
+
+func (a *App) openControl(ctx context.Context) error {
+	if err := a.ensureToken(ctx); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.db, Certificates: a.certs, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -89,16 +97,16 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	var store shingle.DomainStore = a.db
+	store := a.stores.domains
 	if a.cfg.AskURL != "" {
-		if a.asking, err = newAskingStore(a.db, a.cfg.AskURL, a.log); err != nil {
+		if a.asking, err = newAskingStore(store, a.cfg.AskURL, a.log); err != nil {
 			return err
 		}
 		store = a.asking
 	}
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
-		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: "sqlite:" + a.cfg.file("shingle.db"),
+		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
@@ -115,14 +123,17 @@ func (a *App) openCerts() (*certs.Manager, error) {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: a.db, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.db, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait, Logger: a.log,
+		Domains: a.stores.domains, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait, Logger: a.log,
 	})
 }
 
 // degraded returns why this process may serve what is old.
 func (a *App) degraded() []string {
+	if a.edge == nil {
+		return nil
+	}
 	if why := a.edge.State().Degraded(time.Now()); why != "" {
 		return []string{why}
 	}
@@ -131,7 +142,7 @@ func (a *App) degraded() []string {
 
 // mayIssue is the permission to obtain a certificate: the operator's row.
 func (a *App) mayIssue(ctx context.Context, host string) error {
-	d, err := a.db.Domain(ctx, host)
+	d, err := a.stores.domains.Domain(ctx, host)
 	switch {
 	case errors.Is(err, shingle.ErrNotFound):
 		return shingle.Errorf(shingle.CodeForbidden, "%s is not a domain of this service", host)
@@ -144,22 +155,24 @@ func (a *App) mayIssue(ctx context.Context, host string) error {
 }
 
 // ensureToken makes the first API token, in the file that TokenPath names. A
-// file whose token the store does not know is replaced: it cannot be used.
+// file whose token the store does not know is replaced: it cannot be used. One
+// that a store cannot judge now is kept.
 func (a *App) ensureToken(ctx context.Context) error {
 	if old, err := os.ReadFile(a.TokenPath()); err == nil {
 		text := strings.TrimSpace(string(old))
 		if id, ok := shingle.TokenID(text); ok {
-			t, err := a.db.Token(ctx, id)
+			t, err := a.stores.domains.Token(ctx, id)
 			if err == nil && t.Matches(text) {
 				return nil
 			}
 			if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-				return fmt.Errorf("read token: %w", err)
+				a.log.Warn("first API token not checked", "file", a.TokenPath(), "error", err)
+				return nil
 			}
 		}
 	}
 	text, t := shingle.NewToken("made at the first start", time.Now())
-	if err := a.db.PutToken(ctx, t); err != nil {
+	if err := a.stores.domains.PutToken(ctx, t); err != nil {
 		return fmt.Errorf("store token: %w", err)
 	}
 	return writeFile(a.TokenPath(), []byte(text+"\n"), 0o600)
@@ -173,7 +186,7 @@ func (a *App) Allow(ctx context.Context, d shingle.Domain) error {
 	if err := d.Validate(); err != nil {
 		return err
 	}
-	if _, err := a.db.CreateDomain(ctx, d, time.Now()); err != nil && !errors.Is(err, shingle.ErrExists) {
+	if _, err := a.stores.domains.CreateDomain(ctx, d, time.Now()); err != nil && !errors.Is(err, shingle.ErrExists) {
 		return fmt.Errorf("create domain %s: %w", d.Host, err)
 	}
 	return nil
@@ -185,31 +198,43 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var parts sync.WaitGroup
-	parts.Go(func() { cancel(a.edge.Run(ctx)) })
 	parts.Go(func() { a.certs.Follow(ctx) })
-	parts.Go(func() { a.certs.Work(ctx) })
-	parts.Go(func() {
-		if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
-			cancel(fmt.Errorf("serve control: %w", err))
-		}
-	})
-	if a.awaitEdge(ctx) {
+	if a.edge != nil {
+		parts.Go(func() { cancel(a.edge.Run(ctx)) })
+	}
+	if a.control != nil {
+		parts.Go(func() { a.certs.Work(ctx) })
+		parts.Go(func() {
+			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serve control: %w", err))
+			}
+		})
+	}
+	if a.edge == nil || a.awaitEdge(ctx) {
 		if err := ready(); err != nil {
 			cancel(err)
 		}
 	}
 	<-ctx.Done()
-	end, stop := context.WithTimeout(context.Background(), 3*time.Second)
-	defer stop()
-	if a.control.Shutdown(end) != nil {
-		_ = a.control.Close()
-	}
+	a.endControl()
 	parts.Wait()
 	err := context.Cause(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	return errors.Join(err, a.Close())
+}
+
+// endControl gives the requests to the API a moment to end.
+func (a *App) endControl() {
+	if a.control == nil {
+		return
+	}
+	end, stop := context.WithTimeout(context.Background(), 3*time.Second)
+	defer stop()
+	if a.control.Shutdown(end) != nil {
+		_ = a.control.Close()
+	}
 }
 
 // awaitEdge waits until the edge can serve. It reports false when ctx ended.
@@ -235,12 +260,12 @@ func (a *App) Close() error {
 	if a.asking != nil {
 		a.asking.close()
 	}
-	if a.db != nil {
-		errs = append(errs, a.db.Close())
+	if a.stores != nil {
+		errs = append(errs, a.stores.close())
 	}
 	if a.instance != nil {
 		errs = append(errs, a.instance.close())
 	}
-	a.certs, a.db, a.instance = nil, nil, nil
+	a.certs, a.stores, a.instance = nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -15,12 +15,24 @@ import (
 
 // Config is what a machine that serves needs to know.
 type Config struct {
+	Role Role // which parts to run
+
 	Target     string // the product behind the custom domains, as [shingle.ParseOrigin] takes it
 	EdgeHTTPS  string // address to listen on for visitors
 	EdgeHTTP   string // address to listen on for redirects, /health and HTTP-01
 	Control    string // address to listen on for the API
 	PublicPort int    // the port by which visitors reach EdgeHTTPS; 0: the one listened on
-	Data       string // folder of the database, the sealing key and the first API token
+	Data       string // folder of the database, the sealing key, the first API token and an edge's local copies
+
+	// Table is a DynamoDB table that keeps everything instead of the database in
+	// Data, TableRegion the region of it or of its replica that is read from, and
+	// HomeRegion, the same for the whole fleet, that in which it is written;
+	// empty: TableRegion. The endpoints are for tests: URLs in place of AWS's.
+	Table                string
+	TableRegion          string
+	HomeRegion           string
+	DynamoDBEndpoint     string
+	HomeDynamoDBEndpoint string
 
 	ACMECAs    []string // in the order in which they are tried, each as parseCA has it
 	ACMERoot   string   // file of PEM certificates that verify the HTTPS of CAs without a root of their own; empty: the system's
@@ -58,7 +70,7 @@ func (c *Config) validate() error {
 	if !c.AgreeTerms {
 		return errors.New("--agree-terms: a CA issues only to those who agree to its terms of service")
 	}
-	if _, err := shingle.ParseOrigin(c.Target); err != nil {
+	if _, err := shingle.ParseOrigin(c.Target); err != nil && c.Role.edge() {
 		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
 	}
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
@@ -72,6 +84,19 @@ func (c *Config) validate() error {
 	}
 	if c.Data == "" {
 		return errors.New("--data: name a folder for the database")
+	}
+	return c.validateStore()
+}
+
+func (c *Config) validateStore() error {
+	if c.Table == "" && (c.TableRegion != "" || c.HomeRegion != "" || c.DynamoDBEndpoint != "") {
+		return errors.New("--table: name the DynamoDB table")
+	}
+	if c.Table != "" && c.TableRegion == "" {
+		return errors.New("--table-region: name the region of the DynamoDB table, such as eu-central-1")
+	}
+	if c.Table == "" && c.Role != RoleAll {
+		return errors.New("--table: a process of a fleet needs a DynamoDB table; shingle serve is for one machine")
 	}
 	return nil
 }

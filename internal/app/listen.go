@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// Listeners are the sockets of one machine, bound before anything else starts:
+// Listeners are the sockets that the role of a process needs, bound before anything else starts:
 // a taken port is the most common mistake, and others need the real ports.
 type Listeners struct {
 	HTTPS, HTTP, Control net.Listener
@@ -15,10 +15,15 @@ type Listeners struct {
 // Listen binds the addresses of cfg. Its errors name the flag.
 func Listen(cfg *Config) (*Listeners, error) {
 	l := &Listeners{}
+	edge, control := cfg.Role.edge(), cfg.Role.control()
 	for _, x := range []struct {
+		needed     bool
 		flag, addr string
 		to         *net.Listener
-	}{{"--edge-https", cfg.EdgeHTTPS, &l.HTTPS}, {"--edge-http", cfg.EdgeHTTP, &l.HTTP}, {"--control", cfg.Control, &l.Control}} {
+	}{{edge, "--edge-https", cfg.EdgeHTTPS, &l.HTTPS}, {edge, "--edge-http", cfg.EdgeHTTP, &l.HTTP}, {control, "--control", cfg.Control, &l.Control}} {
+		if !x.needed {
+			continue
+		}
 		bound, err := net.Listen("tcp", x.addr)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("%s %s cannot be listened on (%w): choose another address with %s", x.flag, x.addr, err, x.flag), l.Close())

@@ -2,8 +2,8 @@ package app
 
 import "context"
 
-// Serve runs edge and control on real networks. ready is called when requests
-// are answered.
+// Serve runs what cfg's role says on real networks. ready is called when
+// requests are answered.
 func Serve(ctx context.Context, cfg Config, ready func(l *Listeners, tokenPath string)) error {
 	if err := cfg.validate(); err != nil {
 		return err

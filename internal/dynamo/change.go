@@ -95,9 +95,11 @@ func (s *Store) append(ctx context.Context, host string, old, next *shingle.Doma
 		s.writeChange(shard, end, host, next),
 		s.writeHead(shard, log.last, end),
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		log.last = end
-	} else if !errors.Is(err, errRowChanged) {
+		s.cfg.OnChange()
+	case !errors.Is(err, errRowChanged):
 		log.known = false
 	}
 	return err

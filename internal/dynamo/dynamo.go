@@ -51,6 +51,9 @@ type Config struct {
 	// Retention is how long changes are kept. A reader that is further behind
 	// reads all domains again. Default: 7 days.
 	Retention time.Duration
+	// OnChange, when set, is called behind each write of a domain in this
+	// process. It must not block.
+	OnChange func()
 	// Middleware, for tests, sees every request.
 	Middleware func(*dynamodb.Options)
 	// Now is the clock. Default: time.Now.
@@ -74,6 +77,9 @@ func (c *Config) validate() error {
 	}
 	if c.Retention == 0 {
 		c.Retention = 7 * 24 * time.Hour
+	}
+	if c.OnChange == nil {
+		c.OnChange = func() {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -45,6 +45,7 @@ func newStore(t testing.TB, cfg dynamo.Config) *dynamo.Store {
 func TestStore_Domains(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server, func(t *testing.T) {
+			storetest.Endpoint(t, server)
 			storetest.TestDomainStore(t, func(t *testing.T) shingle.DomainStore { return newStore(t, config(t, server)) })
 		})
 	}
@@ -53,6 +54,7 @@ func TestStore_Domains(t *testing.T) {
 func TestStore_Blobs(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server, func(t *testing.T) {
+			storetest.Endpoint(t, server)
 			storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return newStore(t, config(t, server)) })
 		})
 	}

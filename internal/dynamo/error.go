@@ -36,7 +36,7 @@ func (c *client) translate(operation string, err error) error {
 	case throttled:
 		return throttling(err)
 	case code == "ResourceNotFoundException":
-		return setup(err, "there is no table %s in %s: docs/storage.md says how to create it", c.table, c.region)
+		return setup(err, "there is no table %s in %s: shingle store create --table %s --table-region %s makes it", c.table, c.region, c.table, c.region)
 	case code == "AccessDeniedException":
 		return setup(err, "AWS does not allow %s on the table %s in %s: add it to the policy of this machine's role or user (docs/storage.md has the policy)", action(operation, err), c.table, c.region)
 	case slices.Contains([]string{"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature", "ExpiredTokenException", "MissingAuthenticationTokenException"}, code):

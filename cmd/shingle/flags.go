@@ -1,0 +1,80 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/shingle-proxy/shingle/internal/app"
+)
+
+// processFlags are those of every process of Shingle.
+type processFlags struct {
+	Config   kong.ConfigFlag `placeholder:"FILE" help:"TOML file with these flags as keys." type:"existingfile"`
+	LogLevel string          `enum:"debug,info,warn,error" default:"info" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
+}
+
+// config begins the configuration.
+func (f *processFlags) config(s streams, role app.Role) app.Config {
+	return app.Config{Role: role, Version: version(), Logger: newLogger(s.Err, f.LogLevel)}
+}
+
+func newLogger(w io.Writer, name string) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(name)) // kong has checked it
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// edgeFlags are those of a process that serves visitors.
+type edgeFlags struct {
+	Target        string        `required:"" placeholder:"HOST" env:"SHINGLE_TARGET,TARGET_DOMAIN" help:"The product behind the domains: app.example.com, or a URL."`
+	EdgeHTTPS     string        `name:"edge-https" default:":443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS."`
+	EdgeHTTP      string        `name:"edge-http" default:":80" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
+	PublicPort    int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
+	HandshakeWait time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
+	AskURL        string        `name:"ask-url" placeholder:"URL" env:"SHINGLE_ASK_URL,DOMAIN_SERVICE_ENDPOINT" help:"Service that answers GET URL?domain=NAME: 2xx adds a domain that is not there yet, 4xx does not. A domain deleted here comes back while the service allows it."`
+	AccessLog     bool          `env:"SHINGLE_ACCESS_LOG" help:"Log each request."`
+}
+
+func (f *edgeFlags) apply(c *app.Config) {
+	c.Target, c.EdgeHTTPS, c.EdgeHTTP, c.PublicPort = f.Target, f.EdgeHTTPS, f.EdgeHTTP, f.PublicPort
+	c.HandshakeWait, c.AskURL, c.AccessLog = f.HandshakeWait, f.AskURL, f.AccessLog
+}
+
+// acmeFlags are those of a process that obtains certificates: each does, for a
+// handshake may wait for one.
+type acmeFlags struct {
+	ACMECA     []string `name:"acme-ca" sep:";" placeholder:"CA" default:"letsencrypt" env:"SHINGLE_ACME_CA" help:"letsencrypt, letsencrypt-staging, google, zerossl or a directory URL, with settings behind it: 'zerossl eab-key-id=ID eab-key-file=FILE', 'letsencrypt profile=shortlived', chain=NAME, root=FILE. Several, in the order in which they are tried: repeat it, or put ; between them."`
+	ACMERoot   string   `name:"acme-root" placeholder:"FILE" env:"SHINGLE_ACME_ROOT" help:"PEM file that verifies the HTTPS of CAs without root=FILE." type:"path"`
+	Email      string   `placeholder:"ADDRESS" env:"SHINGLE_EMAIL,LETSENCRYPT_EMAIL_ADDRESS" help:"Where the CA may write to."`
+	RSAKeys    bool     `name:"rsa-keys" env:"SHINGLE_RSA_KEYS" help:"Make RSA keys for certificates, for visitors who know no ECDSA."`
+	AgreeTerms bool     `env:"SHINGLE_AGREE_TERMS" help:"You agree to the CA's terms of service."`
+}
+
+func (f *acmeFlags) apply(c *app.Config) {
+	c.ACMECAs, c.ACMERoot, c.ACMEEmail, c.RSAKeys, c.AgreeTerms = f.ACMECA, f.ACMERoot, f.Email, f.RSAKeys, f.AgreeTerms
+}
+
+// controlFlags are those of a process with the API.
+type controlFlags struct {
+	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API. Plain HTTP: keep it private."`
+	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
+}
+
+func (f *controlFlags) apply(c *app.Config) { c.Control, c.AskToken = f.Control, f.AskToken }
+
+// storeFlags say where everything is kept.
+type storeFlags struct {
+	Data         string `default:"/var/lib/shingle" env:"SHINGLE_DATA" help:"Folder for everything that is kept on this machine." type:"path"`
+	Table        string `placeholder:"NAME" env:"SHINGLE_TABLE,TABLE_NAME" help:"DynamoDB table that keeps domains and certificates for a fleet, instead of a database in --data."`
+	TableRegion  string `placeholder:"REGION" env:"SHINGLE_TABLE_REGION,TABLE_REGION" help:"Region of the table, or of its replica near this machine."`
+	HomeRegion   string `placeholder:"REGION" env:"SHINGLE_HOME_REGION" help:"Region in which a global table is written: the same for the whole fleet. Default: --table-region."`
+	Endpoint     string `name:"dynamodb-endpoint" placeholder:"URL" env:"SHINGLE_DYNAMODB_ENDPOINT" hidden:"" help:"For tests: in place of AWS's endpoint in --table-region."`
+	HomeEndpoint string `name:"home-dynamodb-endpoint" placeholder:"URL" env:"SHINGLE_HOME_DYNAMODB_ENDPOINT" hidden:"" help:"For tests: in place of AWS's endpoint in --home-region."`
+}
+
+func (f *storeFlags) apply(c *app.Config) {
+	c.Data, c.Table, c.TableRegion, c.HomeRegion = f.Data, f.Table, f.TableRegion, f.HomeRegion
+	c.DynamoDBEndpoint, c.HomeDynamoDBEndpoint = f.Endpoint, f.HomeEndpoint
+}
