@@ -107,6 +107,24 @@ func Preflight(r CheckResult) error {
 	return nil
 }
 
+// Verdict is what matters most about a result, and who must act: what keeps a CA
+// from issuing, or else what keeps visitors from being served.
+func (r *CheckResult) Verdict() (f Finding, who string) {
+	if refusal := r.preflight(); refusal != nil {
+		return refusal.Finding, refusal.Who
+	}
+	https := r.HTTPS.Reason
+	switch {
+	case https.Outcome() == OutcomeGood || https == "":
+		return Finding{ReasonServed, "The domain is served."}, WhoNobody
+	case r.HTTPS.Reached && r.Failed != nil:
+		return Finding{ReasonCertificateFailed, "DNS is in order, but the certificate could not be obtained: " + r.Failed.Message + "."}, r.Failed.Who
+	case r.HTTPS.Reached && https == ReasonHandshakeFailed:
+		return Finding{ReasonCertificateOrdered, "DNS is in order, and the certificate is being obtained."}, WhoNobody
+	}
+	return r.HTTPS.Finding, https.Who()
+}
+
 func (r *CheckResult) preflight() *Refusal {
 	if r.DNS.Reason != ReasonUnconfigured && r.pointsHere() != OutcomeGood {
 		return refuse(r.DNS.Finding)

@@ -57,6 +57,7 @@ const (
 
 // What the life of a domain brings about.
 const (
+	ReasonNotAdded           Reason = "not_added"           // DNS is in order, but the domain is not set up here
 	ReasonNew                Reason = "new"                 // not checked yet
 	ReasonServed             Reason = "served"              // all is well
 	ReasonProofNeeded        Reason = "proof_needed"        // the name was another tenant's: control must be proven
@@ -126,6 +127,7 @@ var reasons = map[Reason]struct {
 	ReasonNoHTTPRedirect:     {OutcomeGood, WhoCustomer},
 	ReasonExpiresSoon:        {OutcomeGood, WhoOperator},
 
+	ReasonNotAdded:           {OutcomeBad, WhoOperator},
 	ReasonNew:                {OutcomeUnclear, WhoNobody},
 	ReasonServed:             {OutcomeGood, WhoNobody},
 	ReasonProofNeeded:        {OutcomeBad, WhoCustomer},

@@ -60,9 +60,16 @@ func (f *acmeFlags) apply(c *app.Config) {
 type controlFlags struct {
 	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API. Plain HTTP: keep it private."`
 	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
+
+	CNAMETarget []string `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
+	EdgeAddress []string `name:"edge-address" placeholder:"IP" env:"SHINGLE_EDGE_ADDRESS" help:"Address of your edges, for domains that cannot have a CNAME record. Several: repeat it, or put , between them."`
+	Resolver    []string `placeholder:"IP" env:"SHINGLE_RESOLVER" help:"DNS resolver that domains are checked by, instead of the system's. Several: in the order in which they are asked."`
 }
 
-func (f *controlFlags) apply(c *app.Config) { c.Control, c.AskToken = f.Control, f.AskToken }
+func (f *controlFlags) apply(c *app.Config) {
+	c.Control, c.AskToken = f.Control, f.AskToken
+	c.CNAMETargets, c.EdgeAddresses, c.Resolvers = f.CNAMETarget, f.EdgeAddress, f.Resolver
+}
 
 // storeFlags say where everything is kept.
 type storeFlags struct {

@@ -23,6 +23,9 @@ type Config struct {
 	// Certificates are shown and renewed. Nil: there are no such routes.
 	Certificates Certificates
 
+	// Checker looks at domains from outside. Nil: there is no such route.
+	Checker Checker
+
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
 	AskToken string
@@ -61,6 +64,9 @@ func New(cfg Config) (http.Handler, error) {
 	s.domainRoutes(a)
 	if cfg.Certificates != nil {
 		s.certificateRoutes(a)
+	}
+	if cfg.Checker != nil {
+		s.checkRoutes(a)
 	}
 	s.public("GET /ask", s.ask)
 	s.public("GET /health", s.health)

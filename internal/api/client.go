@@ -134,6 +134,15 @@ func (c *Client) UpdateDomain(ctx context.Context, host string, p DomainPatch) (
 	return out, c.call(ctx, http.MethodPatch, path, p, &out)
 }
 
+// CheckDomain looks at a domain's DNS and HTTPS now.
+func (c *Client) CheckDomain(ctx context.Context, host string) (out Check, err error) {
+	path, err := domainPath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodPost, path+"/check", nil, &out)
+}
+
 // DeleteDomain deletes a domain, or returns [shingle.ErrNotFound].
 func (c *Client) DeleteDomain(ctx context.Context, host string) error {
 	path, err := domainPath(host)

@@ -28,8 +28,9 @@ type App struct {
 	instance *instance
 	// wakeCerts tells the certificate worker of changed domains.
 	wakeCerts chan struct{}
-	edge      *edge.Edge   // nil without that role
-	control   *http.Server // nil without that role
+	probeKey  *shingle.ProbeKey // nil when it could not be had
+	edge      *edge.Edge        // nil without that role
+	control   *http.Server      // nil without that role
 }
 
 // New opens the stores and puts the parts together. The App takes the
@@ -65,6 +66,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.certs, err = a.openCerts(); err != nil {
 		return err
 	}
+	a.probeKey = a.openProbeKey(ctx)
 	if a.cfg.Role.edge() {
 		if err := a.openEdge(wake); err != nil {
 			return err
@@ -80,7 +82,11 @@ func (a *App) openControl(ctx context.Context) error {
 	if err := a.ensureToken(ctx); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	checker, err := a.openChecker()
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: checker, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
 		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: a.stores.name,
-		Certificates: a.certs, TicketKeys: a.certs, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
 	return err

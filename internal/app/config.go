@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -40,6 +41,10 @@ type Config struct {
 	RSAKeys    bool     // RSA keys for certificates, not ECDSA
 	AgreeTerms bool     // the operator agrees to the CA's terms of service
 
+	CNAMETargets  []string // names that customers' CNAME records lead to, the first being what they are told
+	EdgeAddresses []string // IP addresses of the edges, for domains that cannot have a CNAME record
+	Resolvers     []string // DNS resolvers of the domain check, address or address:port; none: the system's
+
 	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
 
 	// AskURL is a service that is asked about names that the store does not
@@ -53,6 +58,17 @@ type Config struct {
 	AccessLog bool   // one line a request
 	Version   string
 	Logger    *slog.Logger
+
+	world playedWorld
+}
+
+// playedWorld is what `shingle dev` puts in place of the Internet for the domain
+// check; nothing elsewhere.
+type playedWorld struct {
+	rootServers         []string
+	httpPort, httpsPort int
+	private             []netip.Prefix
+	roots               string // PEM file
 }
 
 // Bounds of a handshake's wait. Clients and balancers give up after a minute.
@@ -80,6 +96,11 @@ func (c *Config) validate() error {
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {
 			return err
+		}
+	}
+	for _, target := range c.CNAMETargets {
+		if _, err := shingle.NormalizeHost(target); err != nil {
+			return fmt.Errorf("--cname-target: %s", shingle.MessageOf(err))
 		}
 	}
 	if c.Data == "" {

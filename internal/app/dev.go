@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 
 	"github.com/shingle-proxy/shingle"
@@ -13,6 +14,9 @@ import (
 
 // ExampleHost is the domain that `shingle dev` allows from the start.
 const ExampleHost = "blog.customer.localhost"
+
+// ExampleTarget is what customers' CNAME records lead to in `shingle dev`.
+const ExampleTarget = "edge.operator.localhost"
 
 // Endpoints is where the parts of a running `shingle dev` are, as host:port.
 // Programs read it from endpoints.json in the data folder.
@@ -45,6 +49,11 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
 	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
+	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{ExampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
+	cfg.world = playedWorld{
+		rootServers: cfg.Resolvers, httpPort: port(l.HTTP), httpsPort: port(l.HTTPS),
+		private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(),
+	}
 	a, err := New(ctx, cfg, l)
 	if err != nil {
 		return err

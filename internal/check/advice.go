@@ -38,7 +38,7 @@ func (p *dnsProbe) diagnosis() string {
 	case shingle.ReasonPointsHere:
 		return fmt.Sprintf("%s points here%s.", host, p.manner())
 	case shingle.ReasonNotRegistered:
-		return fmt.Sprintf("The domain %s is not registered, or its registration has expired. Register or renew it, or correct the spelling.", registrable(host))
+		return fmt.Sprintf("The domain %s is not registered, or its registration has expired. Register or renew it, or correct the spelling.", registrable(trim(p.name)))
 	case shingle.ReasonNoRecord:
 		return fmt.Sprintf("%s has no address in DNS yet.", host)
 	case shingle.ReasonPointsElsewhere:
@@ -60,15 +60,15 @@ func (p *dnsProbe) diagnosis() string {
 	case shingle.ReasonCNAMEBroken:
 		return fmt.Sprintf("%s is an alias of %s, which has no address.", host, p.Chain[len(p.Chain)-1].Target)
 	case shingle.ReasonDNSSECBogus:
-		return fmt.Sprintf("The DNSSEC signatures of %s do not verify%s, so that most resolvers and all certificate authorities see nothing. Usually the DS record at the registrar is that of an earlier DNS provider: remove or replace it.", registrable(host), detail)
+		return fmt.Sprintf("The DNSSEC signatures of %s do not verify%s, so that most resolvers and all certificate authorities see nothing. Usually the DS record at the registrar is that of an earlier DNS provider: remove or replace it.", registrable(trim(p.name)), detail)
 	case shingle.ReasonLameDelegation:
-		return fmt.Sprintf("The registry names name servers for %s that do not know it%s. Set up the zone there, or correct the name servers at the registrar.", registrable(host), p.servers())
+		return fmt.Sprintf("The registry names name servers for %s that do not know it%s. Set up the zone there, or correct the name servers at the registrar.", registrable(trim(p.name)), p.servers())
 	case shingle.ReasonPropagating:
 		return p.Message + " Wait some minutes; if it stays so, ask the DNS provider."
 	case shingle.ReasonDNSTimeout:
-		return fmt.Sprintf("The name servers of %s do not answer%s%s. Ask the DNS provider; it is tried again.", registrable(host), p.servers(), detail)
+		return fmt.Sprintf("The name servers of %s do not answer%s%s. Ask the DNS provider; it is tried again.", registrable(trim(p.name)), p.servers(), detail)
 	case shingle.ReasonDNSFailure:
-		return fmt.Sprintf("The name servers of %s answer with a failure%s%s. Ask the DNS provider; it is tried again.", registrable(host), p.servers(), detail)
+		return fmt.Sprintf("The name servers of %s answer with a failure%s%s. Ask the DNS provider; it is tried again.", registrable(trim(p.name)), p.servers(), detail)
 	case shingle.ReasonResolverFailure:
 		return "DNS could not be checked: our own resolvers do not answer."
 	case shingle.ReasonTargetBroken:

@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -20,8 +19,9 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 	if len(c.cfg.CAs) == 0 {
 		return shingle.Finding{}
 	}
-	suffix, _ := publicsuffix.PublicSuffix(host)
-	for at := host; at != ""; _, at, _ = strings.Cut(at, ".") {
+	base := strings.TrimPrefix(host, "*.")
+	suffix, _ := publicsuffix.PublicSuffix(base)
+	for at := base; at != ""; _, at, _ = strings.Cut(at, ".") {
 		shared := len(at) <= len(suffix)
 		a, known := answer{}, false
 		if shared {
@@ -34,10 +34,10 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 		case a.fault == shingle.ReasonResolverFailure || ctx.Err() != nil:
 			return shingle.Finding{}
 		case a.fault != "":
-			return shingle.Finding{Reason: shingle.ReasonCAAUnreadable, Message: fmt.Sprintf(
-				"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)}
+			return found(shingle.ReasonCAAUnreadable,
+				"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)
 		case len(a.records) > 0:
-			return c.judgeCAA(at, a.records)
+			return c.judgeCAA(at, a.records, base != host)
 		}
 		if shared && !known {
 			c.suffixes.put(at, a)
@@ -47,10 +47,9 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 }
 
 // judgeCAA says whether one of our CAs may issue by the records at a name (RFC
-// 8659 section 4.2, RFC 8657).
-func (c *Checker) judgeCAA(at string, records []dns.RR) shingle.Finding {
-	var why []string
-	restricted := false
+// 8659 sections 4.2 and 4.3, RFC 8657).
+func (c *Checker) judgeCAA(at string, records []dns.RR, wildcard bool) shingle.Finding {
+	issue, wild := map[string]bool{}, map[string]bool{}
 	for _, rr := range records {
 		r, ok := rr.(*dns.CAA)
 		if !ok {
@@ -58,25 +57,33 @@ func (c *Checker) judgeCAA(at string, records []dns.RR) shingle.Finding {
 		}
 		switch tag := strings.ToLower(r.Tag); {
 		case tag == "issue":
-			restricted = true
-			reason := c.admits(r.Value)
-			if reason == "" {
-				return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: fmt.Sprintf("The CAA record of %s allows our certificate authority.", at)}
-			}
-			why = append(why, reason)
-		case tag == "issuewild", tag == "iodef", tag == "contactemail", tag == "contactphone", tag == "issuemail", tag == "issuevmc":
+			issue[r.Value] = true
+		case tag == "issuewild":
+			wild[r.Value] = true
+		case tag == "iodef", tag == "contactemail", tag == "contactphone", tag == "issuemail", tag == "issuevmc":
 		case r.Flag&128 != 0: // what we do not know either, a CA may not ignore
-			return shingle.Finding{Reason: shingle.ReasonCAAForbids, Message: fmt.Sprintf(
-				"The CAA record %q of %s is marked critical and unknown, so certificate authorities must refuse. Remove it.", printable(r.Tag), at)}
+			return found(shingle.ReasonCAAForbids, "The CAA record %q of %s is marked critical and unknown, so certificate authorities must refuse. Remove it.", printable(r.Tag), at)
 		}
 	}
-	if !restricted {
-		return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: fmt.Sprintf("The CAA records of %s allow every certificate authority.", at)}
+	tag := "issue"
+	if wildcard && len(wild) > 0 {
+		tag, issue = "issuewild", wild
+	}
+	if len(issue) == 0 {
+		return found(shingle.ReasonCAAAllows, "The CAA records of %s allow every certificate authority.", at)
+	}
+	var why []string
+	for value := range issue {
+		reason := c.admits(value, wildcard)
+		if reason == "" {
+			return found(shingle.ReasonCAAAllows, "The CAA record of %s allows our certificate authority.", at)
+		}
+		why = append(why, reason)
 	}
 	slices.Sort(why)
-	return shingle.Finding{Reason: shingle.ReasonCAAForbids, Message: fmt.Sprintf(
-		"CAA records of %s keep our certificate authority from issuing: %s. Add a CAA record there: name %q, flags 0, tag issue, value %q.",
-		at, strings.Join(slices.Compact(why), "; "), unknownProvider.field(at, registrable(at)), c.identity())}
+	return found(shingle.ReasonCAAForbids,
+		"CAA records of %s keep our certificate authority from issuing: %s. Add a CAA record there: %s, flags 0, tag %s, value %q.",
+		at, strings.Join(slices.Compact(why), "; "), nameText(unknownProvider.field(at, registrable(at))), tag, c.identity())
 }
 
 // identity is what to allow in a CAA record.
@@ -91,7 +98,7 @@ func (c *Checker) identity() string {
 
 // admits returns "" when one of our CAs may issue by an issue property, and
 // otherwise what stands against it.
-func (c *Checker) admits(value string) string {
+func (c *Checker) admits(value string, wildcard bool) string {
 	issuer, parameters, _ := strings.Cut(value, ";")
 	issuer = strings.ToLower(strings.TrimSpace(issuer))
 	if issuer == "" {
@@ -104,14 +111,18 @@ func (c *Checker) admits(value string) string {
 		if !slices.Contains(ca.Identities, issuer) {
 			continue
 		}
-		return ca.meets(parameters)
+		return ca.meets(parameters, wildcard)
 	}
 	return "they allow only " + printable(issuer)
 }
 
 // meets returns "" when an order of ours meets the parameters of an issue
 // property (RFC 8657).
-func (ca *CA) meets(parameters string) string {
+func (ca *CA) meets(parameters string, wildcard bool) string {
+	methods := []string{"http-01", "tls-alpn-01"}
+	if wildcard {
+		methods = []string{"dns-01"}
+	}
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		tag, value, ok := strings.Cut(strings.TrimSpace(parameter), "=")
 		value = strings.TrimSpace(value)
@@ -123,11 +134,10 @@ func (ca *CA) meets(parameters string) string {
 			}
 		case strings.EqualFold(tag, "validationmethods"):
 			ours := slices.ContainsFunc(strings.Split(value, ","), func(m string) bool {
-				m = strings.TrimSpace(m)
-				return m == "http-01" || m == "tls-alpn-01"
+				return slices.Contains(methods, strings.TrimSpace(m))
 			})
 			if !ours {
-				return "validationmethods has neither http-01 nor tls-alpn-01"
+				return "validationmethods lacks " + strings.Join(methods, " and ")
 			}
 		}
 	}

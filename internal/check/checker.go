@@ -2,6 +2,8 @@ package check
 
 import (
 	"context"
+	"crypto/rand"
+	"strings"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -19,7 +21,7 @@ type Checker struct {
 
 // Request is what to check.
 type Request struct {
-	Host string // as [shingle.NormalizeHost] returns it
+	Host string // as [shingle.NormalizeDomain] returns it; a wildcard is checked by a name that it alone covers
 	// Token is the tenant's own label below the targets. Empty: it has none, and
 	// control is not proven by it.
 	Token string
@@ -27,6 +29,16 @@ type Request struct {
 	// is well: for people who wait for the answer, and before an order.
 	Thorough bool
 }
+
+// name is what is asked about.
+func (r *Request) name() string {
+	if base, ok := strings.CutPrefix(r.Host, "*."); ok {
+		return randomLabel() + "." + base
+	}
+	return r.Host
+}
+
+func randomLabel() string { return "shingle-" + strings.ToLower(rand.Text()[:12]) }
 
 // New checks cfg and returns a Checker.
 func New(cfg Config) (*Checker, error) {
@@ -61,8 +73,9 @@ func (c *Checker) Check(ctx context.Context, req Request) (shingle.CheckResult, 
 	r := shingle.CheckResult{Host: req.Host}
 	dnsWithin, stop := context.WithTimeout(within, c.cfg.Timeout*2/3)
 	defer stop()
-	r.DNS = c.probeDNS(dnsWithin, req)
-	r.HTTPS = c.probeHTTPS(within, req.Host, r.DNS.Addresses)
+	name := req.name()
+	r.DNS = c.probeDNS(dnsWithin, req, name)
+	r.HTTPS = c.probeHTTPS(within, name, r.DNS.Addresses)
 	if r.HTTPS.Reached {
 		reached(&r)
 	}
@@ -77,7 +90,7 @@ func (c *Checker) Check(ctx context.Context, req Request) (shingle.CheckResult, 
 func (c *Checker) CheckDNS(ctx context.Context, req Request) (shingle.DNSResult, error) {
 	within, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	return c.probeDNS(within, req), ctx.Err()
+	return c.probeDNS(within, req, req.name()), ctx.Err()
 }
 
 // reached corrects what DNS seemed to say: our edge has answered at all addresses,

@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +18,7 @@ import (
 type dnsProbe struct {
 	*Checker
 	req   Request
+	name  string // that is asked about, with the final dot
 	edges *edges
 	seen  view // that the verdict is about
 	zone  *zone
@@ -27,13 +27,15 @@ type dnsProbe struct {
 
 // probeDNS asks the resolvers and, when it matters, the zone's own servers: when
 // the resolvers do not say that all is well, or the request is thorough.
-func (c *Checker) probeDNS(ctx context.Context, req Request) shingle.DNSResult {
-	p := &dnsProbe{Checker: c, req: req, edges: c.edges(ctx)}
-	host := req.Host + "."
-	p.seen = c.look(req.Host, func(kind uint16) answer { return c.stub.lookup(ctx, host, kind) })
+func (c *Checker) probeDNS(ctx context.Context, req Request, name string) shingle.DNSResult {
+	p := &dnsProbe{Checker: c, req: req, name: name + ".", edges: c.edges(ctx)}
+	p.seen = c.look(name, func(kind uint16) answer { return c.stub.lookup(ctx, p.name, kind) })
 	p.Reason = p.seen.judge(p.edges)
 	if p.Reason != shingle.ReasonPointsHere || req.Thorough {
 		p.askOwners(ctx)
+		if p.Reason == shingle.ReasonDNSFailure {
+			p.trace(ctx)
+		}
 		p.findZone(ctx)
 		p.findParking()
 		if req.Thorough {
@@ -61,14 +63,13 @@ func (c *Checker) look(host string, lookup func(kind uint16) answer) view {
 
 // askOwners asks the zone's own servers, and takes their word where they give it.
 func (p *dnsProbe) askOwners(ctx context.Context) {
-	host := p.req.Host + "."
 	var zones [2]*zone
-	own := p.look(p.req.Host, func(kind uint16) (a answer) {
+	own := p.look(trim(p.name), func(kind uint16) (a answer) {
 		i := 0
 		if kind == dns.TypeAAAA {
 			i = 1
 		}
-		a, zones[i] = p.walker.lookup(ctx, host, kind)
+		a, zones[i] = p.walker.lookup(ctx, p.name, kind)
 		return a
 	})
 	if p.zone = zones[0]; p.zone == nil {
@@ -91,6 +92,20 @@ func (p *dnsProbe) askOwners(ctx context.Context) {
 	}
 }
 
+// trace follows the aliases one by one: resolvers answer a circle, or a chain that
+// is too long for them, with a failure and no reason.
+func (p *dnsProbe) trace(ctx context.Context) {
+	var a answer
+	for a.fault == "" {
+		step := p.stub.lookup(ctx, a.end(p.name), dns.TypeCNAME)
+		if step.fault != "" || len(step.records) == 0 {
+			return
+		}
+		a.take(&dns.Msg{Answer: step.records}, p.name, dns.TypeA)
+	}
+	p.Reason, p.seen = a.fault, view{host: p.seen.host, a: a}
+}
+
 // compare asks all servers of the zone: a change may have reached some of them
 // only, and a CA may ask any.
 func (p *dnsProbe) compare(ctx context.Context) {
@@ -98,7 +113,7 @@ func (p *dnsProbe) compare(ctx context.Context) {
 		return
 	}
 	var right, wrong []string
-	said := p.walker.survey(ctx, p.zone, p.req.Host+".", dns.TypeA, dns.TypeAAAA)
+	said := p.walker.survey(ctx, p.zone, p.name, dns.TypeA, dns.TypeAAAA)
 	for server, msgs := range said {
 		if p.saysHere(msgs) {
 			right = append(right, server)
@@ -116,9 +131,9 @@ func (p *dnsProbe) compare(ctx context.Context) {
 // saysHere reports whether one server's own records lead here, or on to the same
 // alias as the answer that did.
 func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
-	v := view{host: p.req.Host}
-	v.a.take(msgs[0], p.req.Host+".", dns.TypeA)
-	v.aaaa.take(msgs[1], p.req.Host+".", dns.TypeAAAA)
+	v := view{host: trim(p.name)}
+	v.a.take(msgs[0], p.name, dns.TypeA)
+	v.aaaa.take(msgs[1], p.name, dns.TypeAAAA)
 	if verdict := v.judge(p.edges); verdict == shingle.ReasonPointsHere || verdict == shingle.ReasonTargetBroken {
 		return true
 	}
@@ -128,8 +143,8 @@ func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
 
 // findZone names the zone of the host and who runs its servers.
 func (p *dnsProbe) findZone(ctx context.Context) {
-	p.Zone = registrable(p.req.Host)
-	if p.zone != nil && !isSuffixOf(p.zone.name, p.req.Host) {
+	p.Zone = registrable(trim(p.name))
+	if p.zone != nil && !isSuffixOf(p.zone.name, trim(p.name)) {
 		p.Zone = trim(p.zone.name)
 		for _, server := range p.zone.servers {
 			p.Nameservers = append(p.Nameservers, trim(server.name))
@@ -158,11 +173,11 @@ func (p *dnsProbe) findParking() {
 
 // findWildcard asks for a sibling that nobody has set.
 func (p *dnsProbe) findWildcard(ctx context.Context) {
-	if p.req.Host == p.Zone || p.Reason != shingle.ReasonPointsHere {
+	if shingle.IsWildcard(p.req.Host) || p.req.Host == p.Zone || p.Reason != shingle.ReasonPointsHere {
 		return
 	}
 	_, parent, _ := strings.Cut(p.req.Host, ".")
-	sibling := p.stub.lookup(ctx, "shingle-"+strings.ToLower(rand.Text()[:12])+"."+parent+".", dns.TypeA)
+	sibling := p.stub.lookup(ctx, randomLabel()+"."+parent+".", dns.TypeA)
 	if sibling.fault != "" || len(sibling.records) == 0 {
 		return
 	}
@@ -185,7 +200,7 @@ func (p *dnsProbe) prove(ctx context.Context) {
 	if p.Proven {
 		return
 	}
-	for _, rr := range p.stub.lookup(ctx, ProofPrefix+p.req.Host+".", dns.TypeTXT).records {
+	for _, rr := range p.stub.lookup(ctx, ProofPrefix+strings.TrimPrefix(p.req.Host, "*.")+".", dns.TypeTXT).records {
 		if txt, ok := rr.(*dns.TXT); ok && strings.Join(txt.Txt, "") == p.req.Token {
 			p.Proven = true
 		}
@@ -213,7 +228,7 @@ type ownEdges struct {
 // edges returns what customers are to point at, now. When the targets cannot be
 // resolved, the old addresses stay.
 func (c *Checker) edges(ctx context.Context) *edges {
-	none := &edges{names: c.cfg.Targets}
+	none := &edges{names: c.cfg.Targets, routed: c.cfg.mayConnect}
 	select {
 	case c.own.turn <- struct{}{}:
 		defer func() { <-c.own.turn }()
@@ -223,7 +238,7 @@ func (c *Checker) edges(ctx context.Context) *edges {
 	if c.own.edges != nil && time.Now().Before(c.own.until) {
 		return c.own.edges
 	}
-	e := &edges{names: c.cfg.Targets, addrs: map[netip.Addr]bool{}}
+	e := &edges{names: c.cfg.Targets, addrs: map[netip.Addr]bool{}, routed: c.cfg.mayConnect}
 	for _, a := range c.cfg.Addresses {
 		e.addrs[a] = true
 	}

@@ -195,6 +195,16 @@ var dnsCases = []dnsCase{
 	{name: "loop of one", records: "blog CNAME blog.customer.com.", want: shingle.ReasonCNAMELoop, set: setBlog, remove: "CNAME blog blog.customer.com"},
 	{name: "loop of two", records: "blog CNAME b.customer.com.\nb CNAME blog.customer.com.", want: shingle.ReasonCNAMELoop, set: setBlog, remove: "CNAME blog b.customer.com", says: []string{"blog.customer.com → b.customer.com → blog.customer.com"}},
 	{name: "loop further down", records: "blog CNAME a.customer.com.\na CNAME b.customer.com.\nb CNAME a.customer.com.", want: shingle.ReasonCNAMELoop, set: setBlog, remove: "CNAME blog a.customer.com"},
+	{name: "loop, no way to the name servers", records: "blog CNAME b.customer.com.\nb CNAME blog.customer.com.", config: func(c *Config) {
+		c.RootServers = []string{"11.250.0.1"}
+	}, world: func(w *world) {
+		w.behave(func(m, q *dns.Msg, _ string) *dns.Msg {
+			if q.Question[0].Qtype != dns.TypeCNAME && strings.HasSuffix(canonical(q.Question[0].Name), ".customer.com.") {
+				return withCode(dns.RcodeServerFailure)(m, q, "")
+			}
+			return m
+		}, addrResolver)
+	}, want: shingle.ReasonCNAMELoop, set: setBlog, remove: "CNAME blog b.customer.com"},
 	{name: "chain too long", records: longChain(20), want: shingle.ReasonCNAMETooLong, set: setBlog, remove: "CNAME blog c1.customer.com"},
 	{name: "alias of a name that is gone", records: "blog CNAME gone.customer.com.", want: shingle.ReasonCNAMEBroken, set: setBlog, remove: "CNAME blog gone.customer.com", says: []string{"alias of gone.customer.com, which has no address"}},
 	{name: "typo in the target", records: "blog CNAME edge.operatr.net.", want: shingle.ReasonCNAMEBroken, set: setBlog, remove: "CNAME blog edge.operatr.net"},
@@ -205,7 +215,7 @@ var dnsCases = []dnsCase{
 
 	// CAA.
 	{name: "CAA allows us", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org\"", want: shingle.ReasonPointsHere, says: []string{"allows our certificate authority"}},
-	{name: "CAA allows others", records: toEdge + "\n@ CAA 0 issue \"digicert.com\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"they allow only digicert.com", `name "@", flags 0, tag issue, value "letsencrypt.org"`}},
+	{name: "CAA allows others", records: toEdge + "\n@ CAA 0 issue \"digicert.com\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"they allow only digicert.com", `the name "@", flags 0, tag issue, value "letsencrypt.org"`}},
 	{name: "CAA allows several", records: toEdge + "\n@ CAA 0 issue \"digicert.com\"\n@ CAA 0 issue \"LetsEncrypt.org\"", want: shingle.ReasonPointsHere},
 	{name: "CAA allows nobody", records: toEdge + "\n@ CAA 0 issue \";\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"they allow nobody"}},
 	{name: "CAA for wildcards alone", records: toEdge + "\n@ CAA 0 issuewild \"digicert.com\"", want: shingle.ReasonPointsHere},
@@ -218,12 +228,19 @@ var dnsCases = []dnsCase{
 	{name: "CAA with our account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/1\"", want: shingle.ReasonPointsHere},
 	{name: "CAA with another account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/2\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"accounturi names another account"}},
 	{name: "CAA with our validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01,http-01\"", want: shingle.ReasonPointsHere},
-	{name: "CAA with another validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"neither http-01 nor tls-alpn-01"}},
+	{name: "CAA with another validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"validationmethods lacks http-01 and tls-alpn-01"}},
 	{name: "CAA of the top-level domain", records: toEdge, world: func(w *world) { w.add(addrCom, "com.", `com. 60 CAA 0 issue "digicert.com"`) }, want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids},
 	{name: "CAA lookup fails", records: toEdge, world: func(w *world) {
 		w.behave(failsFor(dns.TypeCAA, dns.RcodeServerFailure), addrNS1, addrNS2)
 	}, want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAUnreadable, says: []string{"certificate authorities must then refuse"}},
 	{name: "CAA is said before DNS is right", records: "@ CAA 0 issue \"digicert.com\"", want: shingle.ReasonNoRecord, caa: shingle.ReasonCAAForbids, set: setBlog},
+
+	// Wildcard domains.
+	{name: "wildcard domain", host: "*.customer.com", records: "* CNAME edge.operator.net.", want: shingle.ReasonPointsHere},
+	{name: "wildcard domain without a record", host: "*.customer.com", records: toEdge, want: shingle.ReasonNoRecord, set: "CNAME * edge.operator.net"},
+	{name: "wildcard domain, CAA for wildcards", host: "*.customer.com", records: "* CNAME edge.operator.net.\n@ CAA 0 issue \"digicert.com\"\n@ CAA 0 issuewild \"letsencrypt.org\"", want: shingle.ReasonPointsHere},
+	{name: "wildcard domain, CAA against wildcards", host: "*.customer.com", records: "* CNAME edge.operator.net.\n@ CAA 0 issue \"letsencrypt.org\"\n@ CAA 0 issuewild \";\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"tag issuewild"}},
+	{name: "wildcard domain, CAA with its method", host: "*.customer.com", records: "* CNAME edge.operator.net.\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere},
 
 	// DNSSEC.
 	{name: "bogus, with an extended error", records: toEdge, world: func(w *world) { w.bogus["customer.com."] = dns.ExtendedErrorCodeSignatureExpired }, want: shingle.ReasonDNSSECBogus, says: []string{"DNSSEC signatures of customer.com do not verify (Signature Expired: signature expired)", "DS record at the registrar"}},

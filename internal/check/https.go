@@ -37,7 +37,6 @@ const (
 type httpsProbe struct {
 	*Checker
 	host string
-	now  time.Time
 }
 
 // attempt is what one address answered.
@@ -50,7 +49,7 @@ type attempt struct {
 // probeHTTPS asks every address of a host, over connections of its own, for what
 // only an edge of this installation can answer.
 func (c *Checker) probeHTTPS(ctx context.Context, host string, addrs []netip.Addr) (r shingle.HTTPSResult) {
-	p := &httpsProbe{Checker: c, host: host, now: time.Now()}
+	p := &httpsProbe{Checker: c, host: host}
 	if len(addrs) == 0 {
 		r.Finding = found(shingle.ReasonNotTried, "There is no address to try.")
 		return r
@@ -170,8 +169,8 @@ func connectFinding(addr netip.Addr, err error) shingle.Finding {
 	switch {
 	case isShake:
 		why := "the server closed the connection"
-		if alert, ok := errors.AsType[tls.AlertError](shake.err); ok {
-			why = "the server refused it: " + strings.TrimPrefix(alert.Error(), "tls: ")
+		if op, ok := errors.AsType[*net.OpError](shake.err); ok && op.Op == "remote error" { // an alert
+			why = "the server refused it (" + strings.TrimPrefix(op.Err.Error(), "tls: ") + ")"
 		} else if ne != nil && ne.Timeout() {
 			why = "the server did not answer in time"
 		}
@@ -250,12 +249,12 @@ func (p *httpsProbe) authority(scheme string) string {
 
 // verify returns why a visitor would not accept the certificate, in few words.
 func (p *httpsProbe) verify(conn *tls.Conn) error {
-	certs := conn.ConnectionState().PeerCertificates
+	certs, now := conn.ConnectionState().PeerCertificates, time.Now()
 	rest := x509.NewCertPool()
 	for _, c := range certs[1:] {
 		rest.AddCert(c)
 	}
-	_, err := certs[0].Verify(x509.VerifyOptions{DNSName: p.host, Roots: p.cfg.Roots, Intermediates: rest, CurrentTime: p.now})
+	_, err := certs[0].Verify(x509.VerifyOptions{DNSName: p.host, Roots: p.cfg.Roots, Intermediates: rest, CurrentTime: now})
 	if err == nil {
 		return nil
 	}
@@ -266,7 +265,7 @@ func (p *httpsProbe) verify(conn *tls.Conn) error {
 		return errors.New("its issuer is not trusted")
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
-		if p.now.Before(certs[0].NotBefore) {
+		if now.Before(certs[0].NotBefore) {
 			return errors.New("it is not valid yet")
 		}
 		return fmt.Errorf("it has expired on %s", certs[0].NotAfter.Format(time.DateOnly))
@@ -308,7 +307,7 @@ func (p *httpsProbe) summarise(ctx context.Context, r *shingle.HTTPSResult, trie
 // noteExpiry warns when less than a fifth of the certificate's life is left: its
 // renewal is due when a third is.
 func (p *httpsProbe) noteExpiry(r *shingle.HTTPSResult) {
-	if left := r.NotAfter.Sub(p.now); left < r.NotAfter.Sub(r.NotBefore)/5 {
+	if left := time.Until(r.NotAfter); left < r.NotAfter.Sub(r.NotBefore)/5 {
 		r.Notes = append(r.Notes, found(shingle.ReasonExpiresSoon, "The certificate ends in %s and should have been renewed by now.", roughly(left)))
 	}
 }

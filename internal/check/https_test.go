@@ -157,7 +157,7 @@ func TestHTTPS_Verdicts(t *testing.T) {
 		{"nobody there", internet{}, []netip.Addr{a1}, shingle.ReasonUnreachable, false, nil, "11.1.0.1 refuses connections"},
 		{"one of two edges is down", internet{a1: edgeWith(&good, okPage)}, []netip.Addr{a1, a2}, shingle.ReasonMixedAnswers, false, nil, "11.1.0.2 refuses connections"},
 		{"one of two is another server", internet{a1: edgeWith(&good, okPage), a2: serveSite(t, &untrusted, stranger, stranger)}, []netip.Addr{a1, a2}, shingle.ReasonMixedAnswers, false, nil, "At 11.1.0.2 another server answers"},
-		{"an edge without a certificate", internet{a1: edgeWith(nil, okPage)}, []netip.Addr{a1}, shingle.ReasonHandshakeFailed, true, nil, "no TLS connection"},
+		{"an edge without a certificate", internet{a1: edgeWith(nil, okPage)}, []netip.Addr{a1}, shingle.ReasonHandshakeFailed, true, nil, "the server refused it (internal error)"},
 		{"an edge with an expired certificate", internet{a1: edgeWith(&expired, okPage)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "it has expired on"},
 		{"an edge with a certificate for another name", internet{a1: edgeWith(&wrongName, okPage)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "for another name"},
 		{"an edge with a certificate of an unknown CA", internet{a1: edgeWith(&untrusted, okPage)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "issuer is not trusted"},

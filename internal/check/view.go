@@ -52,8 +52,9 @@ func (v *view) ttl() time.Duration {
 
 // edges is what customers are to point at.
 type edges struct {
-	names []string
-	addrs map[netip.Addr]bool
+	names  []string
+	addrs  map[netip.Addr]bool
+	routed func(netip.Addr) bool // whether visitors can reach an address
 }
 
 // isTarget reports whether name is one of the operator's, or below one: each
@@ -101,7 +102,7 @@ func judgeAddresses(chain []string, addrs []netip.Addr, e *edges) shingle.Reason
 			continue
 		}
 		others, others4 = others+1, others4+four
-		private = private || !public(a)
+		private = private || !e.routed(a)
 	}
 	s := serviceOf(chain, addrs)
 	switch {

@@ -57,6 +57,8 @@ type Config struct {
 	Snapshot string
 	// StoreName tells one store from another: a snapshot of another is not used.
 	StoreName string
+	// ProbeKey signs what the domain check is answered. Nil: it is not answered.
+	ProbeKey *shingle.ProbeKey
 	// Wake, when it receives, says that the store has changes: the edge need
 	// not wait for its next poll.
 	Wake <-chan struct{}

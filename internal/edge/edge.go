@@ -125,6 +125,8 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	case host != r.SNI && !sameHost(host, r.SNI), !s.served():
 		w.CloseAfter() // a new connection finds out by its handshake
 		writePage(w, r, pageMisdirected)
+	case e.isProbe(r):
+		e.serveProbe(w, r, host)
 	case s.redirect != "" && s.redirect != host: // a wildcard may redirect to a host that it covers
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:

@@ -10,6 +10,7 @@ type page struct {
 }
 
 var (
+	pageProbe       = page{200, "This name is served.\n"}
 	pageMoved       = page{308, "This page is served under another address.\n"}
 	pageNotFound    = page{404, "No site is set up under this name.\n"}
 	pageMisdirected = page{421, "This connection is for another name.\n"}

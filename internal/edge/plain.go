@@ -25,6 +25,8 @@ func (e *Edge) servePlain(ctx context.Context, w ResponseWriter, r *Request) {
 		writePage(w, r, pageNotFound)
 	case isChallenge:
 		e.serveChallenge(ctx, w, r, token)
+	case e.isProbe(r):
+		e.serveProbe(w, r, host)
 	default:
 		e.redirectSecure(ctx, w, r, host)
 	}

@@ -1,0 +1,138 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/check"
+)
+
+// maxChecks bounds the checks that people wait for at once.
+const maxChecks = 32
+
+// domainChecker is the check of the API: what the probes find, and what is known
+// of the certificate.
+type domainChecker struct {
+	probes *check.Checker
+	certs  *certs.Manager
+	turns  chan struct{}
+}
+
+// CheckDomain implements [api.Checker].
+func (c *domainChecker) CheckDomain(ctx context.Context, host string) (shingle.CheckResult, error) {
+	select {
+	case c.turns <- struct{}{}:
+		defer func() { <-c.turns }()
+	default:
+		return shingle.CheckResult{}, shingle.Errorf(shingle.CodeLimited, "%d domains are being checked now, try again in a moment", maxChecks)
+	}
+	r, err := c.probes.Check(ctx, check.Request{Host: host, Thorough: true})
+	if err != nil {
+		return r, err
+	}
+	info, err := c.certs.Info(ctx, host)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return r, nil
+	}
+	if info.NotAfter.After(r.CertifiedUntil) {
+		r.CertifiedUntil = info.NotAfter
+	}
+	r.Failed = info.Failed
+	return r, err
+}
+
+func (a *App) openChecker() (*domainChecker, error) {
+	cfg := check.Config{
+		Targets: a.cfg.CNAMETargets, Resolvers: a.cfg.Resolvers, RootServers: a.cfg.world.rootServers,
+		HTTPPort: a.cfg.world.httpPort, HTTPSPort: a.cfg.world.httpsPort, Private: a.cfg.world.private,
+	}
+	if a.probeKey != nil {
+		cfg.ProbeKey = *a.probeKey
+	}
+	for _, s := range a.cfg.EdgeAddresses {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("--edge-address: %q is not an IP address", s)
+		}
+		cfg.Addresses = append(cfg.Addresses, addr)
+	}
+	cas, err := a.cfg.cas()
+	if err != nil {
+		return nil, err
+	}
+	for _, ca := range cas {
+		cfg.CAs = append(cfg.CAs, check.CA{Name: ca.Directory, Identities: identities[ca.Directory]})
+	}
+	if path := a.cfg.world.roots; path != "" {
+		if cfg.Roots, err = readRoots(path); err != nil {
+			return nil, err
+		}
+	}
+	probes, err := check.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &domainChecker{probes: probes, certs: a.certs, turns: make(chan struct{}, maxChecks)}, nil
+}
+
+// identities are the names that CAs recognise in CAA records, by directory.
+var identities = map[string][]string{
+	directories["letsencrypt"]:         {"letsencrypt.org"},
+	directories["letsencrypt-staging"]: {"letsencrypt.org"},
+	directories["google"]:              {"pki.goog"},
+	directories["zerossl"]:             {"sectigo.com"},
+}
+
+const (
+	probeKeyRecord = "check/probe-key"
+	probeKeyWait   = 3 * time.Second
+)
+
+// openProbeKey returns the key by which the edges of this installation are told
+// from others: that in the store, made the first time, or else the copy that this
+// machine keeps, since an edge starts without a store. Without either, probes are
+// not answered until the next start. The key guards no more than that, and is not
+// sealed.
+func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
+	ctx, cancel := context.WithTimeout(ctx, probeKeyWait)
+	defer cancel()
+	local := a.cfg.file("probe.key")
+	key, err := storedProbeKey(ctx, a.stores.blobs)
+	if err == nil {
+		if err := writeFile(local, key[:], 0o600); err != nil {
+			a.log.Warn("probe key not kept on this machine", "error", err)
+		}
+		return &key
+	}
+	if data, fileErr := os.ReadFile(local); fileErr == nil && len(data) == len(key) {
+		key = shingle.ProbeKey(data)
+		return &key
+	}
+	a.log.Warn("no probe key: the domain check cannot recognise this edge", "error", err)
+	return nil
+}
+
+func storedProbeKey(ctx context.Context, blobs shingle.Blobs) (key shingle.ProbeKey, err error) {
+	b, err := blobs.Get(ctx, probeKeyRecord)
+	if errors.Is(err, shingle.ErrNotFound) {
+		_, _ = rand.Read(key[:]) // never fails
+		if _, err = blobs.Put(ctx, probeKeyRecord, key[:], shingle.NoVersion); err == nil {
+			return key, nil
+		}
+		b, err = blobs.Get(ctx, probeKeyRecord) // of whoever was first
+	}
+	if err != nil {
+		return key, fmt.Errorf("open probe key: %w", err)
+	}
+	if len(b.Value) != len(key) {
+		return key, fmt.Errorf("open probe key: the record %s is damaged: delete it", probeKeyRecord)
+	}
+	return shingle.ProbeKey(b.Value), nil
+}

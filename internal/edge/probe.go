@@ -1,0 +1,26 @@
+package edge
+
+import (
+	"strings"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+func (e *Edge) isProbe(r *Request) bool {
+	return e.cfg.ProbeKey != nil && strings.HasPrefix(r.Target, shingle.ProbePath)
+}
+
+// serveProbe tells the domain check that it has reached an edge of this
+// installation, and by which scheme. No origin hears of it.
+func (e *Edge) serveProbe(w ResponseWriter, r *Request, host string) {
+	scheme := "http"
+	if r.TLS {
+		scheme = "https"
+	}
+	answer := e.cfg.ProbeKey.Answer(scheme, host, strings.TrimPrefix(r.Target, shingle.ProbePath))
+	if answer == "" {
+		writePage(w, r, pageNotFound)
+		return
+	}
+	writePage(w, r, pageProbe, Field{shingle.ProbeField, answer})
+}

@@ -1,0 +1,40 @@
+package edge
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// TestEdge_AnswersProbes: the domain check is answered on served hosts, by HTTP
+// and HTTPS, with the scheme in what is signed, and no origin hears of it.
+func TestEdge_AnswersProbes(t *testing.T) {
+	key := shingle.ProbeKey{7}
+	e := startEdge(t, "http://127.0.0.1:1", func(c *Config) { c.ProbeKey = &key })
+	nonce := shingle.NewProbeNonce()
+	for _, x := range []struct {
+		scheme, host, nonce string
+		status              int
+	}{
+		{"https", testHost, nonce, 200}, {"http", testHost, nonce, 200}, {"https", "customer.test", nonce, 200},
+		{"http", "paused.customer.test", nonce, 404}, {"http", "nobody.test", nonce, 404},
+		{"http", testHost, "", 404}, {"http", testHost, "a/b", 404}, {"http", testHost, "a?b", 404},
+	} {
+		resp, _ := get(t, e.client(t, false), x.scheme+"://"+x.host+shingle.ProbePath+x.nonce)
+		if resp.StatusCode != x.status {
+			t.Errorf("%+v: %d", x, resp.StatusCode)
+		}
+		want := ""
+		if x.status == 200 {
+			want = x.scheme
+		}
+		if got := key.Check(resp.Header.Get(shingle.ProbeField), x.host, nonce); got != want {
+			t.Errorf("%+v: the answer checks as %q", x, got)
+		}
+	}
+	without := startEdge(t, "http://127.0.0.1:1")
+	if resp, _ := get(t, without.client(t, false), "http://"+testHost+shingle.ProbePath+nonce); resp.Header.Get(shingle.ProbeField) != "" || resp.StatusCode == http.StatusOK {
+		t.Errorf("without a key: %d, %q", resp.StatusCode, resp.Header.Get(shingle.ProbeField))
+	}
+}
