@@ -225,12 +225,13 @@ func roundTripUDP(conn net.Conn, q *dns.Msg) (*dns.Msg, error) {
 		if m.Unpack(buf[:n]) != nil && !m.Truncated || m.Id != q.Id || !m.Response {
 			continue
 		}
-		if answers(m, q) {
-			return m, nil
+		if !answers(m, q) {
+			continue
 		}
-		if len(m.Question) == 1 && strings.EqualFold(m.Question[0].Name, q.Question[0].Name) {
+		if len(m.Question) == 1 && m.Question[0].Name != q.Question[0].Name {
 			return nil, errMangled // perhaps a server that keeps no case: TCP is as good
 		}
+		return m, nil
 	}
 	return nil, errMangled
 }
@@ -244,22 +245,23 @@ func roundTripTCP(conn net.Conn, q *dns.Msg) (*dns.Msg, error) {
 	if err != nil {
 		return nil, silent(err)
 	}
-	if m.Id != q.Id || !m.Response || len(m.Question) == 1 && !strings.EqualFold(m.Question[0].Name, q.Question[0].Name) {
+	if m.Id != q.Id || !m.Response || !answers(m, q) {
 		return nil, errMangled
 	}
 	return m, nil
 }
 
-// answers reports whether m repeats what was random about q. A server that could
-// not read the question need not repeat it.
+// answers reports whether m repeats what q asks, but for the case of letters. A
+// server that could not read the question need not repeat it.
 func answers(m, q *dns.Msg) bool {
-	if cookie := cookieOf(m); cookie != "" && !strings.HasPrefix(cookie, cookieOf(q)[:min(cookieLength, len(cookieOf(q)))]) {
+	if sent, got := cookieOf(q), cookieOf(m); got != "" && !strings.HasPrefix(got, sent[:min(cookieLength, len(sent))]) {
 		return false
 	}
 	if len(m.Question) == 0 {
 		return m.Rcode == dns.RcodeFormatError
 	}
-	return len(m.Question) == 1 && m.Question[0] == q.Question[0]
+	asked, got := q.Question[0], m.Question[0]
+	return len(m.Question) == 1 && got.Qtype == asked.Qtype && got.Qclass == asked.Qclass && strings.EqualFold(got.Name, asked.Name)
 }
 
 // silent tells a lack of answers from other failures.

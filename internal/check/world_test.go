@@ -48,9 +48,11 @@ type server struct {
 	zones   map[string][]dns.RR
 	recurse bool
 	// odd changes an answer, or drops it by returning nil.
-	odd   func(m, q *dns.Msg, network string) *dns.Msg
-	port  netip.AddrPort
-	asked atomic.Int64
+	odd func(m, q *dns.Msg, network string) *dns.Msg
+	// before sees a question, and may answer, before the server does.
+	before func(w dns.ResponseWriter, q *dns.Msg)
+	port   netip.AddrPort
+	asked  atomic.Int64
 }
 
 const (
@@ -203,6 +205,12 @@ func (s *server) start() {
 // ServeDNS implements [dns.Handler].
 func (s *server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	s.asked.Add(1)
+	s.world.mu.Lock()
+	before := s.before
+	s.world.mu.Unlock()
+	if before != nil {
+		before(w, q)
+	}
 	network := w.LocalAddr().Network()
 	m := s.answer(q, network)
 	if m == nil {
@@ -418,6 +426,14 @@ func (w *world) behave(odd func(m, q *dns.Msg, network string) *dns.Msg, addrs .
 		s.odd = odd
 		w.mu.Unlock()
 	}
+}
+
+// watch has f see the questions to a server before it answers.
+func (w *world) watch(addr netip.Addr, f func(dns.ResponseWriter, *dns.Msg)) {
+	s := w.at(addr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.before = f
 }
 
 func silentServer(_, _ *dns.Msg, _ string) *dns.Msg { return nil }
