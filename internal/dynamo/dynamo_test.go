@@ -55,7 +55,9 @@ func TestStore_Blobs(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server, func(t *testing.T) {
 			storetest.Endpoint(t, server)
-			storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return newStore(t, config(t, server)) })
+			blobs := func(t *testing.T) shingle.Blobs { return newStore(t, config(t, server)) }
+			storetest.TestBlobs(t, blobs)
+			storetest.TestBlobsLinearizable(t, blobs)
 		})
 	}
 }

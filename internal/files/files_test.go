@@ -30,16 +30,20 @@ func check(t *testing.T, err error) {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return open(t, t.TempDir()) })
+	blobs := func(t *testing.T) shingle.Blobs { return open(t, t.TempDir()) }
+	storetest.TestBlobs(t, blobs)
+	storetest.TestBlobsLinearizable(t, blobs)
 }
 
 // Two stores over one folder are like two processes: the locks are per file.
 func TestStore_TwoOverOneFolder(t *testing.T) {
 	t.Parallel()
-	storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs {
+	blobs := func(t *testing.T) shingle.Blobs {
 		dir := t.TempDir()
 		return &alternating{stores: [2]*files.Store{open(t, dir), open(t, dir)}, next: make(chan int, 1)}
-	})
+	}
+	storetest.TestBlobs(t, blobs)
+	storetest.TestBlobsLinearizable(t, blobs)
 }
 
 // alternating gives each call to the other one of two stores.

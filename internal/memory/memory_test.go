@@ -12,6 +12,7 @@ import (
 func TestStore(t *testing.T) {
 	storetest.TestDomainStore(t, func(*testing.T) shingle.DomainStore { return &memory.Store{} })
 	storetest.TestBlobs(t, func(*testing.T) shingle.Blobs { return &memory.Store{} })
+	storetest.TestBlobsLinearizable(t, func(*testing.T) shingle.Blobs { return &memory.Store{} })
 }
 
 func TestStore_RefusesLimitsAndCursorsOutOfBounds(t *testing.T) {

@@ -42,10 +42,12 @@ func check(t *testing.T, err error) {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs {
+	blobs := func(t *testing.T) shingle.Blobs {
 		_, url := newFake(t)
 		return open(t, s3.Config{Endpoint: url, Prefix: "shingle/test"})
-	})
+	}
+	storetest.TestBlobs(t, blobs)
+	storetest.TestBlobsLinearizable(t, blobs)
 }
 
 // Some servers answer a DELETE of what is gone as if there had been something.
@@ -108,10 +110,14 @@ func TestStore_Servers(t *testing.T) {
 			cfg.Bucket = "shingle-" + strings.ToLower(rand.Text()[:12])
 			makeBucket(t, cfg)
 			check(t, open(t, cfg).Probe(t.Context()))
-			storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs {
+			blobs := func(t *testing.T) shingle.Blobs {
 				cfg.Prefix = "store/" + rand.Text()
 				return open(t, cfg)
-			})
+			}
+			storetest.TestBlobs(t, blobs)
+			if server.name != "versitygw" { // v1.8.0 answers a GET beside a PUT with the new bytes and the old ETag, and a DELETE may take a later PUT with it
+				storetest.TestBlobsLinearizable(t, blobs)
+			}
 		})
 	}
 }

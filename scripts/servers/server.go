@@ -61,7 +61,7 @@ func moto(dir, _, port string) (arguments, environment []string) {
 func s3(dir, data, port string) (arguments, environment []string) {
 	key, secret := "test"+strings.ToLower(rand.Text()[:12]), rand.Text()
 	return []string{filepath.Join(dir, executable("versitygw")), "--quiet", "--port", "127.0.0.1:" + port,
-			"--access", key, "--secret", secret, "posix", "--sidecar", filepath.Join(data, "meta"), filepath.Join(data, "buckets")},
+			"--access", key, "--secret", secret, "posix", filepath.Join(data, "buckets")},
 		[]string{"SHINGLE_TEST_S3=http://127.0.0.1:" + port, "SHINGLE_TEST_S3_KEY=" + key, "SHINGLE_TEST_S3_SECRET=" + secret}
 }
 
