@@ -25,6 +25,7 @@ type Domain struct {
 	Version   int64
 	CreatedAt time.Time // UTC, whole microseconds, like every time that is stored
 	UpdatedAt time.Time
+	UpdatedBy string // the ID of the token that wrote it last; empty: Shingle itself
 }
 
 // Bounds of the free-text fields, in bytes.
@@ -141,11 +142,14 @@ func (o Origin) String() string {
 // cursor is the beginning.
 type Cursor string
 
-// Change says that a domain was written or deleted.
+// Change says that a domain was written or deleted: what, when, by whom.
 type Change struct {
 	Host    string
 	Deleted bool
 	Domain  Domain // the row as this change left it; only Host is set when Deleted
+	Before  Domain // the row as it was; zero when there was none
+	At      time.Time
+	By      string // as in UpdatedBy
 }
 
 // DomainStore keeps the domains, the feed of their changes, and API tokens. A
@@ -155,7 +159,7 @@ type Change struct {
 // [NormalizeDomain] returned. An error other than the documented ones leaves open
 // whether a write happened.
 type DomainStore interface {
-	// CreateDomain stores d with version 1 and both times set to now, and
+	// CreateDomain stores d, its UpdatedBy too, with version 1 and both times set to now, and
 	// returns it as stored, or [ErrExists].
 	CreateDomain(ctx context.Context, d Domain, now time.Time) (Domain, error)
 
@@ -169,7 +173,8 @@ type DomainStore interface {
 
 	// DeleteDomain removes the row if its version is still version, or whatever
 	// its version when version is 0. It returns [ErrNotFound] or [ErrConflict].
-	DeleteDomain(ctx context.Context, host string, version int64) error
+	// by and now are for the change.
+	DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error
 
 	// Domains returns the rows whose host sorts after `after`, in byte order,
 	// at most limit (1 to 1000) of them.

@@ -21,6 +21,7 @@ type Domain struct {
 	Version   int64     `json:"version" doc:"Counts the writes, from 1"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by,omitempty" doc:"ID of the token that wrote it last; absent: Shingle itself"`
 
 	_ struct{} `additionalProperties:"true"` // more will come
 }
@@ -89,7 +90,7 @@ func (p *DomainPatch) apply(d *shingle.Domain) {
 func show(d shingle.Domain) Domain {
 	out := Domain{
 		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused,
-		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, UpdatedBy: d.UpdatedBy,
 	}
 	host, wild := strings.CutPrefix(d.Host, "*.")
 	if u, err := idna.Display.ToUnicode(host); err == nil && u != host {

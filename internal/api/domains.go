@@ -108,7 +108,7 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
 	b := in.Body
-	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused}
+	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, UpdatedBy: caller(ctx)}
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
@@ -166,6 +166,7 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 		if d == old {
 			return answerWith(d), nil
 		}
+		d.UpdatedBy = caller(ctx)
 		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
 		if err == nil {
 			return answerWith(d), nil
@@ -192,7 +193,7 @@ func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error)
 		}
 		version = d.Version
 	}
-	return nil, named(host, s.Store.DeleteDomain(ctx, host, version))
+	return nil, named(host, s.Store.DeleteDomain(ctx, host, version, caller(ctx), s.Now()))
 }
 
 // find reads the row of a host as a user wrote it.

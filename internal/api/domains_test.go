@@ -56,6 +56,12 @@ func open(t *testing.T, store shingle.DomainStore, change ...func(*api.Config)) 
 	return &site{t: t, url: srv.URL, token: token, log: log}
 }
 
+// tokenID is the one that writes are signed with.
+func (s *site) tokenID() string {
+	id, _ := shingle.TokenID(s.token)
+	return id
+}
+
 func (s *site) client() *api.Client {
 	s.t.Helper()
 	c, err := api.NewClient(s.url, s.token)
@@ -115,7 +121,7 @@ func TestDomains_Lifecycle(t *testing.T) {
 	}
 	want := api.Domain{
 		Host: "blog.customer.com", Tenant: "acme", Origin: "https://eu.app.example.com",
-		Version: 1, CreatedAt: clock, UpdatedAt: clock,
+		Version: 1, CreatedAt: clock, UpdatedAt: clock, UpdatedBy: s.tokenID(),
 	}
 	same(t, s.domain(made), want)
 
@@ -196,7 +202,7 @@ func TestPatch_Merges(t *testing.T) {
 			if strings.Contains(name, "+") {
 				kind = "application/merge-patch+json"
 			}
-			x.want.Host, x.want.CreatedAt, x.want.UpdatedAt = "a.example.com", clock, clock
+			x.want.Host, x.want.CreatedAt, x.want.UpdatedAt, x.want.UpdatedBy = "a.example.com", clock, clock, s.tokenID()
 			same(t, s.domain(s.want(200, s.do("PATCH", "/v1/domains/a.example.com", x.patch, "Content-Type", kind))), x.want)
 		})
 	}
@@ -249,11 +255,11 @@ func (m *meddler) UpdateDomain(ctx context.Context, d shingle.Domain, now time.T
 	return m.Store.UpdateDomain(ctx, d, now)
 }
 
-func (m *meddler) DeleteDomain(ctx context.Context, host string, version int64) error {
+func (m *meddler) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
 	if err := m.meddle(ctx, host); err != nil {
 		return err
 	}
-	return m.Store.DeleteDomain(ctx, host, version)
+	return m.Store.DeleteDomain(ctx, host, version, by, now)
 }
 
 func TestDelete_GuardedToTheEnd(t *testing.T) {

@@ -39,7 +39,9 @@ func (f *faulty) CreateDomain(context.Context, shingle.Domain, time.Time) (d shi
 	return d, f.act()
 }
 
-func (f *faulty) DeleteDomain(context.Context, string, int64) error { return f.act() }
+func (f *faulty) DeleteDomain(context.Context, string, int64, string, time.Time) error {
+	return f.act()
+}
 
 // wrong is a request that must be answered by a problem.
 type wrong struct {

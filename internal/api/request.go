@@ -32,7 +32,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	a.Header().Set("Cache-Control", "no-store")
 	a.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := s.admit(a, r, route); err != nil {
+	r, err := s.admit(a, r, route)
+	if err != nil {
 		s.fail(a, err)
 		return
 	}
@@ -45,15 +46,18 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit checks the token and takes the body in. Without a token only the open
 // routes may be used, and only outside /v1 may it be learned that there is none.
-func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) error {
+// The request that it returns knows its caller.
+func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*http.Request, error) {
 	below := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/")
 	if s.open[route] || (route == "" && !below) {
-		return nil
+		return r, nil
 	}
-	if err := s.authenticate(w, r); err != nil {
-		return err
+	t, err := s.authenticate(w, r)
+	if err != nil {
+		return r, err
 	}
-	return readBody(w, r)
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t.ID))
+	return r, readBody(w, r)
 }
 
 // readBody replaces the body by its bytes, so that nothing behind it meets a

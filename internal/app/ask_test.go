@@ -52,7 +52,7 @@ func TestAsk_AnAllowedDomainIsAskedAboutOnce(t *testing.T) {
 		t.Errorf("stored %+v, %v", d, err)
 	}
 	// The operator deletes it; the service still allows it.
-	if err := s.DeleteDomain(t.Context(), testHost, 0); err != nil {
+	if err := s.DeleteDomain(t.Context(), testHost, 0, "", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Domain(t.Context(), testHost); err != nil || len(questions) != 1 {

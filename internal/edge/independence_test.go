@@ -51,7 +51,7 @@ func (l *lonely) add(host string) {
 
 func (l *lonely) remove(host string) {
 	l.t.Helper()
-	if err := l.rows.DeleteDomain(l.t.Context(), host, 0); err != nil {
+	if err := l.rows.DeleteDomain(l.t.Context(), host, 0, "", time.Now()); err != nil {
 		l.t.Fatal(err)
 	}
 }

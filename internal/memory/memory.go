@@ -51,7 +51,7 @@ func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 		}
 		d.Version, d.CreatedAt = 1, stored(now)
 		d.UpdatedAt = d.CreatedAt
-		created = s.write(d)
+		created = s.write(d, shingle.Domain{})
 		return nil
 	})
 	return created, err
@@ -78,14 +78,14 @@ func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 		}
 		d.Version++
 		d.CreatedAt, d.UpdatedAt = old.CreatedAt, stored(now)
-		updated = s.write(d)
+		updated = s.write(d, old)
 		return nil
 	})
 	return updated, err
 }
 
 // DeleteDomain implements [shingle.DomainStore].
-func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) error {
+func (s *Store) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
 	return s.locked(ctx, func() error {
 		d, err := s.domain(host)
 		if err != nil {
@@ -95,7 +95,9 @@ func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) er
 			return shingle.ErrConflict
 		}
 		delete(s.domains, host)
-		s.changes = append(s.changes, shingle.Change{Host: host, Deleted: true, Domain: shingle.Domain{Host: host}})
+		s.changes = append(s.changes, shingle.Change{
+			Host: host, Deleted: true, Domain: shingle.Domain{Host: host}, Before: d, At: stored(now), By: by,
+		})
 		return nil
 	})
 }
@@ -226,9 +228,9 @@ func (s *Store) domain(host string) (shingle.Domain, error) {
 }
 
 // write stores the row with its change, and returns it.
-func (s *Store) write(d shingle.Domain) shingle.Domain {
+func (s *Store) write(d, before shingle.Domain) shingle.Domain {
 	s.domains[d.Host] = d
-	s.changes = append(s.changes, shingle.Change{Host: d.Host, Domain: d})
+	s.changes = append(s.changes, shingle.Change{Host: d.Host, Domain: d, Before: before, At: d.UpdatedAt, By: d.UpdatedBy})
 	return d
 }
 

@@ -3,14 +3,16 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
 )
 
-const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at"
+const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at, updated_by"
 
 // CreateDomain implements [shingle.DomainStore].
 func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
@@ -20,7 +22,7 @@ func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 		if _, err := domainIn(ctx, tx, d.Host); !errors.Is(err, shingle.ErrNotFound) {
 			return orElse(err, shingle.ErrExists)
 		}
-		return writeDomain(ctx, tx, d)
+		return writeDomain(ctx, tx, d, nil)
 	})
 	if err != nil {
 		return shingle.Domain{}, err
@@ -45,7 +47,7 @@ func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 		}
 		d.Version++
 		d.CreatedAt, d.UpdatedAt = old.CreatedAt, fromMicros(micros(now))
-		return writeDomain(ctx, tx, d)
+		return writeDomain(ctx, tx, d, &old)
 	})
 	if err != nil {
 		return shingle.Domain{}, err
@@ -54,7 +56,7 @@ func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 }
 
 // DeleteDomain implements [shingle.DomainStore].
-func (db *DB) DeleteDomain(ctx context.Context, host string, version int64) error {
+func (db *DB) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
 	return db.change(ctx, func(tx *sql.Tx) error {
 		d, err := domainIn(ctx, tx, host)
 		if err != nil {
@@ -66,7 +68,7 @@ func (db *DB) DeleteDomain(ctx context.Context, host string, version int64) erro
 		if _, err := tx.ExecContext(ctx, "DELETE FROM domains WHERE host = ?", host); err != nil {
 			return err
 		}
-		return logChange(ctx, tx, shingle.Domain{Host: host}, true)
+		return logChange(ctx, tx, shingle.Domain{Host: host, UpdatedAt: now, UpdatedBy: by}, &d, true)
 	})
 }
 
@@ -132,7 +134,7 @@ func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]s
 // changesFrom returns the changes numbered above from, and the number of the
 // first.
 func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []shingle.Change, first int64, err error) {
-	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", from, limit)
+	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, before, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", from, limit)
 	if err != nil {
 		return nil, 0, translate(err)
 	}
@@ -140,14 +142,19 @@ func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []sh
 	for rows.Next() {
 		var seq int64
 		var deleted bool
-		d, err := scanDomain(rows.Scan, &seq, &deleted)
+		var before string
+		d, err := scanDomain(rows.Scan, &seq, &deleted, &before)
 		if err != nil {
 			return nil, 0, translate(err)
 		}
 		if len(list) == 0 {
 			first = seq
 		}
-		list = append(list, change(d, deleted))
+		c, err := change(d, before, deleted)
+		if err != nil {
+			return nil, 0, err
+		}
+		list = append(list, c)
 	}
 	return list, first, translate(rows.Err())
 }
@@ -213,7 +220,7 @@ func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, erro
 func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) {
 	var d shingle.Domain
 	var created, updated int64
-	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated)...)
+	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy)...)
 	if err != nil {
 		return shingle.Domain{}, err
 	}
@@ -221,28 +228,46 @@ func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) 
 	return d, nil
 }
 
-func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
+// writeDomain writes a row and its change. before is nil when there was none.
+func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingle.Domain) error {
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
 	if err != nil {
 		return err
 	}
-	return logChange(ctx, tx, d, false)
+	return logChange(ctx, tx, d, before, false)
 }
 
-func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, deleted bool) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", append(domainValues(d), deleted)...)
+func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingle.Domain, deleted bool) error {
+	var was []byte
+	if before != nil {
+		var err error
+		if was, err = json.Marshal(before); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted, before) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		append(domainValues(d), deleted, string(was))...)
 	return err
 }
 
 func domainValues(d shingle.Domain) []any {
-	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt)}
+	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt), d.UpdatedBy}
 }
 
-func change(d shingle.Domain, deleted bool) shingle.Change {
+// change makes a change out of a row of the feed. One from before its second
+// schema has no row before.
+func change(d shingle.Domain, before string, deleted bool) (shingle.Change, error) {
+	c := shingle.Change{Host: d.Host, Deleted: deleted, Domain: d, At: d.UpdatedAt, By: d.UpdatedBy}
 	if deleted {
-		d = shingle.Domain{Host: d.Host}
+		c.Domain = shingle.Domain{Host: d.Host}
 	}
-	return shingle.Change{Host: d.Host, Deleted: deleted, Domain: d}
+	if before == "" {
+		return c, nil
+	}
+	if err := json.Unmarshal([]byte(before), &c.Before); err != nil {
+		return c, fmt.Errorf("decode change: %w", err)
+	}
+	return c, nil
 }
 
 func cursor(seq int64) shingle.Cursor { return shingle.Cursor(strconv.FormatInt(seq, 10)) }

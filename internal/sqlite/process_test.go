@@ -88,7 +88,7 @@ func writeOne(ctx context.Context, db *sqlite.DB, host string, i int, acknowledg
 	if i%4 == 2 {
 		return nil
 	}
-	if err := db.DeleteDomain(ctx, host, 2); err != nil {
+	if err := db.DeleteDomain(ctx, host, 2, "", time.Now()); err != nil {
 		return err
 	}
 	acknowledge("deleted")

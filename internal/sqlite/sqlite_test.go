@@ -85,7 +85,7 @@ func TestOpen_RefusesWhatItCannotUse(t *testing.T) {
 	}{
 		"no path":                {sqlite.Config{}, "path is missing"},
 		"a negative bound":       {sqlite.Config{Path: path(t), KeepChanges: -1}, "cannot keep -1"},
-		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 1): update shingle"},
+		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 2): update shingle"},
 		"a folder":               {sqlite.Config{Path: t.TempDir()}, "unable to open"},
 		"a file of another kind": {sqlite.Config{Path: text}, "not a database"},
 		"a file for a folder":    {sqlite.Config{Path: filepath.Join(text, "shingle.db")}, "make database folder"},
@@ -131,7 +131,7 @@ func TestDB_RowAndChangeAreOneTransaction(t *testing.T) {
 	check(t, db.Exec(t.Context(), "CREATE TRIGGER no BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'no change'); END"))
 	_, errCreate := db.CreateDomain(t.Context(), shingle.Domain{Host: "b.example.com"}, now)
 	_, errUpdate := db.UpdateDomain(t.Context(), d, now)
-	for _, err := range []error{errCreate, errUpdate, db.DeleteDomain(t.Context(), d.Host, 0)} {
+	for _, err := range []error{errCreate, errUpdate, db.DeleteDomain(t.Context(), d.Host, 0, "", time.Now())} {
 		if err == nil || !strings.Contains(err.Error(), "no change") {
 			t.Errorf("a write without its change: %v", err)
 		}
@@ -159,7 +159,7 @@ func TestDB_OnChangeIsBehindTheCommit(t *testing.T) {
 	check(t, err)
 	_, err = db.Put(t.Context(), "k", nil, shingle.NoVersion)
 	check(t, err)
-	check(t, db.DeleteDomain(t.Context(), d.Host, 0))
+	check(t, db.DeleteDomain(t.Context(), d.Host, 0, "", time.Now()))
 	if got := fmt.Sprint(heads); got != "[1 2 3]" {
 		t.Errorf("the heads seen were %s", got)
 	}

@@ -85,20 +85,20 @@ func testUpdate(t *testing.T, s shingle.DomainStore) {
 
 func testDeleteDomain(t *testing.T, s shingle.DomainStore) {
 	ctx := t.Context()
-	is(t, s.DeleteDomain(ctx, host, 0), shingle.ErrNotFound)
-	is(t, s.DeleteDomain(ctx, host, 1), shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 0, "", now), shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 1, "", now), shingle.ErrNotFound)
 	d, err := s.UpdateDomain(ctx, create(t, s, host), now)
 	check(t, err)
-	is(t, s.DeleteDomain(ctx, host, 1), shingle.ErrConflict)
+	is(t, s.DeleteDomain(ctx, host, 1, "", now), shingle.ErrConflict)
 	isStored(t, s, d)
-	check(t, s.DeleteDomain(ctx, host, 2))
+	check(t, s.DeleteDomain(ctx, host, 2, "", now))
 	_, err = s.Domain(ctx, host)
 	is(t, err, shingle.ErrNotFound)
-	is(t, s.DeleteDomain(ctx, host, 2), shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 2, "", now), shingle.ErrNotFound)
 
 	_, err = s.UpdateDomain(ctx, create(t, s, host), now) // counts from 1 again
 	check(t, err)
-	check(t, s.DeleteDomain(ctx, host, 0))
+	check(t, s.DeleteDomain(ctx, host, 0, "", now))
 	_, err = s.Domain(ctx, host)
 	is(t, err, shingle.ErrNotFound)
 }
@@ -107,7 +107,7 @@ func testFields(t *testing.T, s shingle.DomainStore) {
 	label := strings.Repeat("l", 62) + "."
 	longest := strings.Repeat(label, 4)[:shingle.MaxHost-4] + ".org"
 	for _, d := range []shingle.Domain{
-		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true},
+		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true, UpdatedBy: "token1"},
 		{Host: "xn--bcher-kva.example.com", Origin: "http://origin.example.com"},
 		{Host: longest, Tenant: strings.Repeat("T", shingle.MaxTenant), Origin: "https://" + longest, Redirect: "r" + longest[1:]},
 	} {
@@ -128,7 +128,7 @@ func testPaging(t *testing.T, s shingle.DomainStore) {
 		create(t, s, sorted[i])
 	}
 	create(t, s, "gone.example.com")
-	check(t, s.DeleteDomain(ctx, "gone.example.com", 0))
+	check(t, s.DeleteDomain(ctx, "gone.example.com", 0, "", now))
 	for _, tt := range []struct {
 		after string
 		limit int
@@ -187,7 +187,7 @@ func testOneCreatorWins(t *testing.T, s shingle.DomainStore) {
 		if wins != 1 {
 			t.Fatalf("round %d: %d creators won", round, wins)
 		}
-		check(t, s.DeleteDomain(t.Context(), host, 1))
+		check(t, s.DeleteDomain(t.Context(), host, 1, "", now))
 	}
 }
 
@@ -200,12 +200,12 @@ func testOneWriterWins(t *testing.T, s shingle.DomainStore) {
 				_, err := s.UpdateDomain(t.Context(), d, now)
 				return won(t, err, shingle.ErrConflict, shingle.ErrNotFound)
 			}
-			return won(t, s.DeleteDomain(t.Context(), host, d.Version), shingle.ErrConflict, shingle.ErrNotFound)
+			return won(t, s.DeleteDomain(t.Context(), host, d.Version, "", now), shingle.ErrConflict, shingle.ErrNotFound)
 		})
 		if wins != 1 {
 			t.Fatalf("round %d: %d writers won", round, wins)
 		}
-		if err := s.DeleteDomain(t.Context(), host, 0); !errors.Is(err, shingle.ErrNotFound) {
+		if err := s.DeleteDomain(t.Context(), host, 0, "", now); !errors.Is(err, shingle.ErrNotFound) {
 			check(t, err)
 		}
 	}
@@ -252,7 +252,7 @@ func testEndedContext(t *testing.T, s shingle.DomainStore) {
 	_, _, errs["Changes"] = s.Changes(ctx, head, 10)
 	_, errs["Token"] = s.Token(ctx, tok.ID)
 	errs["PutToken"] = s.PutToken(ctx, tok)
-	errs["DeleteDomain"] = s.DeleteDomain(ctx, host, 0)
+	errs["DeleteDomain"] = s.DeleteDomain(ctx, host, 0, "", now)
 	refusals(t, errs)
 	create(t, s, "after.example.com")
 }

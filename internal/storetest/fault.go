@@ -150,8 +150,8 @@ func (s *FaultyDomainStore) UpdateDomain(ctx context.Context, d shingle.Domain, 
 }
 
 // DeleteDomain implements [shingle.DomainStore].
-func (s *FaultyDomainStore) DeleteDomain(ctx context.Context, host string, version int64) error {
-	return s.run(ctx, "DeleteDomain", host, func() error { return s.Store.DeleteDomain(ctx, host, version) })
+func (s *FaultyDomainStore) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
+	return s.run(ctx, "DeleteDomain", host, func() error { return s.Store.DeleteDomain(ctx, host, version, by, now) })
 }
 
 // Domains implements [shingle.DomainStore].

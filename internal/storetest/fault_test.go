@@ -92,7 +92,7 @@ func TestFaulty_NamesEachMethod(t *testing.T) {
 	_, errs[0] = d.CreateDomain(ctx, a, now)
 	_, errs[1] = d.Domain(ctx, "a")
 	_, errs[2] = d.UpdateDomain(ctx, a, now)
-	errs[3] = d.DeleteDomain(ctx, "a", 0)
+	errs[3] = d.DeleteDomain(ctx, "a", 0, "", now)
 	_, errs[4] = d.Domains(ctx, "a", 1)
 	_, errs[5] = d.Head(ctx)
 	_, _, errs[6] = d.Changes(ctx, "a", 1)

@@ -13,22 +13,23 @@ import (
 // testFeed checks what the feed says of each write, from each place in it.
 func testFeed(t *testing.T, s shingle.DomainStore) {
 	ctx := t.Context()
-	first := create(t, s, "a.example.com")
+	first, err := s.CreateDomain(ctx, shingle.Domain{Host: "a.example.com", Tenant: "acme", UpdatedBy: "ann"}, now)
+	check(t, err)
 	other := create(t, s, "b.example.com")
 	second := first
-	second.Origin, second.Paused = "https://o.example.com", true
-	second, err := s.UpdateDomain(ctx, second, now.Add(time.Minute))
+	second.Origin, second.Paused, second.UpdatedBy = "https://o.example.com", true, "bob"
+	second, err = s.UpdateDomain(ctx, second, now.Add(time.Minute))
 	check(t, err)
-	check(t, s.DeleteDomain(ctx, first.Host, second.Version))
+	check(t, s.DeleteDomain(ctx, first.Host, second.Version, "cid", now.Add(time.Hour)))
 	again := create(t, s, first.Host)
-	check(t, s.DeleteDomain(ctx, other.Host, 0))
+	check(t, s.DeleteDomain(ctx, other.Host, 0, "", now))
 	want := []shingle.Change{
-		{Host: first.Host, Domain: first},
-		{Host: other.Host, Domain: other},
-		{Host: first.Host, Domain: second},
-		{Host: first.Host, Deleted: true, Domain: shingle.Domain{Host: first.Host}},
-		{Host: first.Host, Domain: again},
-		{Host: other.Host, Deleted: true, Domain: shingle.Domain{Host: other.Host}},
+		{Host: first.Host, Domain: first, At: stored, By: "ann"},
+		{Host: other.Host, Domain: other, At: stored},
+		{Host: first.Host, Domain: second, Before: first, At: stored.Add(time.Minute), By: "bob"},
+		{Host: first.Host, Deleted: true, Domain: shingle.Domain{Host: first.Host}, Before: second, At: stored.Add(time.Hour), By: "cid"},
+		{Host: first.Host, Domain: again, At: stored},
+		{Host: other.Host, Deleted: true, Domain: shingle.Domain{Host: other.Host}, Before: other, At: stored},
 	}
 	head, err := s.Head(ctx)
 	check(t, err)
@@ -63,7 +64,7 @@ func testEmptyFeed(t *testing.T, s shingle.DomainStore) {
 	for _, after := range []shingle.Cursor{"", head} {
 		list, _, err := s.Changes(t.Context(), after, 10)
 		check(t, err)
-		same(t, list, []shingle.Change{{Host: host, Domain: d}})
+		same(t, list, []shingle.Change{{Host: host, Domain: d, At: stored}})
 	}
 }
 
@@ -79,8 +80,8 @@ func testFeedOfFailures(t *testing.T, s shingle.DomainStore) {
 	is(t, err, shingle.ErrConflict)
 	_, err = s.UpdateDomain(ctx, shingle.Domain{Host: "b.example.com", Version: 1}, now)
 	is(t, err, shingle.ErrNotFound)
-	is(t, s.DeleteDomain(ctx, host, 5), shingle.ErrConflict)
-	is(t, s.DeleteDomain(ctx, "b.example.com", 0), shingle.ErrNotFound)
+	is(t, s.DeleteDomain(ctx, host, 5, "", now), shingle.ErrConflict)
+	is(t, s.DeleteDomain(ctx, "b.example.com", 0, "", now), shingle.ErrNotFound)
 	_, tok := shingle.NewToken("", now)
 	check(t, s.PutToken(ctx, tok))
 	isEnd(t, s, head)
@@ -128,7 +129,7 @@ func testResultsAreCopies(t *testing.T, s shingle.DomainStore) {
 		rows[0] = shingle.Domain{}
 		changes, _, err := s.Changes(t.Context(), "", 10)
 		check(t, err)
-		same(t, changes, []shingle.Change{{Host: host, Domain: d}})
+		same(t, changes, []shingle.Change{{Host: host, Domain: d, At: stored}})
 		changes[0] = shingle.Change{}
 	}
 }
@@ -179,7 +180,7 @@ func (w *writers) write(t *testing.T, s shingle.DomainStore, host string, number
 	if number%4 != 0 {
 		return nil
 	}
-	if err := s.DeleteDomain(t.Context(), host, d.Version); err != nil {
+	if err := s.DeleteDomain(t.Context(), host, d.Version, "", now); err != nil {
 		return fmt.Errorf("delete %s: %w", host, err)
 	}
 	w.returned(shingle.Change{Host: host, Deleted: true})

@@ -1,0 +1,105 @@
+package shingle
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// EventType says what happened. It is stable: programs may switch on it.
+type EventType string
+
+// The events.
+const (
+	EventDomainCreated EventType = "domain.created"
+	EventDomainUpdated EventType = "domain.updated"
+	EventDomainDeleted EventType = "domain.deleted"
+	EventDomainStatus  EventType = "domain.status" // what the checks find has changed
+
+	EventCertificateIssued  EventType = "certificate.issued" // for the first time, or renewed
+	EventCertificateFailed  EventType = "certificate.failed" // an attempt; Data says who must act
+	EventCertificateStopped EventType = "certificate.stopped"
+
+	EventWebhookDisabled EventType = "webhook.disabled" // it failed for days, or asked for it
+	EventWebhookTest     EventType = "webhook.test"     // sent on demand, to one webhook
+)
+
+// EventTypes lists the events that a webhook may ask for.
+var EventTypes = []EventType{
+	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainStatus,
+	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped, EventWebhookDisabled,
+}
+
+// Event is something that happened to a domain, its DNS or its certificate. It
+// never holds a secret.
+type Event struct {
+	// ID is the same each time the event is recorded or sent, so that who gets it
+	// twice can tell.
+	ID     string          `json:"id"`
+	Type   EventType       `json:"type"`
+	At     time.Time       `json:"at"`
+	Host   string          `json:"host,omitempty"`   // the domain; empty when there is none
+	Tenant string          `json:"tenant,omitempty"` // the domain's
+	By     string          `json:"by,omitempty"`     // who did it: a token's ID, or empty for Shingle itself
+	Data   json.RawMessage `json:"data,omitempty"`   // a JSON object, at most [MaxEventData] bytes; its members depend on Type
+}
+
+// MaxEventData bounds the data of an event, in bytes.
+const MaxEventData = 16 << 10
+
+// EventID makes an ID out of what distinguishes the event from all others.
+func EventID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return "evt_" + hex.EncodeToString(sum[:12])
+}
+
+// Events takes what happened.
+type Events interface {
+	// Record keeps e and has it sent to the webhooks that ask for it. To record
+	// the same event again, as after an error or a crash, does no harm if ID and
+	// At are the same.
+	Record(ctx context.Context, e Event) error
+}
+
+// Webhook is a place of the operator's that events are sent to, by the Standard
+// Webhooks specification.
+type Webhook struct {
+	ID          string      `json:"id"`
+	URL         string      `json:"url"`                   // https
+	Description string      `json:"description,omitempty"` // for people
+	Types       []EventType `json:"types,omitempty"`       // what it gets; empty: everything
+	Tenant      string      `json:"tenant,omitempty"`      // only events of this tenant; empty: of all
+
+	Disabled    bool      `json:"disabled,omitempty"`     // it gets nothing
+	DisabledWhy string    `json:"disabled_why,omitempty"` // when Shingle did it
+	CreatedAt   time.Time `json:"created_at"`             // UTC
+	LastSuccess time.Time `json:"last_success,omitzero"`  // zero: never
+	LastFailure time.Time `json:"last_failure,omitzero"`  // zero: never
+	LastError   string    `json:"last_error,omitempty"`   // of LastFailure
+	FailingFrom time.Time `json:"failing_from,omitzero"`  // since when every delivery failed; zero: the last one arrived
+}
+
+// Takes reports whether the webhook asks for e.
+func (w *Webhook) Takes(e *Event) bool {
+	if w.Disabled || w.Tenant != "" && w.Tenant != e.Tenant {
+		return false
+	}
+	for _, t := range w.Types {
+		if t == e.Type {
+			return true
+		}
+	}
+	return len(w.Types) == 0
+}
+
+// DeadLetter is a delivery that was given up.
+type DeadLetter struct {
+	Webhook  string    `json:"webhook"` // ID
+	Event    Event     `json:"event"`
+	Attempts int       `json:"attempts"`
+	At       time.Time `json:"at"`    // of the last attempt
+	Error    string    `json:"error"` // how it ended
+}

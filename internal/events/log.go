@@ -1,0 +1,84 @@
+package events
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Log returns what happened, newest first: to host, or to all domains when host
+// is empty. after is the next of the page before, or empty for the first; next
+// is empty at the end. limit is 1 to 1000. It costs a read of the store for each
+// event. A bad after is [shingle.ErrInvalid].
+func (h *Hub) Log(ctx context.Context, host, after string, limit int) (list []shingle.Event, next string, err error) {
+	prefix := logPrefix
+	if host != "" {
+		prefix = hostsPrefix + host + "/"
+	}
+	place, err := base64.RawURLEncoding.DecodeString(after)
+	if err != nil || len(place) > 0 && strings.Count(string(place), "/") != 1 {
+		return nil, "", &shingle.Error{Code: shingle.CodeInvalid, Field: "after", Message: "after takes the next of an earlier answer, unchanged"}
+	}
+	start := ""
+	if len(place) > 0 {
+		start = prefix + string(place)
+	}
+	keys, err := h.records.List(ctx, prefix, start, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list events: %w", err)
+	}
+	for _, key := range keys {
+		var e shingle.Event
+		_, err := h.records.Get(ctx, logPrefix+strings.TrimPrefix(key, prefix), &e)
+		if errors.Is(err, shingle.ErrNotFound) {
+			continue // just removed for its age
+		}
+		if err != nil {
+			return nil, "", fmt.Errorf("read event: %w", err)
+		}
+		list = append(list, e)
+	}
+	if len(keys) == limit {
+		next = base64.RawURLEncoding.EncodeToString([]byte(strings.TrimPrefix(keys[len(keys)-1], prefix)))
+	}
+	return list, next, nil
+}
+
+// keep writes e into the log. The host's index comes first: an entry of it
+// without an event is passed over.
+func (h *Hub) keep(ctx context.Context, e *shingle.Event) error {
+	if e.Host != "" {
+		if err := h.records.Create(ctx, hostKey(e), struct{}{}); err != nil {
+			return err
+		}
+	}
+	return h.records.Create(ctx, logKey(e), e)
+}
+
+// clean removes what is older than Keep, a page at most.
+func (h *Hub) clean(ctx context.Context, now time.Time) error {
+	keys, err := h.records.List(ctx, logPrefix, logPrefix+age(now.Add(-h.cfg.Keep)), page)
+	if err != nil {
+		return fmt.Errorf("list old events: %w", err)
+	}
+	for _, key := range keys {
+		var e shingle.Event
+		if _, err := h.records.Get(ctx, key, &e); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			return fmt.Errorf("read old event: %w", err)
+		}
+		if e.Host != "" {
+			if err := h.records.Remove(ctx, hostKey(&e)); err != nil {
+				return err
+			}
+		}
+		if err := h.records.Remove(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
