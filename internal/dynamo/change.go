@@ -2,8 +2,10 @@ package dynamo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -28,6 +30,12 @@ type head struct {
 	at     int64 // when it was made, Unix microseconds; grows with the number
 }
 
+// author is who makes a change, and when by their clock.
+type author struct {
+	by string
+	at time.Time
+}
+
 const changeAttempts = 40
 
 // Outcomes of a commit, after which it is tried again.
@@ -39,7 +47,7 @@ var (
 
 // change replaces the row of host by what edit makes of it: nil for none, both
 // ways. It returns the row that was written. edit may be called several times.
-func (s *Store) change(ctx context.Context, host string, edit func(old *shingle.Domain) (*shingle.Domain, error)) (shingle.Domain, error) {
+func (s *Store) change(ctx context.Context, host string, who author, edit func(old *shingle.Domain) (*shingle.Domain, error)) (shingle.Domain, error) {
 	if err := checkHost(host); err != nil {
 		return shingle.Domain{}, err
 	}
@@ -53,7 +61,7 @@ func (s *Store) change(ctx context.Context, host string, edit func(old *shingle.
 		if err != nil {
 			return shingle.Domain{}, err
 		}
-		last = s.append(ctx, host, old, next)
+		last = s.append(ctx, host, who, old, next)
 		switch {
 		case last == nil && next == nil:
 			return shingle.Domain{}, nil
@@ -73,7 +81,7 @@ func (s *Store) change(ctx context.Context, host string, edit func(old *shingle.
 }
 
 // append writes one row with its change, in its turn.
-func (s *Store) append(ctx context.Context, host string, old, next *shingle.Domain) error {
+func (s *Store) append(ctx context.Context, host string, who author, old, next *shingle.Domain) error {
 	shard := shardOf(host, shards)
 	log := &s.logs[shard]
 	select {
@@ -90,11 +98,11 @@ func (s *Store) append(ctx context.Context, host string, old, next *shingle.Doma
 		log.known = true
 	}
 	end := head{number: log.last.number + 1, at: s.tick(log.last.at)}
-	err := s.commit(ctx, []types.TransactWriteItem{
-		s.writeRow(host, old, next),
-		s.writeChange(shard, end, host, next),
-		s.writeHead(shard, log.last, end),
-	})
+	entry, err := s.writeChange(shard, end, host, who, old, next)
+	if err != nil {
+		return err
+	}
+	err = s.commit(ctx, []types.TransactWriteItem{s.writeRow(host, old, next), entry, s.writeHead(shard, log.last, end)})
 	switch {
 	case err == nil:
 		log.last = end
@@ -170,16 +178,27 @@ func (s *Store) writeRow(host string, old, next *shingle.Domain) types.TransactW
 	}}
 }
 
-func (s *Store) writeChange(shard int, end head, host string, next *shingle.Domain) types.TransactWriteItem {
+// writeChange appends to the log: who made the change and when, the row as it
+// left it, and as JSON the row before.
+func (s *Store) writeChange(shard int, end head, host string, who author, old, next *shingle.Domain) (types.TransactWriteItem, error) {
 	i := key(partition("change", shard), changeNumber(end.number))
-	i["host"], i["at"] = text(host), number(end.at)
+	i["host"], i["at"], i["made"] = text(host), number(end.at), number(who.at.UnixMicro())
 	i["ttl"] = expiry(s.cfg.Now().Add(s.cfg.Retention))
 	if next != nil {
 		i.setDomain(next)
+	} else if who.by != "" {
+		i["by"] = text(who.by)
+	}
+	if old != nil {
+		before, err := json.Marshal(old)
+		if err != nil {
+			return types.TransactWriteItem{}, fmt.Errorf("encode row before: %w", err)
+		}
+		i["before"] = text(string(before))
 	}
 	return types.TransactWriteItem{Put: &types.Put{
 		TableName: &s.home.table, Item: i, ConditionExpression: aws.String("attribute_not_exists(pk)"),
-	}}
+	}}, nil
 }
 
 func (s *Store) writeHead(shard int, from, to head) types.TransactWriteItem {

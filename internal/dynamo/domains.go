@@ -16,7 +16,7 @@ import (
 func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
 	d.Version, d.CreatedAt = 1, stored(now)
 	d.UpdatedAt = d.CreatedAt
-	return s.change(ctx, d.Host, func(old *shingle.Domain) (*shingle.Domain, error) {
+	return s.change(ctx, d.Host, author{d.UpdatedBy, d.UpdatedAt}, func(old *shingle.Domain) (*shingle.Domain, error) {
 		if old != nil {
 			return nil, shingle.ErrExists
 		}
@@ -38,7 +38,7 @@ func (s *Store) Domain(ctx context.Context, host string) (shingle.Domain, error)
 
 // UpdateDomain implements [shingle.DomainStore].
 func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
-	return s.change(ctx, d.Host, func(old *shingle.Domain) (*shingle.Domain, error) {
+	return s.change(ctx, d.Host, author{d.UpdatedBy, stored(now)}, func(old *shingle.Domain) (*shingle.Domain, error) {
 		switch {
 		case old == nil:
 			return nil, shingle.ErrNotFound
@@ -53,8 +53,8 @@ func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 }
 
 // DeleteDomain implements [shingle.DomainStore].
-func (s *Store) DeleteDomain(ctx context.Context, host string, version int64) error {
-	_, err := s.change(ctx, host, func(old *shingle.Domain) (*shingle.Domain, error) {
+func (s *Store) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
+	_, err := s.change(ctx, host, author{by, stored(now)}, func(old *shingle.Domain) (*shingle.Domain, error) {
 		switch {
 		case old == nil:
 			return nil, shingle.ErrNotFound

@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -189,7 +190,15 @@ func (i item) entry() (e entry, err error) {
 	if e.at, err = i.number("at"); err != nil {
 		return e, err
 	}
-	e.Host = i.text("host")
+	if e.At, err = i.time("made"); err != nil {
+		return e, err
+	}
+	e.Host, e.By = i.text("host"), i.text("by")
+	if before := i.text("before"); before != "" {
+		if err := json.Unmarshal([]byte(before), &e.Before); err != nil {
+			return e, fmt.Errorf("decode row before: %w", err)
+		}
+	}
 	if _, exists := i["version"]; !exists {
 		e.Deleted, e.Domain = true, shingle.Domain{Host: e.Host}
 		return e, nil
