@@ -131,7 +131,8 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	return certs.New(certs.Config{
 		Blobs: a.stores.blobs, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.stores.domains, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait, Logger: a.log,
+		Domains: a.stores.domains, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
+		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
 	})
 }
 

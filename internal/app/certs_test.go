@@ -195,7 +195,11 @@ func verify(t *testing.T, cert *tls.Certificate, ca *devenv.CA) {
 		}
 		between.AddCert(c)
 	}
-	if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool(t, ca), Intermediates: between}); err != nil {
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool(t, ca), Intermediates: between}); err != nil {
 		t.Error(err)
 	}
 }

@@ -46,6 +46,7 @@ type Config struct {
 	Resolvers     []string // DNS resolvers of the domain check, address or address:port; none: the system's
 
 	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
+	CertMemory    int           // MiB for certificates in memory; 0: 64
 
 	// AskURL is a service that is asked about names that the store does not
 	// have, by GET AskURL?domain=NAME: 2xx adds the domain, 4xx is a no, and all
@@ -92,6 +93,10 @@ func (c *Config) validate() error {
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
 	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
 		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
+	}
+	c.CertMemory = cmp.Or(c.CertMemory, 64)
+	if c.CertMemory < 1 {
+		return fmt.Errorf("--cert-memory: it must be 1 or more, not %d", c.CertMemory)
 	}
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {

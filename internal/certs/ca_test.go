@@ -165,7 +165,7 @@ func (c *testCA) issued(cert *tls.Certificate, host string) {
 		}
 		rest.AddCert(parsed)
 	}
-	if _, err := cert.Leaf.Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: rest}); err != nil {
+	if _, err := withLeaf(c.t, cert).Leaf.Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: rest}); err != nil {
 		c.t.Error(err)
 	}
 }

@@ -1,83 +1,43 @@
 package certs
 
 import (
-	"crypto/tls"
+	"crypto/sha256"
 	"hash/maphash"
+	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 )
 
-// entry is a parsed certificate, with its leaf, ready for handshakes. Only the
-// atomic fields change.
-type entry struct {
-	cert     tls.Certificate
-	notAfter time.Time
-	renewAt  time.Time
-	issuer   string // directory URL
-	fence    uint64 // of the stored record
-
-	unsaved atomic.Bool  // the store has not taken it
-	stale   atomic.Bool  // the store has another one
-	used    atomic.Bool  // since the cache last looked for one to evict
-	nextTry atomic.Int64 // no renewal is begun before, in Unix nanoseconds
-}
-
-// renewPause is the least time between two renewals begun for one entry: a busy
-// host in its renewal period costs its handshakes no more than a comparison.
-const renewPause = time.Minute
-
-// valid reports whether the certificate can be served. NotBefore is not looked
-// at: a CA backdates it, and our clock may be the one that is wrong.
-func (e *entry) valid(now time.Time) bool { return now.Before(e.notAfter) }
-
-// due reports whether the certificate should be renewed.
-func (e *entry) due(now time.Time) bool { return !now.Before(e.renewAt) }
-
-// claim reports whether the caller is to begin a renewal: one caller a renewPause.
-func (e *entry) claim(now time.Time) bool {
-	next := e.nextTry.Load()
-	return now.UnixNano() >= next && e.nextTry.CompareAndSwap(next, now.Add(renewPause).UnixNano())
-}
-
-// renewalTime is when a third of the lifetime is left, or a half when the whole
-// is under ten days.
-func renewalTime(notBefore, notAfter time.Time) time.Time {
-	life := notAfter.Sub(notBefore)
-	if life < 10*24*time.Hour {
-		return notAfter.Add(-life / 2)
-	}
-	return notAfter.Add(-life / 3)
-}
-
-// cache holds at most a fixed number of entries, the recently used ones.
+// cache holds entries up to a number of bytes, the recently used ones. A look-up
+// is that of one map, under a lock that only other writers of a thirty-second of
+// the entries hold.
 type cache struct {
-	seed      maphash.Seed
-	shards    []shard
-	shardSize int
+	seed   maphash.Seed
+	shards [cacheShards]cacheShard
 }
 
-type shard struct {
+// cacheShard is a part of the entries, with the intermediates that they share.
+type cacheShard struct {
+	max int64 // bytes
+
 	mu      sync.RWMutex
 	entries map[string]*entry
+	order   sieve
+	chains  chains
+	bytes   int64 // of the entries; those of the chains are theirs
 }
 
-const (
-	maxShards    = 64
-	evictionSpan = 8 // entries looked at to find one that can go
-)
+const cacheShards = 32
 
-func newCache(size int) *cache {
-	n := min(size, maxShards)
-	c := &cache{seed: maphash.MakeSeed(), shards: make([]shard, n), shardSize: size / n}
+func newCache(bytes int64) *cache {
+	c := &cache{seed: maphash.MakeSeed()}
 	for i := range c.shards {
-		c.shards[i].entries = map[string]*entry{}
+		c.shards[i] = cacheShard{max: bytes / cacheShards, entries: map[string]*entry{}, chains: chains{held: map[[sha256.Size]byte]*intermediate{}}}
 	}
 	return c
 }
 
-func (c *cache) shard(host string) *shard {
-	return &c.shards[maphash.String(c.seed, host)%uint64(len(c.shards))]
+func (c *cache) shard(host string) *cacheShard {
+	return &c.shards[maphash.String(c.seed, host)%cacheShards]
 }
 
 // get returns host's entry, which may have expired, or nil.
@@ -93,37 +53,54 @@ func (c *cache) get(host string) *entry {
 }
 
 // put keeps e, unless a certificate issued later is there already: a slow read
-// of the store must not undo a renewal.
+// of the store must not undo a renewal. No one else reads an entry before it was
+// put for the first time: its intermediates are exchanged for shared ones.
 func (c *cache) put(host string, e *entry) {
 	s := c.shard(host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok := s.entries[host]
-	if ok && old.cert.Leaf.NotBefore.After(e.cert.Leaf.NotBefore) {
+	old := s.entries[host]
+	if old == e || old != nil && old.notBefore.After(e.notBefore) {
 		return
 	}
-	if !ok && len(s.entries) >= c.shardSize {
-		s.evict()
+	if old != nil {
+		s.drop(old)
+		e.used.Store(old.used.Load())
 	}
-	s.entries[host] = e
+	e.host = strings.Clone(host) // it may be a part of something larger
+	s.chains.share(e)
+	s.bytes += e.bytes()
+	for s.bytes+s.chains.bytes > s.max && len(s.entries) > 0 {
+		s.drop(s.order.victim())
+	}
+	s.order.push(e)
+	s.entries[e.host] = e
 }
 
 func (c *cache) remove(host string) {
 	s := c.shard(host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.entries, host)
+	if e := s.entries[host]; e != nil {
+		s.drop(e)
+	}
 }
 
-// evict removes one entry that was not used since the last look, or, when a few
-// all were, one of them. Map order is random, which is what we want.
-func (s *shard) evict() {
-	looked := 0
-	for host, e := range s.entries {
-		looked++
-		if !e.used.Swap(false) || looked == evictionSpan || looked == len(s.entries) {
-			delete(s.entries, host)
-			return
-		}
+// size returns how many entries there are, and their bytes.
+func (c *cache) size() (entries int, bytes int64) {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		entries += len(s.entries)
+		bytes += s.bytes + s.chains.bytes
+		s.mu.RUnlock()
 	}
+	return entries, bytes
+}
+
+func (s *cacheShard) drop(e *entry) {
+	delete(s.entries, e.host)
+	s.order.remove(e)
+	s.bytes -= e.bytes()
+	s.chains.release(e)
 }

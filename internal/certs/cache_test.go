@@ -1,46 +1,194 @@
 package certs
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 )
 
 func fakeEntry(issued time.Time, life time.Duration) *entry {
-	leaf := &x509.Certificate{NotBefore: issued, NotAfter: issued.Add(life)}
-	return &entry{cert: tls.Certificate{Leaf: leaf}, notAfter: leaf.NotAfter, renewAt: renewalTime(issued, leaf.NotAfter)}
+	return &entry{notBefore: issued, notAfter: issued.Add(life), renewAt: renewalTime(issued, issued.Add(life))}
 }
 
 func TestCache_IsBoundedAndKeepsWhatIsUsed(t *testing.T) {
-	for _, size := range []int{1, 10, 1000} {
-		c := newCache(size)
+	for _, limit := range []int64{1 << 20, 8 << 20} {
+		c := newCache(limit)
 		now := time.Now()
+		each := fakeEntry(now, time.Hour).bytes()
 		c.put("used.example", fakeEntry(now, time.Hour))
-		for i := range 20 * size {
+		for i := range 10 * int(limit/each) {
 			c.put(fmt.Sprintf("n%d.example", i), fakeEntry(now, time.Hour))
-			if size > maxShards && c.get("used.example") == nil {
-				t.Fatalf("size %d: evicted although in use", size)
+			if c.get("used.example") == nil {
+				t.Fatalf("limit %d: evicted although in use", limit)
 			}
 		}
-		n := 0
-		for i := range c.shards {
-			n += len(c.shards[i].entries)
+		n, bytes := c.size()
+		if bytes > limit || bytes != int64(n)*each {
+			t.Errorf("%d entries of %d bytes in a cache of %d", n, bytes, limit)
 		}
-		if n > size {
-			t.Errorf("%d entries in a cache of %d", n, size)
+		if int64(n) < limit/each*3/4 {
+			t.Errorf("%d entries in a cache of %d bytes: most of it is empty", n, limit)
 		}
 	}
 }
 
+// TestCache_KeepsTheFrequent visits names of which few are popular, and some
+// that are never visited again, with room for a fifth.
+func TestCache_KeepsTheFrequent(t *testing.T) {
+	now := time.Now()
+	const names = 5000
+	c := newCache(fakeEntry(now, time.Hour).bytes() * names / 5)
+	visits := mathrand.NewZipf(mathrand.New(mathrand.NewPCG(1, 2)), 1.1, 1, names-1)
+	hits, all := 0, 0
+	for i := range 200_000 {
+		host := fmt.Sprintf("n%d.example", visits.Uint64())
+		if i%5 == 0 {
+			host = fmt.Sprintf("once%d.example", i)
+		} else {
+			all++
+		}
+		if c.get(host) != nil {
+			hits++
+			continue
+		}
+		c.put(host, fakeEntry(now, time.Hour))
+	}
+	// The thousand most popular names get 0.88 of the visits.
+	if share := float64(hits) / float64(all); share < 0.82 {
+		t.Errorf("%.2f of the visits found their certificate", share)
+	}
+}
+
+func TestCache_SharesIntermediatesAndForgetsThem(t *testing.T) {
+	ca := newChainMaker(t)
+	c := newCache(64 << 20)
+	chain := func(s *cacheShard) int64 { return s.chains.bytes }
+	hosts := make([]string, 50)
+	for i := range hosts {
+		hosts[i] = sameCacheShard(c, i)
+		c.put(hosts[i], ca.entry(t, hosts[i]))
+	}
+	s := c.shard(hosts[0])
+	first, second := c.get(hosts[0]).cert.Certificate, c.get(hosts[1]).cert.Certificate
+	if &first[1][0] != &second[1][0] || &first[2][0] != &second[2][0] {
+		t.Error("the intermediates are held twice")
+	}
+	if held := chain(s); held > 4<<10 {
+		t.Errorf("%d bytes of chains", held)
+	}
+	c.put(hosts[0], c.get(hosts[0])) // again, as after a write to the store
+	c.put(hosts[0], ca.entry(t, hosts[0]))
+	for _, host := range hosts {
+		c.remove(host)
+		c.remove(host)
+	}
+	if n, bytes := c.size(); n != 0 || bytes != 0 {
+		t.Errorf("%d entries of %d bytes are left", n, bytes)
+	}
+}
+
+// sameCacheShard returns a name of the first shard, the i-th that it tries.
+func sameCacheShard(c *cache, i int) string {
+	for n := 0; ; n++ {
+		host := fmt.Sprintf("h%d-%d.example.com", i, n)
+		if c.shard(host) == &c.shards[0] {
+			return host
+		}
+	}
+}
+
+// TestCache_CountsWhatItHolds compares the count with what the heap grew by.
+func TestCache_CountsWhatItHolds(t *testing.T) {
+	ca := newChainMaker(t)
+	for name, key := range map[string]func() crypto.Signer{"ecdsa": func() crypto.Signer { return newKey(t) }, "rsa": rsaKey(t)} {
+		t.Run(name, func(t *testing.T) {
+			chains, keys := ca.sealed(t, 300, key)
+			c := newCache(1 << 30)
+			grown := fill(t, c, chains, keys)
+			_, counted := c.size()
+			if ratio := float64(counted) / float64(grown); ratio < 0.85 || ratio > 1.3 {
+				t.Errorf("counted %d bytes, and the heap grew by %d", counted, grown)
+			}
+			runtime.KeepAlive(c)
+		})
+	}
+}
+
+// BenchmarkCache_Memory reports what a certificate takes in memory, all in all
+// and beside its key and leaf in DER.
+func BenchmarkCache_Memory(b *testing.B) {
+	const n = 5000
+	chains, keys := newChainMaker(b).sealed(b, n, func() crypto.Signer { return newKey(b) })
+	var c *cache
+	var grown int64
+	for b.Loop() {
+		c = newCache(1 << 30)
+		grown = fill(b, c, chains, keys)
+	}
+	der := 0
+	for i := range chains {
+		block, _ := pem.Decode(chains[i])
+		der += len(block.Bytes) + len(keys[i])
+	}
+	_, counted := c.size()
+	b.ReportMetric(float64(grown)/n, "bytes/cert")
+	b.ReportMetric(float64(counted)/n, "counted-bytes/cert")
+	b.ReportMetric(float64(grown-int64(der))/n, "beyond-DER-bytes/cert")
+}
+
+// fill puts certificates into c as they come from the store, has each key sign,
+// and returns what the heap grew by.
+func fill(t testing.TB, c *cache, chains, keys [][]byte) int64 {
+	t.Helper()
+	before := liveBytes()
+	for i := range chains {
+		key, err := x509.ParsePKCS8PrivateKey(keys[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		host := fmt.Sprintf("www.customer-%d.example", i)
+		e, err := newEntry(chains[i], key.(crypto.Signer), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := sha256.Sum256(chains[i])
+		if _, err := key.(crypto.Signer).Sign(rand.Reader, digest[:], crypto.SHA256); err != nil {
+			t.Fatal(err)
+		}
+		c.put(host, e)
+	}
+	grown := liveBytes() - before
+	runtime.KeepAlive(chains)
+	runtime.KeepAlive(keys)
+	return grown
+}
+
+// liveBytes returns what is live, once nothing that earlier tests left goes away
+// any more.
+func liveBytes() int64 {
+	var m runtime.MemStats
+	for last := int64(0); ; last = int64(m.HeapAlloc) {
+		runtime.GC()
+		runtime.GC() // the second one frees what the first one has finalised
+		if runtime.ReadMemStats(&m); max(last-int64(m.HeapAlloc), int64(m.HeapAlloc)-last) < 10<<10 {
+			return int64(m.HeapAlloc)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestCache_SlowReadDoesNotUndoARenewal(t *testing.T) {
-	c := newCache(10)
+	c := newCache(1 << 20)
 	now := time.Now()
 	old, renewed := fakeEntry(now, 90*24*time.Hour), fakeEntry(now.Add(time.Hour), 6*24*time.Hour)
 	c.put("a.example", renewed)
@@ -111,7 +259,7 @@ func BenchmarkCertificate_FromMemory(b *testing.B) {
 }
 
 func warmManager(t testing.TB) *Manager {
-	m := &Manager{cfg: Config{Now: time.Now}, cache: newCache(1000)}
+	m := &Manager{cfg: Config{Now: time.Now}, cache: newCache(64 << 20)}
 	for i := range 500 {
 		m.cache.put(fmt.Sprintf("n%d.example", i), fakeEntry(time.Now(), 90*24*time.Hour))
 	}
@@ -119,7 +267,7 @@ func warmManager(t testing.TB) *Manager {
 	return m
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -68,9 +68,10 @@ type Config struct {
 	// MaxWaiting is how many issuances run or wait for their turn. A host that
 	// finds no place is refused with [shingle.ErrLimited]. Default: 1000.
 	MaxWaiting int
-	// CacheSize is how many certificates are kept in memory, about 8 KiB each.
-	// Default: 10,000.
-	CacheSize int
+	// CacheBytes bounds the memory for certificates: it is 2.5 KiB each, leaf and
+	// ECDSA key included, and intermediates are shared. Default: 64 MiB, which is
+	// 26,000 certificates and fits a machine of 512 MiB. At least 1 MiB.
+	CacheBytes int64
 
 	// Logger takes a line for the begin and the end of each issuance. Default: none.
 	Logger *slog.Logger
@@ -91,8 +92,10 @@ func (c *Config) validate() error {
 		return invalid("", "HandshakeWait, IssueTimeout and RetryDelay cannot be negative")
 	case c.TicketRotation < 0 || c.TicketPoll < 0:
 		return invalid("", "TicketRotation and TicketPoll cannot be negative")
-	case c.MaxIssuing < 0 || c.MaxWaiting < 0 || c.CacheSize < 0:
-		return invalid("", "MaxIssuing, MaxWaiting and CacheSize cannot be negative")
+	case c.MaxIssuing < 0 || c.MaxWaiting < 0:
+		return invalid("", "MaxIssuing and MaxWaiting cannot be negative")
+	case c.CacheBytes != 0 && c.CacheBytes < 1<<20:
+		return invalid("CacheBytes", "CacheBytes must be at least 1 MiB")
 	}
 	if len(c.CAs) == 0 {
 		return invalid("CAs", "name a certificate authority")
@@ -117,7 +120,7 @@ func (c *Config) validate() error {
 	}
 	c.MaxIssuing = cmp.Or(c.MaxIssuing, 8)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 1000)
-	c.CacheSize = cmp.Or(c.CacheSize, 10_000)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

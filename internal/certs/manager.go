@@ -51,7 +51,7 @@ func New(cfg Config) (*Manager, error) {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		store:     newStore(ctx, &cfg),
-		cache:     newCache(cfg.CacheSize),
+		cache:     newCache(cfg.CacheBytes),
 		refusals:  newRefusals(),
 		readiness: newReadiness(),
 		loads:     newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),

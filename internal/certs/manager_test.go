@@ -28,7 +28,19 @@ func must(t *testing.T, m *Manager, host string) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cert
+	return withLeaf(t, cert)
+}
+
+// withLeaf returns a copy that has the Leaf, which what we serve has not.
+func withLeaf(t *testing.T, cert *tls.Certificate) *tls.Certificate {
+	t.Helper()
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := *cert
+	with.Leaf = leaf
+	return &with
 }
 
 func wantCode(t *testing.T, err error, code shingle.Code) {
@@ -698,7 +710,7 @@ func TestNew_RefusesBadConfig(t *testing.T) {
 		"directory":  func(c *Config) { c.CAs = []CA{{Directory: "http://ca.example/dir"}} },
 		"terms":      func(c *Config) { c.TermsAgreed = false },
 		"times":      func(c *Config) { c.RetryDelay = -1 },
-		"sizes":      func(c *Config) { c.CacheSize = -1 },
+		"sizes":      func(c *Config) { c.CacheBytes = 1 },
 	} {
 		cfg := good
 		spoil(&cfg)

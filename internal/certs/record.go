@@ -89,7 +89,7 @@ func newEntry(chain []byte, key crypto.Signer, host string) (*entry, error) {
 	if !ok || !public.Equal(leaf.PublicKey) {
 		return nil, errors.New("certificate and key do not belong together")
 	}
-	e.cert.Leaf, e.notAfter, e.renewAt = leaf, leaf.NotAfter, renewalTime(leaf.NotBefore, leaf.NotAfter)
+	e.notBefore, e.notAfter, e.renewAt = leaf.NotBefore, leaf.NotAfter, renewalTime(leaf.NotBefore, leaf.NotAfter)
 	return e, nil
 }
 

@@ -7,8 +7,12 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// maxRefusals bounds the hosts whose refusal is remembered.
-const maxRefusals = 10_000
+// maxRefusals bounds the hosts whose refusal is remembered, evictionSpan those
+// that are looked at to find one that can go.
+const (
+	maxRefusals  = 10_000
+	evictionSpan = 8
+)
 
 // refusals remembers the hosts whose last issuance failed, so that repeated
 // handshakes cause neither orders nor reads of the store. The plan in the store
