@@ -28,6 +28,16 @@ type Certificate struct {
 	Advice    string    // URL in which the CA explains when it wants the certificate renewed
 	Failures  int       // attempts in a row that failed
 	Failed    *CertificateFailure
+	Limits    []NameLimits // of each CA; nil when not asked for
+}
+
+// NameLimits are what is left of a CA's limits for one name.
+type NameLimits struct {
+	Directory    string
+	Failures     Budget // validations that may fail
+	Certificates Budget // certificates for the same name, but for renewals that the CA exempts
+	// NotBefore is when the name may be ordered for again; zero: now.
+	NotBefore time.Time
 }
 
 // Readiness is what strangers may learn of a host's certificate: not one word of

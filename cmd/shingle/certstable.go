@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -23,6 +24,7 @@ func printCertificate(w io.Writer, c api.Certificate, now time.Time) error {
 		{"CA's advice", c.Advice},
 		{"problem", problemOf(c)},
 		{"who acts", actor(c)},
+		{"CA's limits", limits(c)},
 	})
 }
 
@@ -97,6 +99,22 @@ func printWaiting(w io.Writer, list []api.Waiting) error {
 
 func budget(b api.Budget) string {
 	return fmt.Sprintf("%d of %d in %s", int(b.Left), b.Count, time.Duration(b.Seconds*float64(time.Second)))
+}
+
+// limits tells of what was used of the limits for the name, if anything.
+func limits(c api.Certificate) string {
+	var list []string
+	for _, l := range c.Limits {
+		if l.Failures.Left >= float64(l.Failures.Count) && l.Certificates.Left >= float64(l.Certificates.Count) {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s may fail, %s may be issued", l.Directory, budget(l.Failures), budget(l.Certificates))
+		if !l.NotBefore.IsZero() {
+			text += ", none before " + localTime(l.NotBefore)
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
 }
 
 func issuerOf(c api.Certificate) string {

@@ -43,6 +43,8 @@ type Certificate struct {
 	Failures  int       `json:"failures,omitempty" doc:"Attempts in a row that failed"`
 	Failed    *Failure  `json:"failed,omitempty" doc:"The last attempt, when it failed"`
 
+	Limits []NameLimits `json:"limits,omitempty" doc:"What is left of each CA's limits for this name; not in lists"`
+
 	_ struct{} `additionalProperties:"true"` // more will come
 }
 
@@ -53,6 +55,16 @@ type Failure struct {
 	Message string    `json:"message"`
 	Who     string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
 	At      time.Time `json:"at"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// NameLimits are what is left of a CA's limits for one name.
+type NameLimits struct {
+	Directory    string    `json:"directory"`
+	Failures     Budget    `json:"failures" doc:"Validations that may fail before the CA refuses the name"`
+	Certificates Budget    `json:"certificates" doc:"Certificates for this name, but for renewals that the CA exempts"`
+	NotBefore    time.Time `json:"not_before,omitzero" doc:"When the name may be ordered for again; absent: now"`
 
 	_ struct{} `additionalProperties:"true"` // more will come
 }
@@ -202,6 +214,11 @@ func showCertificate(c shingle.Certificate) Certificate {
 	}
 	if f := c.Failed; f != nil {
 		out.Failed = &Failure{Code: string(f.Code), Problem: f.Problem, Message: f.Message, Who: f.Who, At: f.At}
+	}
+	for _, l := range c.Limits {
+		out.Limits = append(out.Limits, NameLimits{
+			Directory: l.Directory, Failures: showBudget(l.Failures), Certificates: showBudget(l.Certificates), NotBefore: l.NotBefore,
+		})
 	}
 	return out
 }

@@ -25,6 +25,7 @@ type shelf struct {
 func (s *shelf) Info(_ context.Context, host string) (shingle.Certificate, error) {
 	for _, c := range s.list {
 		if c.Host == host {
+			c.Limits = []shingle.NameLimits{{Directory: "https://ca.example/dir", Failures: shingle.Budget{Left: 0.5, Count: 5, Per: time.Hour}, NotBefore: clock}}
 			return c, nil
 		}
 	}
@@ -76,6 +77,9 @@ func TestCertificates_ShownAndRenewed(t *testing.T) {
 	c, err := f.client.Certificate(t.Context(), "A.example.com.")
 	if err != nil || c.State != "valid" || c.Tenant != "acme" || !c.NotAfter.Equal(clock.AddDate(0, 3, 0)) || c.Failed != nil {
 		t.Errorf("got %+v, %v", c, err)
+	}
+	if len(c.Limits) != 1 || c.Limits[0].Failures != (api.Budget{Left: 0.5, Count: 5, Seconds: 3600}) || !c.Limits[0].NotBefore.Equal(clock) {
+		t.Errorf("limits %+v", c.Limits)
 	}
 	c, err = f.client.RenewCertificate(t.Context(), "b.example.com")
 	if err != nil || c.State != "stopped" || c.Failed == nil || c.Failed.Who != "customer" || c.Failed.Message != "CAA forbids it" {

@@ -43,6 +43,11 @@ func (b bucket) next(r Rate, now time.Time) time.Time {
 	return b.At.Add(time.Duration(math.Ceil((1 - b.Tokens) * float64(r.every()))))
 }
 
+// show returns the bucket as others may know it.
+func (b bucket) show(r Rate) shingle.Budget {
+	return shingle.Budget{Left: max(0, b.Tokens), Count: r.Count, Per: r.Per}
+}
+
 func ordersKey(directory string) string   { return "budgets/" + directoryHash(directory) + "/orders" }
 func renewalsKey(directory string) string { return "budgets/" + directoryHash(directory) + "/renewals" }
 func perDomainKey(directory, domain string) string {
@@ -96,16 +101,25 @@ func (b budgets) empty(ctx context.Context, key string, r Rate, now time.Time) e
 const budgetAttempts = 16
 
 func (b budgets) change(ctx context.Context, key string, r Rate, now time.Time, edit func(*bucket) bool) error {
+	return update(ctx, b.store, key, func(have *bucket) bool {
+		*have = have.fill(r, now)
+		return edit(have)
+	})
+}
+
+// update changes the record of a budget, anew when it meets another change. edit
+// returns false to leave it as it is.
+func update[T any](ctx context.Context, s *store, key string, edit func(*T) bool) error {
 	for range budgetAttempts {
-		var have bucket
-		version, err := b.store.get(ctx, key, &have)
+		var have T
+		version, err := s.get(ctx, key, &have)
 		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 			return fmt.Errorf("read budget: %w", err)
 		}
-		if have = have.fill(r, now); !edit(&have) {
+		if !edit(&have) {
 			return nil
 		}
-		if _, err = b.store.put(ctx, key, have, version); !errors.Is(err, shingle.ErrConflict) {
+		if _, err = s.put(ctx, key, have, version); !errors.Is(err, shingle.ErrConflict) {
 			return err
 		}
 	}

@@ -32,6 +32,8 @@ type Limits struct {
 	Orders    Rate // new orders; renewals by ARI do not count
 	PerDomain Rate // new certificates for one registered domain
 	Renewals  Rate // renewals by ARI, which CAs exempt: a limit of our own, so as to spread them
+	Failures  Rate // failed validations of one name
+	SameName  Rate // certificates for one name; renewals by ARI do not count
 }
 
 // Rate is a number of events in a time, and at most that number at once.
@@ -68,7 +70,9 @@ func (c *CA) validate() error {
 	l.Orders = l.Orders.or(Rate{300, 3 * hour})
 	l.PerDomain = l.PerDomain.or(Rate{50, 7 * 24 * hour})
 	l.Renewals = l.Renewals.or(Rate{1000, hour})
-	for _, r := range []Rate{l.Orders, l.PerDomain, l.Renewals} {
+	l.Failures = l.Failures.or(Rate{5, hour})
+	l.SameName = l.SameName.or(Rate{5, 7 * 24 * hour})
+	for _, r := range []Rate{l.Orders, l.PerDomain, l.Renewals, l.Failures, l.SameName} {
 		if r.Count < 1 || r.Per <= 0 {
 			return invalid("Limits", "a limit has a positive count and a positive time")
 		}

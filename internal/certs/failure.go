@@ -21,6 +21,7 @@ type failure struct {
 	outage     bool           // the CA is out of reach, whatever the host
 	ours       bool           // a part of our own is out of reach, such as the store
 	limited    bool           // a limit of the CA's or of ours: not the host's fault
+	scope      scope          // how far the limit reaches
 	account    bool           // the CA refuses our account, whatever the host
 	acts       string         // who must act, when none of these tells
 	retryAt    time.Time      // the CA wants no attempt before; may be zero
@@ -94,7 +95,7 @@ func (f *failure) permanent() bool {
 
 // otherCAMayHelp reports whether the failure is this CA's affair.
 func (f *failure) otherCAMayHelp() bool {
-	return f.outage || f.limited || f.account || slices.Contains([]string{
+	return f.outage || f.limited && f.scope != scopeFailures || f.account || slices.Contains([]string{
 		acme.ProblemTypeCAA, acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier,
 	}, f.problem)
 }
@@ -104,6 +105,10 @@ func (f *failure) who() string {
 	switch {
 	case f.acts != "":
 		return f.acts
+	case f.limited && f.scope == scopePaused:
+		return shingle.WhoOperator
+	case f.limited && f.scope == scopeFailures:
+		return shingle.WhoCustomer
 	case f.limited:
 		return shingle.WhoNobody
 	case f.account, f.public.Code == shingle.CodeForbidden:
@@ -172,7 +177,7 @@ func redact(s, token string) string {
 	return strings.ReplaceAll(s, token, "[token]")
 }
 
-const maxDetail = 400 // bytes
+const maxDetail = 1000 // bytes: a link by which a CA lets the operator end a pause has 500
 
 // plain makes one printable line of bounded length of what the CA says, in
 // which it may quote whatever the customer's server sent.

@@ -199,6 +199,11 @@ func (i *issuance) issueAt(ctx context.Context, ca *authority) (*entry, error) {
 		return nil, err
 	}
 	ca.breaker.note(false, now)
+	if o.replaces == "" {
+		if err := i.budgets.certified(context.WithoutCancel(ctx), ca, i.host, now); err != nil {
+			log.Warn("certificate not counted", "error", err)
+		}
+	}
 	log.Info("certificate issued", "order", o.state.Location, "challenge", o.challenge,
 		"took", i.cfg.Now().Sub(now), "expires", e.notAfter)
 	i.refusals.clear(i.host)
@@ -213,11 +218,24 @@ func (i *issuance) issueAt(ctx context.Context, ca *authority) (*entry, error) {
 func (i *issuance) note(ctx context.Context, ca *authority, f *failure) {
 	now := i.cfg.Now()
 	ca.breaker.note(f.outage && ctx.Err() == nil, now)
-	if f.limited && f.problem != "" {
+	if !f.limited || f.problem == "" {
+		return
+	}
+	switch f.scope {
+	case scopeAccount:
 		ca.limited.set(f.retryAt)
-		if err := i.budgets.empty(context.WithoutCancel(ctx), ordersKey(ca.Directory), ca.Limits.Orders, now); err != nil {
-			i.log.Warn("budget not emptied", "ca", ca.Directory, "error", err)
-		}
+	case scopePaused: // waiting does not help, but the operator's word to the CA does
+		f.retryAt = later(now.Add(maxRetry), f.retryAt)
+	}
+	if err := i.budgets.limitedByCA(context.WithoutCancel(ctx), ca, i.host, f.scope, now); err != nil {
+		i.log.Warn("budget not emptied", "ca", ca.Directory, "error", err)
+	}
+}
+
+// spoilt notes a failed validation.
+func (i *issuance) spoilt(ctx context.Context, o *order) {
+	if err := i.budgets.validationFailed(context.WithoutCancel(ctx), o.ca, i.host, i.cfg.Now()); err != nil {
+		i.log.Warn("failed validation not counted", "host", i.host, "ca", o.ca.Directory, "error", err)
 	}
 }
 
@@ -228,7 +246,7 @@ func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry
 	for _, challenge := range i.challenges() {
 		o = &order{
 			ca: ca, journal: i.journal, host: i.host, rsa: i.cfg.RSA, replaces: replaces,
-			challenge: challenge, present: i.present, pay: i.pay,
+			challenge: challenge, present: i.present, pay: i.pay, spoilt: i.spoilt,
 		}
 		if err = o.run(ctx); err == nil {
 			i.preferALPN.Store(challenge == acme.ChallengeTypeTLSALPN01)
@@ -251,6 +269,9 @@ func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry
 
 // pay takes what an order costs out of the budgets.
 func (i *issuance) pay(ctx context.Context, o *order) error {
+	if err := i.budgets.mayOrder(ctx, o.ca, i.host, o.replaces != "", i.cfg.Now()); err != nil {
+		return err
+	}
 	renewal := i.stored != nil && i.stored.valid(i.cfg.Now())
 	wait, err := i.budgets.takeOrder(ctx, o.ca, i.host, o.replaces != "", renewal, i.cfg.Now())
 	if err == nil && !wait.IsZero() {

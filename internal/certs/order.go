@@ -28,6 +28,7 @@ type order struct {
 	challenge string // the type by which control of host is proved
 	present   func(ctx context.Context, host string, c acme.Challenge) (cleanUp func(), err error)
 	pay       func(ctx context.Context, o *order) error // takes a new order out of the budgets
+	spoilt    func(ctx context.Context, o *order)       // takes a failed validation out of them
 
 	account acme.Account
 	state   acme.Order
@@ -56,6 +57,13 @@ func (o *order) run(ctx context.Context) error {
 			continue
 		}
 		f := newFailure(fmt.Errorf("%s: %w", step.name, err), o.last, o.token, ctx.Err() != nil)
+		switch {
+		case f.validation:
+			o.spoilt(ctx, o)
+		case f.limited && f.problem != "":
+			p, _ := problemOf(err)
+			f.scope = limitScope(p, o.host)
+		}
 		if !f.outage && !f.limited && ctx.Err() == nil {
 			o.journal.forget(ctx, o.host) // the order is spoilt
 		}
@@ -96,6 +104,9 @@ func (o *order) resume(ctx context.Context) bool {
 		return false
 	}
 	state, err := o.ca.client.GetOrder(ctx, o.account, acme.Order{Location: url})
+	if err == nil && state.Status == acme.StatusInvalid {
+		o.spoilt(ctx, o) // and who did it has not told
+	}
 	if err != nil || state.Status == acme.StatusInvalid {
 		return false
 	}

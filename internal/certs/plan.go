@@ -142,7 +142,9 @@ func backstop(host string, notBefore, notAfter time.Time) time.Time {
 
 // failed takes in an attempt that came to nothing.
 func (p *plan) failed(f *failure, first time.Duration, now time.Time) {
-	p.Failed = &shingle.CertificateFailure{Code: f.public.Code, Problem: f.problem, Message: f.public.Message, Who: f.who(), At: now}
+	if f.scope != scopeFailures || p.Failed == nil { // why they failed is what to tell
+		p.Failed = &shingle.CertificateFailure{Code: f.public.Code, Problem: f.problem, Message: f.public.Message, Who: f.who(), At: now}
+	}
 	if !f.outage && !f.limited && !f.ours {
 		p.Failures++
 	}

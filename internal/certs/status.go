@@ -11,9 +11,17 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// Info returns what is known of host's certificate, or [shingle.ErrNotFound] for
-// a host that was never wanted.
+// Info returns what is known of host's certificate, with the limits of the CAs for
+// it, or [shingle.ErrNotFound] for a host that was never wanted.
 func (m *Manager) Info(ctx context.Context, host string) (shingle.Certificate, error) {
+	c, err := m.info(ctx, host)
+	if err == nil {
+		c.Limits, err = m.limits(ctx, host)
+	}
+	return c, err
+}
+
+func (m *Manager) info(ctx context.Context, host string) (shingle.Certificate, error) {
 	p, _, err := m.store.plan(ctx, host)
 	if errors.Is(err, shingle.ErrNotFound) {
 		return shingle.Certificate{}, shingle.Errorf(shingle.CodeNotFound, "there is no certificate for %s", host)
@@ -22,6 +30,26 @@ func (m *Manager) Info(ctx context.Context, host string) (shingle.Certificate, e
 		return shingle.Certificate{}, fmt.Errorf("read plan: %w", err)
 	}
 	return p.show(host, m.cfg.Now()), nil
+}
+
+// limits returns what is left of each CA's limits for host.
+func (m *Manager) limits(ctx context.Context, host string) ([]shingle.NameLimits, error) {
+	now := m.cfg.Now()
+	list := make([]shingle.NameLimits, len(m.cas))
+	for i, ca := range m.cas {
+		have, err := m.budgets.ofName(ctx, ca, host, now)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = shingle.NameLimits{
+			Directory: ca.Directory, Failures: have.Failures.show(ca.Limits.Failures), Certificates: have.Certificates.show(ca.Limits.SameName),
+		}
+		next := later(have.Failures.next(ca.Limits.Failures, now), have.Certificates.next(ca.Limits.SameName, now))
+		if next.After(now) {
+			list[i].NotBefore = next.UTC().Truncate(time.Second)
+		}
+	}
+	return list, nil
 }
 
 // List returns what is known of the hosts that sort after `after`, at most limit
@@ -36,7 +64,7 @@ func (m *Manager) List(ctx context.Context, after string, limit int) ([]shingle.
 	}
 	list := make([]shingle.Certificate, 0, len(keys))
 	for _, key := range keys {
-		c, err := m.Info(ctx, strings.TrimPrefix(key, planKey("")))
+		c, err := m.info(ctx, strings.TrimPrefix(key, planKey("")))
 		if errors.Is(err, shingle.ErrNotFound) {
 			continue // dropped since
 		}
@@ -158,7 +186,7 @@ func (m *Manager) budgetsLeft(ctx context.Context, now time.Time) ([]shingle.CAB
 			if err != nil {
 				return nil, err
 			}
-			*x.to = shingle.Budget{Left: max(0, have.Tokens), Count: x.rate.Count, Per: x.rate.Per}
+			*x.to = have.show(x.rate)
 		}
 		if until := ca.limited.end(); until.After(now) {
 			b.NotBefore = until

@@ -84,6 +84,9 @@ func (m *Manager) Drop(ctx context.Context, host string) error {
 		return fmt.Errorf("drop certificate: %w", err)
 	}
 	m.journal.forget(ctx, host)
+	if err := m.budgets.dropped(ctx, host, m.cfg.Now()); err != nil {
+		return fmt.Errorf("drop certificate: %w", err)
+	}
 	for _, key := range []string{certKey(host), planKey(host)} {
 		if err := m.store.erase(ctx, key); err != nil {
 			return fmt.Errorf("drop certificate: %w", err)
