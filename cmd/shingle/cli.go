@@ -23,6 +23,8 @@ type cli struct {
 	Control    controlCmd    `cmd:"" help:"Run the API and the certificate worker only, for a fleet of edges."`
 	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update, remove, import and export domains."`
 	Certs      certsCmd      `cmd:"" help:"List, show and renew certificates; see what waits for the certificate authorities."`
+	Events     eventsCmd     `cmd:"" help:"List what happened to domains and certificates: what, when, and by whom."`
+	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
 	Store      storeCmd      `cmd:"" help:"Look after the place where a fleet keeps everything."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -62,13 +62,15 @@ type controlFlags struct {
 	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API. Plain HTTP: keep it private."`
 	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
 
+	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
+
 	CNAMETarget []string `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
 	EdgeAddress []string `name:"edge-address" placeholder:"IP" env:"SHINGLE_EDGE_ADDRESS" help:"Address of your edges, for domains that cannot have a CNAME record. Several: repeat it, or put , between them."`
 	Resolver    []string `placeholder:"IP" env:"SHINGLE_RESOLVER" help:"DNS resolver that domains are checked by, instead of the system's. Several: in the order in which they are asked."`
 }
 
 func (f *controlFlags) apply(c *app.Config) {
-	c.Control, c.AskToken = f.Control, f.AskToken
+	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
 	c.CNAMETargets, c.EdgeAddresses, c.Resolvers = f.CNAMETarget, f.EdgeAddress, f.Resolver
 }
 

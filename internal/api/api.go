@@ -25,6 +25,8 @@ type Config struct {
 
 	// Checker looks at domains from outside. Nil: there is no such route.
 	Checker Checker
+	// Events are listed, and sent to webhooks. Nil: there are no such routes.
+	Events EventLog
 
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
@@ -67,6 +69,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Checker != nil {
 		s.checkRoutes(a)
+	}
+	if cfg.Events != nil {
+		s.eventRoutes(a)
 	}
 	s.public("GET /ask", s.ask)
 	s.public("GET /health", s.health)

@@ -63,7 +63,7 @@ func (c *Client) Domain(ctx context.Context, host string) (out Domain, err error
 // Domains returns all domains in the order of their hosts, page by page. It
 // ends with the first error.
 func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
-	return pages(ctx, c, "/v1/domains", func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
+	return pages(ctx, c, "/v1/domains?limit=1000", func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
 }
 
 // Certificate returns what is known of one certificate, or [shingle.ErrNotFound].
@@ -78,7 +78,7 @@ func (c *Client) Certificate(ctx context.Context, host string) (out Certificate,
 // Certificates returns all certificates in the order of their hosts, page by
 // page. It ends with the first error.
 func (c *Client) Certificates(ctx context.Context) iter.Seq2[Certificate, error] {
-	return pages(ctx, c, "/v1/certificates", func(l CertificateList) ([]Certificate, string) { return l.Certificates, l.Next })
+	return pages(ctx, c, "/v1/certificates?limit=1000", func(l CertificateList) ([]Certificate, string) { return l.Certificates, l.Next })
 }
 
 // RenewCertificate has a certificate replaced now, or returns
@@ -97,13 +97,13 @@ func (c *Client) Queue(ctx context.Context, limit int, drill bool) (out Queue, e
 	return out, c.call(ctx, http.MethodGet, fmt.Sprintf("/v1/queue?limit=%d&drill=%t", limit, drill), nil, &out)
 }
 
-// pages reads a list page by page. It ends with the first error.
+// pages reads a list page by page; path has a query. It ends with the first error.
 func pages[L, T any](ctx context.Context, c *Client, path string, open func(L) (list []T, next string)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for after := ""; ; {
 			var page L
 			var none T
-			if err := c.call(ctx, http.MethodGet, path+"?limit=1000&after="+url.QueryEscape(after), nil, &page); err != nil {
+			if err := c.call(ctx, http.MethodGet, path+"&after="+url.QueryEscape(after), nil, &page); err != nil {
 				yield(none, err)
 				return
 			}

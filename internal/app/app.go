@@ -15,6 +15,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/edge"
+	"github.com/shingle-proxy/shingle/internal/events"
 )
 
 // App is edge and control in one process, or one of them.
@@ -28,9 +29,12 @@ type App struct {
 	instance *instance
 	// wakeCerts tells the certificate worker of changed domains.
 	wakeCerts chan struct{}
-	probeKey  *shingle.ProbeKey // nil when it could not be had
-	edge      *edge.Edge        // nil without that role
-	control   *http.Server      // nil without that role
+	events    *events.Hub
+	// wakeEvents tells whoever makes events of them.
+	wakeEvents chan struct{}
+	probeKey   *shingle.ProbeKey // nil when it could not be had
+	edge       *edge.Edge        // nil without that role
+	control    *http.Server      // nil without that role
 }
 
 // New opens the stores and puts the parts together. The App takes the
@@ -48,10 +52,10 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	wake := make(chan struct{}, 1)
-	a.wakeCerts = make(chan struct{}, 1)
+	a.wakeCerts, a.wakeEvents = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
 	if a.stores, err = openStores(ctx, &a.cfg, func() {
-		for _, follower := range []chan struct{}{wake, a.wakeCerts} {
+		for _, follower := range []chan struct{}{wake, a.wakeCerts, a.wakeEvents} {
 			select {
 			case follower <- struct{}{}:
 			default: // it has not taken the last one yet
@@ -61,6 +65,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
+		return err
+	}
+	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}
 	if a.certs, err = a.openCerts(); err != nil {
@@ -86,7 +93,7 @@ func (a *App) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: checker, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: checker, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -131,7 +138,7 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	return certs.New(certs.Config{
 		Blobs: a.stores.blobs, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.stores.domains, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
+		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
 	})
 }
@@ -211,6 +218,7 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	}
 	if a.control != nil {
 		parts.Go(func() { a.certs.Work(ctx) })
+		parts.Go(func() { a.certs.Lead(ctx, "events", a.events.Run) })
 		parts.Go(func() {
 			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("serve control: %w", err))

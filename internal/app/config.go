@@ -55,6 +55,8 @@ type Config struct {
 	// store alone decides.
 	AskURL string
 
+	PrivateWebhooks bool // webhooks may be on this machine or in a private network, and plain HTTP
+
 	AskToken  string // what /ask demands; empty: nothing
 	AccessLog bool   // one line a request
 	Version   string

@@ -50,6 +50,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	defer func() { err = errors.Join(err, world.close()) }()
 	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
 	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{ExampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
+	cfg.PrivateWebhooks = true
 	cfg.world = playedWorld{
 		rootServers: cfg.Resolvers, httpPort: port(l.HTTP), httpsPort: port(l.HTTPS),
 		private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(),

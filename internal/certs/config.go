@@ -30,6 +30,9 @@ type Config struct {
 	// Domains, when set, is followed by the worker: a domain that appears gets its
 	// certificate at once, one that goes loses it. It is asked in [Manager.Work] only.
 	Domains shingle.DomainStore
+	// Events, when set, hears of certificates that were issued and of attempts
+	// that failed.
+	Events shingle.Events
 	// Wake, when it receives, makes the worker look for changes and due work at
 	// once; otherwise it does so every Poll.
 	Wake <-chan struct{}

@@ -111,9 +111,18 @@ func (i *issuance) read(ctx context.Context, now time.Time) (err error) {
 	if i.stored == nil || i.stored.notAfter.Equal(i.plan.NotAfter) || !i.stored.valid(now) {
 		return nil
 	}
-	i.finish(ctx)
-	i.plan, err = i.changePlan(ctx, func(p *plan) { p.adopt(i.host, i.stored, i.stored.issuer, now) })
+	i.plan, err = i.adopt(ctx, i.stored, i.stored.issuer)
 	return err
+}
+
+// adopt does what follows from a stored certificate. The plan comes last: until
+// it knows the certificate, whoever looks after the host does all of this again.
+func (i *issuance) adopt(ctx context.Context, e *entry, issuer string) (plan, error) {
+	i.finish(ctx)
+	now, next := i.cfg.Now(), i.plan
+	next.adopt(i.host, e, issuer, now)
+	i.tellIssued(ctx, i.host, &next, !i.plan.NotAfter.IsZero())
+	return i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, issuer, now) })
 }
 
 func (i *issuance) changePlan(ctx context.Context, edit func(*plan)) (plan, error) {
@@ -173,6 +182,7 @@ func (i *issuance) fail(ctx context.Context, f *failure) error {
 		i.log.Error("failed issuance not recorded", "host", i.host, "error", err)
 		p.failed(f, i.cfg.RetryDelay, now)
 	}
+	i.tellFailed(ctx, i.host, &p)
 	i.refusals.put(i.host, p.RetryAt, p.Failed)
 	i.readiness.clear(i.host)
 	i.log.Warn("certificate issuance failed", "host", i.host, "next", p.RetryAt, "stopped", p.Stopped, "who", p.Failed.Who, "error", f)
@@ -322,7 +332,9 @@ func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
 		if err == nil {
 			e.unsaved.Store(false)
 			i.cache.put(i.host, stored)
-			i.settle(whole, o, stored)
+			if _, err := i.adopt(whole, stored, o.ca.Directory); err != nil {
+				i.log.Error("plan not updated", "host", i.host, "error", err)
+			}
 			i.flight.settle(stored, nil)
 			return nil
 		}
@@ -335,16 +347,6 @@ func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
 		case <-ctx.Done():
 			return err
 		}
-	}
-}
-
-// settle does what follows from a stored certificate. The plan comes last: until
-// it knows the certificate, whoever looks after the host does all of this again.
-func (i *issuance) settle(ctx context.Context, o *order, e *entry) {
-	i.finish(ctx)
-	_, err := i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, o.ca.Directory, i.cfg.Now()) })
-	if err != nil {
-		i.log.Error("plan not updated", "host", i.host, "error", err)
 	}
 }
 

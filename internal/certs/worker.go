@@ -21,19 +21,7 @@ const (
 // processes of the fleet that run it one works; another takes over when that one
 // stands still.
 func (m *Manager) Work(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := m.leases.hold(ctx, "worker", func(ctx context.Context, token uint64) error {
-			m.log.Info("certificate worker begins", "fence", token)
-			return newWorker(m).run(ctx)
-		})
-		if err != nil && ctx.Err() == nil {
-			m.log.Warn("certificate worker interrupted", "error", err)
-		}
-		select {
-		case <-time.After(m.cfg.Poll):
-		case <-ctx.Done():
-		}
-	}
+	m.Lead(ctx, "worker", func(ctx context.Context) error { return newWorker(m).run(ctx) })
 }
 
 // worker is the one process of the fleet that looks after what is due.

@@ -302,7 +302,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		f.Add(packed)
 	}
-	e := &edges{names: []string{"edge.operator.net"}, addrs: map[netip.Addr]bool{edge4: true}, routed: public}
+	e := &edges{names: []string{"edge.operator.net"}, addrs: map[netip.Addr]bool{edge4: true}, routed: shingle.IsPublic}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := new(dns.Msg)
 		if m.Unpack(data) != nil {

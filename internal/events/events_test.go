@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -455,15 +454,6 @@ func TestWebhook_PrivateAddressesAreRefused(t *testing.T) {
 		err := f.hub().Test(t.Context(), w.ID)
 		if err == nil || !strings.Contains(err.Error(), "not a public address") || len(r.got) != 0 {
 			t.Errorf("%s: %v", url, err)
-		}
-	}
-	for addr, public := range map[string]bool{
-		"8.8.8.8": true, "2606:4700::1111": true, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false, "127.0.0.1": false,
-		"169.254.169.254": false, "100.64.0.1": false, "0.0.0.0": false, "224.0.0.1": false, "255.255.255.255": false, "::1": false,
-		"fe80::1": false, "fc00::1": false, "fd00:ec2::254": false, "::ffff:169.254.169.254": false, "64:ff9b::a9fe:a9fe": false, "2002:7f00:1::": false,
-	} {
-		if isPublic(netip.MustParseAddr(addr)) != public {
-			t.Errorf("%s: public is not %v", addr, public)
 		}
 	}
 }

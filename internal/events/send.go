@@ -132,7 +132,7 @@ func newClient(allowPrivate bool, timeout time.Duration) *http.Client {
 			if err != nil {
 				return fmt.Errorf("read address %s: %w", address, err)
 			}
-			if !isPublic(ap.Addr()) {
+			if !shingle.IsPublic(ap.Addr()) {
 				return fmt.Errorf("%s is not a public address: webhooks go to the internet only", ap.Addr())
 			}
 			return nil
@@ -146,28 +146,4 @@ func newClient(allowPrivate bool, timeout time.Duration) *http.Client {
 			MaxResponseHeaderBytes: maxAnswerHead, ForceAttemptHTTP2: true,
 		},
 	}
-}
-
-// special are the ranges that netip has no method for: by RFC 6890 and its
-// registry, none is a place on the internet.
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2002::/16"),
-}
-
-// isPublic reports whether a is an address on the internet.
-func isPublic(a netip.Addr) bool {
-	a = a.Unmap()
-	if !a.IsGlobalUnicast() || a.IsPrivate() {
-		return false
-	}
-	for _, p := range special {
-		if p.Contains(a) {
-			return false
-		}
-	}
-	return true
 }

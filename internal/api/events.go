@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// EventLog is what the API shows of events, and what it does with webhooks.
+type EventLog interface {
+	// Log returns what happened, newest first, to host or, when it is empty, to
+	// all. next, when not empty, is the after of the next page.
+	Log(ctx context.Context, host, after string, limit int) (list []shingle.Event, next string, err error)
+
+	// CreateWebhook sets up a webhook and returns it with its secret.
+	CreateWebhook(ctx context.Context, w shingle.Webhook) (made shingle.Webhook, secret string, err error)
+	// Webhooks returns all of them.
+	Webhooks(ctx context.Context) ([]shingle.Webhook, error)
+	// Webhook returns one, or [shingle.ErrNotFound], as all below do.
+	Webhook(ctx context.Context, id string) (shingle.Webhook, error)
+	// UpdateWebhook has edit change what the operator may set.
+	UpdateWebhook(ctx context.Context, id string, edit func(*shingle.Webhook)) (shingle.Webhook, error)
+	// DeleteWebhook removes a webhook.
+	DeleteWebhook(ctx context.Context, id string) error
+	// RotateSecret gives a webhook a new secret.
+	RotateSecret(ctx context.Context, id string) (secret string, err error)
+	// Test sends a test event now. The error says why it did not arrive.
+	Test(ctx context.Context, id string) error
+	// DeadLetters returns what could not be delivered.
+	DeadLetters(ctx context.Context, webhook, after string, limit int) (list []shingle.DeadLetter, next string, err error)
+	// Replay sends dead letters again, all or that of one event.
+	Replay(ctx context.Context, webhook, event string) (n int, err error)
+}
+
+// Event is something that happened.
+type Event struct {
+	ID     string          `json:"id" doc:"The same in the webhook-id of deliveries"`
+	Type   string          `json:"type" example:"certificate.issued"`
+	At     time.Time       `json:"at"`
+	Host   string          `json:"host,omitempty"`
+	Tenant string          `json:"tenant,omitempty"`
+	By     string          `json:"by,omitempty" doc:"ID of the API token that did it; absent: Shingle itself"`
+	Data   json.RawMessage `json:"data,omitempty" doc:"An object whose members depend on the type"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// EventList is a page of events, newest first.
+type EventList struct {
+	Events []Event `json:"events" nullable:"false"`
+	Next   string  `json:"next,omitempty" doc:"Send it as after for the next page; absent at the end"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// PageInput is a place in a list. It is exported for huma.
+type PageInput struct {
+	After string `query:"after" maxLength:"512" doc:"The next of the page before"`
+	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50"`
+}
+
+type eventsInput struct {
+	PageInput
+	Host string `query:"host" doc:"Only what happened to this domain"`
+}
+
+type eventsAnswer struct{ Body EventList }
+
+func (s *server) eventRoutes(a huma.API) {
+	op := operation("list-events", http.MethodGet, "/v1/events", "List what happened, newest first")
+	op.Description = "Every change of a domain, its DNS or its certificate: what, when, and by whom. The log goes back 90 days."
+	register(s, a, op, s.listEvents)
+	s.webhookRoutes(a)
+}
+
+func (s *server) listEvents(ctx context.Context, in *eventsInput) (*eventsAnswer, error) {
+	host := ""
+	if in.Host != "" {
+		var err error
+		if host, err = shingle.NormalizeDomain(in.Host); err != nil {
+			return nil, at("query.host", err)
+		}
+	}
+	list, next, err := s.Events.Log(ctx, host, in.After, in.Limit)
+	if err != nil {
+		return nil, inQuery(err)
+	}
+	out := EventList{Events: make([]Event, len(list)), Next: next}
+	for i := range list {
+		out.Events[i] = showEvent(&list[i])
+	}
+	return &eventsAnswer{out}, nil
+}
+
+// inQuery places an invalid cursor where it was sent.
+func inQuery(err error) error {
+	if shingle.CodeOf(err) == shingle.CodeInvalid {
+		return at("query.after", err)
+	}
+	return err
+}
+
+func showEvent(e *shingle.Event) Event {
+	return Event{ID: e.ID, Type: string(e.Type), At: e.At, Host: e.Host, Tenant: e.Tenant, By: e.By, Data: e.Data}
+}
