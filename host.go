@@ -120,6 +120,17 @@ func Covering(host string) string {
 	return name
 }
 
+// RegisteredDomain returns the registered domain of a normalised host, or of what
+// a wildcard covers, by the public suffix list: what somebody paid for.
+func RegisteredDomain(host string) string {
+	host = strings.TrimPrefix(host, "*.")
+	d, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
+		return host
+	}
+	return d
+}
+
 // asciiHost maps s to A-labels and checks labels and length. It takes single
 // labels and numbers, which [NormalizeHost] refuses.
 func asciiHost(s string) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -18,6 +19,16 @@ const (
 	askTimeout     = 3 * time.Second
 	askDrain       = 1 << 10  // of an answer's body, so that the connection can be used again
 	askHeaderBytes = 64 << 10 // of an answer's head
+)
+
+// Bounds on what the names below one registered domain may cost: a customer whose
+// DNS has a wildcard, and a service that allows whatever is below a customer's
+// domain, make every invented name a question, a row and an order. More rows than
+// a CA gives certificates for would be of no use.
+const (
+	askBurst, askEvery = 20, 5 * time.Second
+	rowBurst, rowEvery = 50, 7 * 24 * time.Hour / 50
+	askWarnEvery       = time.Minute
 )
 
 // askingStore is a store that asks another service about domains it does not
@@ -33,6 +44,10 @@ type askingStore struct {
 	client  *http.Client
 	timeout time.Duration
 	log     *slog.Logger
+
+	questions, rows                  *shingle.Limiter[string] // by registered domain
+	warnAfter                        atomic.Int64             // in Unix nanoseconds
+	allowed, denied, failed, limited atomic.Uint64            // how often
 }
 
 // newAskingStore returns a store that asks at rawURL, which parseAskURL accepts.
@@ -42,24 +57,28 @@ func newAskingStore(store shingle.DomainStore, rawURL string, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	return &askingStore{DomainStore: store, url: *u, timeout: askTimeout, log: log, client: &http.Client{
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
-			MaxResponseHeaderBytes: askHeaderBytes, ForceAttemptHTTP2: true,
-		},
-	}}, nil
+	return &askingStore{
+		DomainStore: store, url: *u, timeout: askTimeout, log: log,
+		questions: shingle.NewLimiter[string](askBurst, askEvery), rows: shingle.NewLimiter[string](rowBurst, rowEvery),
+		client: &http.Client{
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 90 * time.Second,
+				MaxResponseHeaderBytes: askHeaderBytes, ForceAttemptHTTP2: true,
+			},
+		}}, nil
 }
 
 // Domain returns the row, which the service's yes may have made just now, or
 // [shingle.ErrNotFound] when the service answers 4xx, or
-// [shingle.ErrUnavailable] when it gives any other answer, or none in 3 s.
+// [shingle.ErrUnavailable] when it gives any other answer, or none in 3 s, or
+// [shingle.ErrLimited] when there were too many names below one registered domain.
 func (s *askingStore) Domain(ctx context.Context, host string) (shingle.Domain, error) {
 	d, err := s.DomainStore.Domain(ctx, host)
 	if !errors.Is(err, shingle.ErrNotFound) || shingle.IsWildcard(host) { // which only the operator adds
 		return d, err
 	}
-	if err := s.ask(ctx, host); err != nil {
+	if err := s.allows(ctx, host); err != nil {
 		return shingle.Domain{}, err
 	}
 	d, err = s.CreateDomain(ctx, shingle.Domain{Host: host}, time.Now())
@@ -71,6 +90,35 @@ func (s *askingStore) Domain(ctx context.Context, host string) (shingle.Domain, 
 	}
 	s.log.Info("domain allowed by the ask service", "host", host)
 	return d, nil
+}
+
+// allows returns nil when the service allows host and a row may be made for it.
+func (s *askingStore) allows(ctx context.Context, host string) error {
+	domain, now := shingle.RegisteredDomain(host), time.Now()
+	if !s.questions.Allow(domain, now) {
+		return s.limit(domain, "questions", now)
+	}
+	err := s.ask(ctx, host)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		s.denied.Add(1)
+	case err != nil:
+		s.failed.Add(1)
+	case !s.rows.Allow(domain, now):
+		return s.limit(domain, "domains", now)
+	default:
+		s.allowed.Add(1)
+	}
+	return err
+}
+
+// limit says so in the log now and then.
+func (s *askingStore) limit(domain, what string, now time.Time) error {
+	s.limited.Add(1)
+	if after := s.warnAfter.Load(); now.UnixNano() >= after && s.warnAfter.CompareAndSwap(after, now.Add(askWarnEvery).UnixNano()) {
+		s.log.Warn("too many names of one registered domain: some are not asked about, or not added", "domain", domain, "too_many", what)
+	}
+	return shingle.Errorf(shingle.CodeLimited, "too many new names below %s", domain)
 }
 
 // ask returns nil when the service allows host.

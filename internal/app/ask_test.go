@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -156,7 +157,7 @@ func (c countingTransport) Write(p []byte) (int, error) {
 func TestAsk_ManyAtOnceMakeOneRow(t *testing.T) {
 	s := askAt(t, "/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "yes") })
 	var visitors sync.WaitGroup
-	for range 50 {
+	for range askBurst {
 		visitors.Go(func() {
 			if d, err := s.Domain(t.Context(), testHost); err != nil || d.Version != 1 {
 				t.Errorf("got %+v, %v", d, err)
@@ -183,5 +184,40 @@ func TestAsk_IsNotAskedAboutWildcards(t *testing.T) {
 	s := askAt(t, "/", func(http.ResponseWriter, *http.Request) { t.Error("asked") })
 	if _, err := s.Domain(t.Context(), "*.customer.localhost"); !errors.Is(err, shingle.ErrNotFound) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAsk_NamesBelowOneDomainAreBounded invents names below a domain that the
+// service allows with all that is below it, and below one that it does not know.
+func TestAsk_NamesBelowOneDomainAreBounded(t *testing.T) {
+	var questions atomic.Int64
+	s := askAt(t, "/", func(w http.ResponseWriter, r *http.Request) {
+		questions.Add(1)
+		if strings.HasSuffix(r.URL.Query().Get("domain"), ".no.example") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
+	s.questions = shingle.NewLimiter[string](2*rowBurst, time.Hour)
+	s.rows = shingle.NewLimiter[string](rowBurst, time.Hour)
+	for _, below := range []string{"yes.example", "no.example"} {
+		questions.Store(0)
+		for i := range 1000 {
+			_, err := s.Domain(t.Context(), fmt.Sprintf("www.n%d.%s", i, below))
+			if err == nil && below == "no.example" || err != nil && !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrLimited) {
+				t.Fatal(err)
+			}
+		}
+		if n := questions.Load(); n != 2*rowBurst {
+			t.Errorf("%s: %d questions", below, n)
+		}
+	}
+	if list, err := s.Domains(t.Context(), "", 1000); err != nil || len(list) != rowBurst {
+		t.Errorf("%d rows, %v", len(list), err)
+	}
+	if s.allowed.Load() != rowBurst || s.denied.Load() != 2*rowBurst || s.limited.Load() != 2000-3*rowBurst {
+		t.Errorf("%d allowed, %d denied, %d limited", s.allowed.Load(), s.denied.Load(), s.limited.Load())
+	}
+	if _, err := s.Domain(t.Context(), "other.example"); err != nil {
+		t.Errorf("another domain: %v", err)
 	}
 }

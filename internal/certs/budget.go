@@ -133,7 +133,7 @@ func (b budgets) takeOrder(ctx context.Context, ca *authority, host string, exem
 	if exempt {
 		return b.take(ctx, renewalsKey(ca.Directory), ca.Limits.Renewals, now)
 	}
-	domain := perDomainKey(ca.Directory, registered(host))
+	domain := perDomainKey(ca.Directory, shingle.RegisteredDomain(host))
 	if !renewal {
 		if wait, err = b.take(ctx, domain, ca.Limits.PerDomain, now); err != nil || !wait.IsZero() {
 			return wait, err

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -46,20 +44,10 @@ func (p *plan) entry(host string) string {
 // group is the tenant's, or that of the registered domain for a host without.
 func group(tenant, host string) string {
 	if tenant == "" {
-		tenant = "." + registered(host)
+		tenant = "." + shingle.RegisteredDomain(host)
 	}
 	sum := sha256.Sum256([]byte(tenant))
 	return hex.EncodeToString(sum[:4])
-}
-
-// registered returns the registered domain of host, by the public suffix list.
-func registered(host string) string {
-	host = strings.TrimPrefix(host, "*.")
-	d, err := publicsuffix.EffectiveTLDPlusOne(host)
-	if err != nil {
-		return host
-	}
-	return d
 }
 
 // parseItem reads a key of the index. ok is false for what is none.

@@ -31,6 +31,7 @@ type Manager struct {
 	cache     *cache
 	refusals  *refusals
 	readiness *readiness
+	visitors  *visitors
 
 	loads  *flights      // from the store
 	issues *flights      // from the CA
@@ -54,6 +55,7 @@ func New(cfg Config) (*Manager, error) {
 		cache:     newCache(cfg.CacheBytes),
 		refusals:  newRefusals(),
 		readiness: newReadiness(),
+		visitors:  newVisitors(),
 		loads:     newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),
 		issues:    newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
 		turns:     make(chan struct{}, cfg.MaxIssuing),
@@ -125,6 +127,15 @@ func (m *Manager) Forget(host string) {
 func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.handshakeWait(ctx))
 	defer cancel()
+	now := m.cfg.Now()
+	if err := m.refusals.recent(host, now); err != nil {
+		return nil, err
+	}
+	if !m.loads.has(host) {
+		if err := m.visitors.mayLoad(ctx, now); err != nil {
+			return nil, err
+		}
+	}
 	f, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
 		e, _, err := m.load(ctx, host)
 		if err == nil && e.valid(m.cfg.Now()) {
@@ -141,6 +152,14 @@ func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
 		return e, nil
 	case err != nil && !errors.Is(err, shingle.ErrNotFound):
 		return nil, err
+	}
+	if err := m.refusals.look(host, now); err != nil {
+		return nil, err
+	}
+	if !m.issues.has(host) {
+		if err := m.visitors.mayBegin(ctx, host, now); err != nil {
+			return nil, err
+		}
 	}
 	if f, err = m.begin(host, m.cfg.Now()); err != nil {
 		return nil, err

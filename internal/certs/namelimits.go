@@ -109,9 +109,9 @@ func limitScope(p acme.Problem, host string) scope {
 		return scopePaused
 	case strings.Contains(text, "failed authorizations"):
 		return scopeFailures
-	case strings.Contains(text, "exact set of"), strings.Contains(text, `"`+host+`"`) && host != registered(host):
+	case strings.Contains(text, "exact set of"), strings.Contains(text, `"`+host+`"`) && host != shingle.RegisteredDomain(host):
 		return scopeName
-	case strings.Contains(text, `"`+registered(host)+`"`):
+	case strings.Contains(text, `"`+shingle.RegisteredDomain(host)+`"`):
 		return scopeDomain
 	}
 	return scopeAccount
@@ -122,7 +122,7 @@ func limitScope(p acme.Problem, host string) scope {
 func (b budgets) limitedByCA(ctx context.Context, ca *authority, host string, s scope, now time.Time) error {
 	switch s {
 	case scopeDomain:
-		return b.empty(ctx, perDomainKey(ca.Directory, registered(host)), ca.Limits.PerDomain, now)
+		return b.empty(ctx, perDomainKey(ca.Directory, shingle.RegisteredDomain(host)), ca.Limits.PerDomain, now)
 	case scopeName:
 		return b.changeName(ctx, ca, host, now, func(n *nameBudget) { n.Certificates.Tokens = 0 })
 	case scopeFailures:

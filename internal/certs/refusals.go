@@ -23,8 +23,9 @@ type refusals struct {
 }
 
 type refusal struct {
-	until time.Time // no attempt before
-	why   *shingle.CertificateFailure
+	until  time.Time // no attempt before
+	why    *shingle.CertificateFailure
+	looked time.Time // when the store last had nothing
 }
 
 func newRefusals() *refusals { return &refusals{list: map[string]refusal{}} }
@@ -33,10 +34,36 @@ func newRefusals() *refusals { return &refusals{list: map[string]refusal{}} }
 // with the time of the next attempt.
 func (r *refusals) check(host string, now time.Time) error {
 	why, until := r.get(host)
-	if why == nil || !now.Before(until) {
+	return refusal{until: until, why: why}.check(now)
+}
+
+func (f refusal) check(now time.Time) error {
+	if f.why == nil || !now.Before(f.until) {
 		return nil
 	}
-	return shingle.Errorf(why.Code, "%s; the next attempt is after %s", why.Message, until.UTC().Format(time.RFC3339))
+	return shingle.Errorf(f.why.Code, "%s; the next attempt is after %s", f.why.Message, f.until.UTC().Format(time.RFC3339))
+}
+
+// recent is check for a host about which the store was asked a moment ago.
+func (r *refusals) recent(host string, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.list[host]
+	if now.Sub(f.looked) >= refusalLookEvery {
+		return nil
+	}
+	return f.check(now)
+}
+
+// look is check for a host that the store has nothing for at now.
+func (r *refusals) look(host string, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, ok := r.list[host]
+	if f.looked = now; ok {
+		r.list[host] = f
+	}
+	return f.check(now)
 }
 
 // get returns the last failure, or nil.

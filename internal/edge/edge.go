@@ -25,7 +25,10 @@ type Edge struct {
 	origins *origins
 	secure  *engine
 	plain   *engine
+	gate    *gate
 	tls     *tls.Config
+	https   *limitListener
+	http    *limitListener
 
 	tunnels tunnelSet
 	closing chan struct{}
@@ -43,7 +46,10 @@ func New(cfg Config) (*Edge, error) {
 	e.origins = newOrigins(&e.cfg)
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
 	e.plain = newEngine(&e.cfg, e.logged(e.servePlain))
-	e.tls = (&gate{sites: e.sites, certs: cfg.Certificates}).config()
+	e.gate = &gate{sites: e.sites, certs: cfg.Certificates}
+	e.tls = e.gate.config()
+	e.https = newLimitListener(cfg.HTTPS, e.cfg.MaxConns)
+	e.http = newLimitListener(cfg.HTTP, e.cfg.MaxConns)
 	return e, nil
 }
 
@@ -53,8 +59,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e.sites.restore() // before anybody is served
-	secure := newHandshaker(newLimitListener(e.cfg.HTTPS, e.cfg.MaxConns), e.tls, e.cfg.HandshakeTimeout, e.log)
-	plain := newLimitListener(e.cfg.HTTP, e.cfg.MaxConns)
+	secure := newHandshaker(e.https, e.gate, e.tls, &e.cfg)
 
 	var running sync.WaitGroup
 	running.Go(func() { e.sites.run(ctx) })
@@ -63,7 +68,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	}
 	failed := make(chan error, 2)
 	running.Go(func() { failed <- e.secure.server.Serve(secure) })
-	running.Go(func() { failed <- e.plain.server.Serve(plain) })
+	running.Go(func() { failed <- e.plain.server.Serve(e.http) })
 
 	var err error
 	select {

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/shingle-proxy/shingle"
 )
@@ -15,8 +17,9 @@ var errRefused = errors.New("server name refused")
 
 // gate decides about a handshake by its server name.
 type gate struct {
-	sites *follower
-	certs Certificates
+	sites  *follower
+	certs  Certificates
+	counts [outcomes]atomic.Uint64
 }
 
 func (g *gate) config() *tls.Config {
@@ -33,15 +36,17 @@ func (g *gate) config() *tls.Config {
 // admit refuses names that the operator does not allow, in resumed handshakes
 // too, and turns validations of a CA to the challenge certificate.
 func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	_ = hello.Conn.SetReadDeadline(time.Time{}) // it was for the hello
 	host, err := shingle.NormalizeHost(hello.ServerName)
 	if err != nil {
-		refuse(hello)
-		return nil, errRefused
+		return nil, refuse(hello, refusedName)
 	}
 	s, wildcard := g.sites.find(hello.Context(), host)
-	if !s.served() {
-		refuse(hello)
-		return nil, errRefused
+	switch {
+	case s == nil:
+		return nil, refuse(hello, refusedUnknown)
+	case s.paused:
+		return nil, refuse(hello, refusedPaused)
 	}
 	if c, ok := hello.Conn.(*clientConn); ok {
 		c.wildcard = wildcard
@@ -51,6 +56,7 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 	cert, err := g.certs.ChallengeCertificate(hello.Context(), host)
 	if err != nil {
+		note(hello, refusedChallenge)
 		return nil, err
 	}
 	return &tls.Config{
@@ -91,14 +97,29 @@ func (g *gate) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 			return cert, nil
 		}
 	}
-	if errors.Is(err, shingle.ErrForbidden) {
-		refuse(hello)
+	switch {
+	case errors.Is(err, shingle.ErrForbidden):
+		return nil, refuse(hello, refusedUnknown)
+	case errors.Is(err, shingle.ErrLimited):
+		note(hello, refusedLimited)
+	default:
+		note(hello, refusedCertificate)
 	}
 	return nil, err
 }
 
-func refuse(hello *tls.ClientHelloInfo) {
+// refuse answers with unrecognized_name.
+func refuse(hello *tls.ClientHelloInfo, why outcome) error {
 	if c, ok := hello.Conn.(*clientConn); ok {
 		c.refuse()
+	}
+	note(hello, why)
+	return errRefused
+}
+
+// note keeps why a handshake fails until it has.
+func note(hello *tls.ClientHelloInfo, why outcome) {
+	if c, ok := hello.Conn.(*clientConn); ok {
+		c.refusal = why
 	}
 }

@@ -9,34 +9,52 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
-// limitListener accepts at most a number of connections at once; more wait in
-// the kernel's queue.
+// limitListener accepts at most a number of connections at once, of one client
+// network at most its share; more wait in the kernel's queue.
 type limitListener struct {
 	net.Listener
-	slots chan struct{}
-	done  chan struct{}
-	once  sync.Once
+	slots  chan struct{}
+	shares shares
+	done   chan struct{}
+	once   sync.Once
+
+	accepted, refused atomic.Uint64
 }
 
 func newLimitListener(l net.Listener, n int) *limitListener {
 	return &limitListener{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{})}
 }
 
-// Accept waits for a slot and then for a connection.
+// Accept waits for a slot and then for a connection whose network has not got its
+// share.
 func (l *limitListener) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			<-l.slots
+			return nil, err
+		}
+		network, known := shingle.Network(clientAddr(c).Addr())
+		if !known {
+			l.accepted.Add(1)
+			return &clientConn{Conn: c, release: func() { <-l.slots }}, nil
+		}
+		if l.shares.take(network, cap(l.slots)-len(l.slots)+1) { // one is taken already
+			l.accepted.Add(1)
+			return &clientConn{Conn: c, release: func() { l.shares.give(network); <-l.slots }}, nil
+		}
+		l.refused.Add(1)
+		_ = c.Close()
 	}
-	return &clientConn{Conn: c, release: func() { <-l.slots }}, nil
 }
 
 // Close ends Accept.
@@ -55,6 +73,7 @@ type clientConn struct {
 	// wildcard tells that the server name is served by the wildcard that covers it.
 	// Only the handshake's goroutine touches it.
 	wildcard bool
+	refusal  outcome // why the handshake is refused; zero: it is not
 }
 
 // Close closes the connection and frees its slot.
@@ -96,6 +115,7 @@ func (c *clientConn) refuse() {
 // engine, which gets connections whose handshake is complete.
 type handshaker struct {
 	inner   net.Listener
+	gate    *gate
 	config  *tls.Config
 	timeout time.Duration
 	log     *slog.Logger
@@ -105,8 +125,10 @@ type handshaker struct {
 	running sync.WaitGroup
 }
 
-func newHandshaker(inner net.Listener, config *tls.Config, timeout time.Duration, log *slog.Logger) *handshaker {
-	h := &handshaker{inner: inner, config: config, timeout: timeout, log: log, ready: make(chan net.Conn)}
+func newHandshaker(inner net.Listener, g *gate, config *tls.Config, cfg *Config) *handshaker {
+	h := &handshaker{
+		inner: inner, gate: g, config: config, timeout: cfg.HandshakeTimeout, log: cfg.Logger, ready: make(chan net.Conn),
+	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.running.Go(h.run)
 	return h
@@ -152,19 +174,27 @@ func (h *handshaker) run() {
 	}
 }
 
+// helloTimeout is how long a client may take for its ClientHello, which is one
+// packet or two. The rest of a handshake's time is for a certificate.
+const helloTimeout = 5 * time.Second
+
 func (h *handshaker) handshake(c net.Conn) {
-	ctx, cancel := context.WithTimeout(h.ctx, h.timeout)
+	ctx, cancel := context.WithTimeout(shingle.WithClient(h.ctx, clientAddr(c)), h.timeout)
 	defer cancel()
+	_ = c.SetReadDeadline(time.Now().Add(min(helloTimeout, h.timeout))) // the gate lifts it
 	secure := tls.Server(c, h.config)
 	if err := secure.HandshakeContext(ctx); err != nil {
+		h.gate.count(outcomeOf(c, err))
 		h.log.Debug("handshake failed", "client", c.RemoteAddr().String(), "error", err)
 		_ = c.Close()
 		return
 	}
 	if secure.ConnectionState().NegotiatedProtocol == protoACME {
+		h.gate.count(handshakeChallenge)
 		_ = secure.Close() // the handshake was the whole message (RFC 8737 section 3)
 		return
 	}
+	h.gate.count(handshakeDone)
 	select {
 	case h.ready <- secure:
 	case <-h.ctx.Done():

@@ -6,23 +6,21 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"golang.org/x/time/rate"
 )
 
 // Bounds on what a miss in the table may cost.
 const (
-	missReadsPerSecond = 50
-	missReadBurst      = 100
-	missMemory         = 10_000 // names remembered as unknown
-	missMemoryTime     = time.Second
-	missReadTimeout    = 4 * time.Second
-	syncPage           = 1000
-	syncTimeout        = 30 * time.Second // of one page
+	missMemory      = 10_000 // names remembered as unknown
+	missMemoryTime  = time.Second
+	missReadTimeout = 4 * time.Second
+	syncPage        = 1000
+	syncTimeout     = 30 * time.Second // of one page
 )
 
 // follower keeps the table in step with the store.
@@ -37,17 +35,16 @@ type follower struct {
 	saver    saver
 	state    followed
 
-	budget *rate.Limiter
-	mu     sync.Mutex
-	misses map[string]*miss
+	lookups *lookups
+	mu      sync.Mutex
+	misses  map[string]*miss
 }
 
 func newFollower(cfg *Config, t *table) *follower {
 	return &follower{
 		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval,
-		budget: rate.NewLimiter(missReadsPerSecond, missReadBurst),
-		misses: map[string]*miss{},
-		saver:  saver{file: snapshotFile{path: cfg.Snapshot, store: cfg.StoreName}, log: cfg.Logger},
+		lookups: newLookups(), misses: map[string]*miss{},
+		saver: saver{file: snapshotFile{path: cfg.Snapshot, store: cfg.StoreName}, log: cfg.Logger},
 	}
 }
 
@@ -195,7 +192,7 @@ func (f *follower) find(ctx context.Context, host string) (s *site, wildcard boo
 // missed returns the site of a domain that the table does not have, or nil, for
 // at most one read of the store; known tells that the store has answered.
 func (f *follower) missed(ctx context.Context, domain string) (s *site, known bool) {
-	m, mine := f.join(domain, time.Now())
+	m, mine := f.join(domain, shingle.ClientOf(ctx).Addr(), time.Now())
 	if m == nil {
 		return nil, false
 	}
@@ -217,13 +214,14 @@ func (f *follower) missed(ctx context.Context, domain string) (s *site, known bo
 
 // join returns the look-up of host that runs or has just ended, or a new one
 // that the caller must do, or nil when the budget is used up.
-func (f *follower) join(host string, now time.Time) (m *miss, mine bool) {
+func (f *follower) join(host string, client netip.Addr, now time.Time) (m *miss, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m, ok := f.misses[host]; ok && now.Before(m.until) {
+		f.lookups.count(lookupRemembered)
 		return m, false
 	}
-	if !f.budget.AllowN(now, 1) {
+	if !f.lookups.allow(host, client, now) {
 		return nil, false
 	}
 	if len(f.misses) >= missMemory {
@@ -242,11 +240,17 @@ func (f *follower) read(ctx context.Context, host string) (s *site, known bool) 
 	d, err := f.store.Domain(ctx, host)
 	switch {
 	case errors.Is(err, shingle.ErrNotFound):
+		f.lookups.count(lookupAbsent)
+		return nil, true
+	case errors.Is(err, shingle.ErrLimited): // by the ask service's budget
+		f.lookups.count(lookupDomainLimited)
 		return nil, true
 	case err != nil:
+		f.lookups.count(lookupFailed)
 		f.log.Warn("domain could not be looked up", "host", host, "error", err)
 		return nil, false
 	}
+	f.lookups.count(lookupFound)
 	return f.table.site(&d), true
 }
 
