@@ -71,9 +71,20 @@ func newAccounts(cfg *Config, ca CA, keys *accountKeys, s *store, c *client) *ac
 // thumbprint returns the thumbprint of the account key, or [shingle.ErrNotFound]
 // as long as nobody in the fleet has needed an account.
 func (a *accountKeys) thumbprint(ctx context.Context) (string, error) {
-	k, err := a.load(ctx, false)
+	if k := a.key.Load(); k != nil {
+		return k.thumbprint, nil
+	}
+	var stored storedKey
+	_, local, err := a.store.serve(ctx, accountKeyRecord, &stored)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("load account key: %w", err)
+	}
+	k, err := a.open(ctx, stored)
+	if err != nil {
+		return "", fmt.Errorf("load account key: %w", err)
+	}
+	if !local {
+		a.key.Store(k)
 	}
 	return k.thumbprint, nil
 }
@@ -81,7 +92,7 @@ func (a *accountKeys) thumbprint(ctx context.Context) (string, error) {
 // account returns the account at the CA, registering it when there is none.
 // stale is a registration that the CA no longer knows, or nil.
 func (a *accounts) account(ctx context.Context, stale *registration) (acme.Account, *registration, error) {
-	k, err := a.keys.load(ctx, true)
+	k, err := a.keys.load(ctx)
 	if err != nil {
 		return acme.Account{}, nil, err
 	}
@@ -94,9 +105,8 @@ func (a *accounts) account(ctx context.Context, stale *registration) (acme.Accou
 	return acme.Account{Status: acme.StatusValid, Location: r.Location, PrivateKey: k.signer}, r, nil
 }
 
-// load returns the account key. When there is none it is made, or
-// [shingle.ErrNotFound] returned.
-func (a *accountKeys) load(ctx context.Context, create bool) (*accountKey, error) {
+// load returns the account key. When there is none it is made.
+func (a *accountKeys) load(ctx context.Context) (*accountKey, error) {
 	if k := a.key.Load(); k != nil {
 		return k, nil
 	}
@@ -108,7 +118,7 @@ func (a *accountKeys) load(ctx context.Context, create bool) (*accountKey, error
 		return k, nil
 	}
 	k, err := a.read(ctx)
-	if create && errors.Is(err, shingle.ErrNotFound) {
+	if errors.Is(err, shingle.ErrNotFound) {
 		createErr := a.create(ctx)
 		if k, err = a.read(ctx); err != nil && createErr != nil {
 			err = createErr
@@ -126,6 +136,10 @@ func (a *accountKeys) read(ctx context.Context) (*accountKey, error) {
 	if _, err := a.store.get(ctx, accountKeyRecord, &stored); err != nil {
 		return nil, err
 	}
+	return a.open(ctx, stored)
+}
+
+func (a *accountKeys) open(ctx context.Context, stored storedKey) (*accountKey, error) {
 	signer, err := a.store.openKey(ctx, stored.Key, accountKeyRecord)
 	if err != nil {
 		return nil, err

@@ -40,14 +40,19 @@ func (c *cache) shard(host string) *cacheShard {
 	return &c.shards[maphash.String(c.seed, host)%cacheShards]
 }
 
-// get returns host's entry, which may have expired, or nil.
-func (c *cache) get(host string) *entry {
+// peek is get without making the entry one that is used.
+func (c *cache) peek(host string) *entry {
 	s := c.shard(host)
 	s.mu.RLock()
-	e := s.entries[host]
-	s.mu.RUnlock()
-	if e != nil && !e.used.Load() { // a write would move the cache line between cores each time
-		e.used.Store(true)
+	defer s.mu.RUnlock()
+	return s.entries[host]
+}
+
+// get returns host's entry, which may have expired, or nil.
+func (c *cache) get(host string) *entry {
+	e := c.peek(host)
+	if e != nil && e.marks.Load() != used|visited { // a write would move the cache line between cores each time
+		e.marks.Store(used | visited)
 	}
 	return e
 }
@@ -65,7 +70,8 @@ func (c *cache) put(host string, e *entry) {
 	}
 	if old != nil {
 		s.drop(old)
-		e.used.Store(old.used.Load())
+		e.marks.Store(old.marks.Load())
+		e.score = old.score
 	}
 	e.host = strings.Clone(host) // it may be a part of something larger
 	s.chains.share(e)

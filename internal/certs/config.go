@@ -14,6 +14,10 @@ import (
 type Config struct {
 	// Blobs keeps certificates, account and challenges. The whole fleet shares it.
 	Blobs shingle.Blobs
+	// Copy, when set, keeps what visitors are served by on this machine: it is read
+	// when Blobs does not answer, and kept in step while it does. No other process
+	// uses it. It may lose what begins with [CopiedCertificates].
+	Copy shingle.Blobs
 	// MasterKey wraps the data keys that seal what is secret in Blobs.
 	MasterKey shingle.MasterKey
 	// Permission is asked before each order, and never before serving.

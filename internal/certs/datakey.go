@@ -298,7 +298,7 @@ func (k *keyring) load(ctx context.Context, id string) (*dataKey, error) {
 
 func (k *keyring) read(ctx context.Context, id string) (*dataKey, error) {
 	var w wrappedDataKey
-	if _, err := k.store.get(ctx, dataKeyRecord(id), &w); err != nil {
+	if _, _, err := k.store.serve(ctx, dataKeyRecord(id), &w); err != nil { // a copy is as good: it opens or it does not
 		if errors.Is(err, shingle.ErrNotFound) { // it must not pass for the absence of what it seals
 			err = shingle.Errorf(shingle.CodeUnavailable, "the data key %s is not in the store: restore it from a backup", id)
 		}

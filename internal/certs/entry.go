@@ -24,13 +24,20 @@ type entry struct {
 
 	host  string // in the cache
 	links links  // in the cache
+	score uint16 // in the cache: how often it was visited
 
-	shared  atomic.Bool  // it was in the cache
-	unsaved atomic.Bool  // the store has not taken it
-	stale   atomic.Bool  // the store has another one
-	used    atomic.Bool  // since the sieve's hand last came by
-	nextTry atomic.Int64 // no renewal is begun before, in Unix nanoseconds
+	shared  atomic.Bool   // it was in the cache
+	unsaved atomic.Bool   // the store has not taken it
+	stale   atomic.Bool   // the store has another one
+	marks   atomic.Uint32 // that it was used
+	nextTry atomic.Int64  // no renewal is begun before, in Unix nanoseconds
 }
+
+// Marks of an entry that is used. Each is taken away by whom it is for.
+const (
+	used    = 1 << iota // since the sieve's hand last came by
+	visited             // since the scores were last counted
+)
 
 // renewPause is the least time between two renewals begun for one entry: a busy
 // host in its renewal period costs its handshakes no more than a comparison.

@@ -23,6 +23,7 @@ type Manager struct {
 	cfg       Config
 	log       *slog.Logger
 	store     *store
+	copies    *copySync
 	keys      *accountKeys
 	cas       []*authority
 	leases    *leases
@@ -61,6 +62,7 @@ func New(cfg Config) (*Manager, error) {
 		turns:     make(chan struct{}, cfg.MaxIssuing),
 		cancel:    cancel,
 	}
+	m.copies = newCopySync(m.store)
 	m.keys = newAccountKeys(m.store)
 	m.leases = newLeases(m.store, cfg.Instance, cfg.LeaseTime)
 	m.budgets = budgets{m.store}
@@ -87,8 +89,8 @@ func (m *Manager) Close() error {
 	return nil
 }
 
-// Certificate returns host's certificate: from memory, else from the store,
-// else from the CA, for which it waits at most HandshakeWait; the issuance goes
+// Certificate returns host's certificate: from memory, else from the store, or
+// from the local copy when the store does not answer, else from the CA, for which it waits at most HandshakeWait; the issuance goes
 // on after that. A valid certificate is served without asking anybody, and its
 // renewal, when due, is begun in the background.
 //
@@ -136,13 +138,7 @@ func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
 			return nil, err
 		}
 	}
-	f, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
-		e, _, err := m.load(ctx, host)
-		if err == nil && e.valid(m.cfg.Now()) {
-			m.cache.put(host, e)
-		}
-		return e, err
-	})
+	f, err := m.loadFlight(host)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +161,18 @@ func (m *Manager) await(ctx context.Context, host string) (*entry, error) {
 		return nil, err
 	}
 	return f.wait(ctx)
+}
+
+// loadFlight joins the flight that brings host's stored certificate into memory,
+// or starts one.
+func (m *Manager) loadFlight(host string) (*flight, error) {
+	return m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
+		e, err := m.loadToServe(ctx, host)
+		if err == nil && e.valid(m.cfg.Now()) {
+			m.cache.put(host, e)
+		}
+		return e, err
+	})
 }
 
 // alertTime is left of a handshake's time, so that a client whose hello was slow

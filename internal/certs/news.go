@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -13,8 +14,9 @@ import (
 //
 //	news/20261124T040102/blog.customer.com
 //
-// A follower reads what is younger than newsSpan each time and remembers what it
-// has seen, so that a writer whose clock is behind is heard too. The worker
+// A follower reads what is younger than newsSpan each time, and than its last
+// reading by as much, and remembers what it has seen, so that a writer whose clock
+// is behind is heard too. The worker
 // removes what is older than newsLife.
 const (
 	newsPrefix = "news/"
@@ -29,18 +31,29 @@ func (s *store) announce(ctx context.Context, host string, now time.Time) error 
 	return s.mark(ctx, newsPrefix+now.UTC().Format(dueTime)+"/"+host)
 }
 
-// Follow keeps the memory of this process in step with what others of the fleet
-// issue, until ctx ends.
+// Follow keeps the memory of this process and its local copies in step with what
+// others of the fleet issue, until ctx ends.
 func (m *Manager) Follow(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	span := newsSpan
+	if m.store.copies != nil {
+		parts.Go(func() { m.store.copies.run(ctx) })
+		parts.Go(func() { m.copies.run(ctx) })
+		parts.Go(func() { (&warmer{m: m}).run(ctx) })
+		span = newsLife // the copies are of before the start
+	}
+	since := m.cfg.Now().Add(-span)
 	seen := map[string]bool{}
 	tick := time.NewTicker(min(newsEvery, 6*m.cfg.Poll))
 	defer tick.Stop()
 	for {
-		next, err := m.follow(ctx, seen)
+		start := m.cfg.Now()
+		next, err := m.follow(ctx, since, seen)
 		if err != nil && ctx.Err() == nil {
 			m.log.Debug("news of certificates not read", "error", err)
 		} else {
-			seen = next
+			seen, since = next, start.Add(-newsSpan)
 		}
 		select {
 		case <-ctx.Done():
@@ -50,10 +63,10 @@ func (m *Manager) Follow(ctx context.Context) {
 	}
 }
 
-// follow reads the news, forgets the hosts in what is new, and returns what it
-// has seen.
-func (m *Manager) follow(ctx context.Context, seen map[string]bool) (map[string]bool, error) {
-	after := newsPrefix + m.cfg.Now().Add(-newsSpan).UTC().Format(dueTime)
+// follow reads the news since a time, forgets the hosts in what is new, and
+// returns what it has seen.
+func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]bool) (map[string]bool, error) {
+	after := newsPrefix + since.UTC().Format(dueTime)
 	next := map[string]bool{}
 	for more := true; more; {
 		keys, err := m.store.list(ctx, newsPrefix, after, duePage)
@@ -63,7 +76,9 @@ func (m *Manager) follow(ctx context.Context, seen map[string]bool) (map[string]
 		for _, key := range keys {
 			after = key
 			if next[key] = true; !seen[key] {
-				m.stale(key[strings.LastIndexByte(key, '/')+1:])
+				host := key[strings.LastIndexByte(key, '/')+1:]
+				m.stale(host)
+				m.copies.want(host)
 			}
 		}
 		more = len(keys) == duePage && len(next) < maxNews
@@ -74,7 +89,7 @@ func (m *Manager) follow(ctx context.Context, seen map[string]bool) (map[string]
 // stale has the next handshake for host read the store. The certificate in
 // memory is served until that has been done.
 func (m *Manager) stale(host string) {
-	if e := m.cache.get(host); e != nil {
+	if e := m.cache.peek(host); e != nil {
 		e.stale.Store(true)
 	}
 	m.refusals.clear(host)
@@ -83,6 +98,10 @@ func (m *Manager) stale(host string) {
 
 // refresh reads what the store has in place of a stale entry, in the background.
 func (m *Manager) refresh(host string, e *entry) {
+	if m.store.outage.avoid() {
+		e.stale.Store(true)
+		return
+	}
 	_, err := m.loads.join(host, func(ctx context.Context, _ *flight) (*entry, error) {
 		stored, _, err := m.load(ctx, host)
 		switch {

@@ -38,23 +38,41 @@ func (m *Manager) load(ctx context.Context, host string) (e *entry, version stri
 	if err != nil {
 		return nil, "", fmt.Errorf("load certificate: %w", err)
 	}
-	if e, err = m.unseal(ctx, host, r); err != nil {
-		m.log.Error("stored certificate is unreadable", "host", host, "error", err)
-		return nil, "", &shingle.Error{Code: shingle.CodeUnavailable, Message: "the stored certificate cannot be read", Err: err}
+	e, err = m.unseal(ctx, host, r)
+	return e, version, err
+}
+
+// loadToServe is load for the sake of a visitor, where the local copy will do
+// when the store does not answer. Such an entry is stale from the beginning.
+func (m *Manager) loadToServe(ctx context.Context, host string) (*entry, error) {
+	var r record
+	_, local, err := m.store.serve(ctx, certKey(host), &r)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil, shingle.ErrNotFound
 	}
-	return e, version, nil
+	if err != nil {
+		return nil, fmt.Errorf("load certificate: %w", err)
+	}
+	e, err := m.unseal(ctx, host, r)
+	if err != nil {
+		return nil, err
+	}
+	e.stale.Store(local)
+	return e, nil
 }
 
 func (m *Manager) unseal(ctx context.Context, host string, r record) (*entry, error) {
 	key, err := m.store.openKey(ctx, r.Key, certKey(host))
-	if err != nil {
-		return nil, err
-	}
-	e, err := newEntry([]byte(r.Chain), key, host)
+	var e *entry
 	if err == nil {
-		e.issuer, e.fence = m.issuer(r.Issuer), r.Fence
+		e, err = newEntry([]byte(r.Chain), key, host)
 	}
-	return e, err
+	if err != nil {
+		m.log.Error("stored certificate is unreadable", "host", host, "error", err)
+		return nil, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the stored certificate cannot be read", Err: err}
+	}
+	e.issuer, e.fence = m.issuer(r.Issuer), r.Fence
+	return e, nil
 }
 
 // issuer returns directory without keeping another copy of it.

@@ -48,7 +48,7 @@ func (s *sieve) victim() *entry {
 		if s.hand == nil {
 			s.hand = s.oldest
 		}
-		if s.hand == nil || !s.hand.used.Swap(false) {
+		if s.hand == nil || s.hand.marks.And(^uint32(used))&used == 0 {
 			return s.hand
 		}
 		s.hand = s.hand.links.newer

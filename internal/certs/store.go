@@ -19,14 +19,16 @@ const (
 // store is the blobs, with a bound on each operation, and the keys that seal what
 // is secret in them.
 type store struct {
-	blobs shingle.Blobs
-	keys  *keyring
-	reads chan struct{} // one for each read that runs
+	blobs  shingle.Blobs
+	keys   *keyring
+	reads  chan struct{} // one for each read that runs
+	copies *copies       // on this machine; nil when there are none
+	outage outage
 }
 
 // newStore returns a store that can be used until ctx ends.
 func newStore(ctx context.Context, cfg *Config) *store {
-	s := &store{blobs: cfg.Blobs, reads: make(chan struct{}, maxStoreReads)}
+	s := &store{blobs: cfg.Blobs, reads: make(chan struct{}, maxStoreReads), copies: newCopies(cfg.Copy, cfg.Logger)}
 	s.keys = newKeyring(ctx, s, cfg.MasterKey, cfg.Now, cfg.Logger)
 	return s
 }
@@ -38,10 +40,68 @@ func (s *store) get(ctx context.Context, key string, v any) (version string, err
 	if err != nil {
 		return "", err
 	}
-	if err := json.Unmarshal(b.Value, v); err != nil {
-		return "", fmt.Errorf("decode record %s: %w", key, err)
+	return b.Version, decode(key, b.Value, v)
+}
+
+func decode(key string, value []byte, v any) error {
+	if err := json.Unmarshal(value, v); err != nil {
+		return fmt.Errorf("decode record %s: %w", key, err)
 	}
-	return b.Version, nil
+	return nil
+}
+
+// copyWait is how long the store may take before the local copy is served.
+const copyWait = time.Second
+
+// serve is get for the sake of a visitor: when the store fails, or takes longer
+// than copyWait, the local copy does, if there is one. Nothing may be written on
+// the ground of a copy, which local reports: the store may have another record
+// meanwhile, or none.
+func (s *store) serve(ctx context.Context, key string, v any) (version string, local bool, err error) {
+	if s.copies == nil {
+		version, err = s.get(ctx, key, v)
+		return version, false, err
+	}
+	if s.outage.avoid() {
+		if value, ok := s.copies.get(ctx, key); ok {
+			return "", true, decode(key, value, v)
+		}
+	}
+	b, err := s.readOrCopy(ctx, key)
+	if err == nil {
+		return b.Version, b.Version == "", decode(key, b.Value, v)
+	}
+	return "", false, err
+}
+
+// readOrCopy returns the record, or its local copy without a version.
+func (s *store) readOrCopy(ctx context.Context, key string) (shingle.Blob, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var b shingle.Blob
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b, err = s.read(ctx, key)
+	}()
+	soon := time.NewTimer(copyWait)
+	defer soon.Stop()
+	select {
+	case <-done:
+	case <-soon.C:
+		if value, ok := s.copies.get(ctx, key); ok {
+			s.outage.note(false) // the next ones need not wait as long
+			return shingle.Blob{Key: key, Value: value}, nil
+		}
+		<-done
+	}
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		if value, ok := s.copies.get(ctx, key); ok {
+			return shingle.Blob{Key: key, Value: value}, nil
+		}
+	}
+	return b, err
 }
 
 // version returns the version of the record at key, readable or not, and
@@ -55,20 +115,30 @@ func (s *store) version(ctx context.Context, key string) (string, error) {
 }
 
 func (s *store) read(ctx context.Context, key string) (shingle.Blob, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	timed, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := acquire(ctx, s.reads); err != nil {
+	if err := acquire(timed, s.reads); err != nil {
 		return shingle.Blob{}, err
 	}
 	defer func() { <-s.reads }()
-	b, err := s.blobs.Get(ctx, key)
+	b, err := s.blobs.Get(timed, key)
+	s.noteRead(ctx, err)
 	if errors.Is(err, shingle.ErrNotFound) {
+		s.copies.keep(key, nil)
 		return b, shingle.ErrNotFound
 	}
 	if err != nil {
 		return b, storeError(err)
 	}
+	s.copies.keep(key, b.Value)
 	return b, nil
+}
+
+// noteRead takes in how a read ended, unless its caller did not wait.
+func (s *store) noteRead(ctx context.Context, err error) {
+	if answered := err == nil || errors.Is(err, shingle.ErrNotFound); answered || ctx.Err() == nil {
+		s.outage.note(answered)
+	}
 }
 
 // put writes v if the record's version is still ifVersion. After an error that
@@ -81,6 +151,9 @@ func (s *store) put(ctx context.Context, key string, v any, ifVersion string) (v
 	write, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	version, err = s.blobs.Put(write, key, value, ifVersion)
+	if err == nil {
+		s.copies.keep(key, value)
+	}
 	if err == nil || errors.Is(err, shingle.ErrConflict) || errors.Is(err, shingle.ErrInvalid) {
 		return version, err
 	}
@@ -94,14 +167,19 @@ func (s *store) put(ctx context.Context, key string, v any, ifVersion string) (v
 func (s *store) remove(ctx context.Context, key, ifVersion string) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	return s.blobs.Delete(ctx, key, ifVersion)
+	err := s.blobs.Delete(ctx, key, ifVersion)
+	if err == nil || errors.Is(err, shingle.ErrNotFound) {
+		s.copies.keep(key, nil)
+	}
+	return err
 }
 
 // list returns keys with the prefix that sort after `after`.
 func (s *store) list(ctx context.Context, prefix, after string, limit int) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	timed, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	keys, err := s.blobs.List(ctx, prefix, after, limit)
+	keys, err := s.blobs.List(timed, prefix, after, limit)
+	s.noteRead(ctx, err)
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -37,8 +37,8 @@ type ticketKey struct {
 // Keys are shared through the store and made by whichever process first finds
 // the newest older than TicketRotation. A new one seals only after two
 // TicketPolls, so that every edge can open what any edge seals. While the store
-// or the master key fails the keys stay as they are, and before they could be read
-// once set is not called.
+// or the master key fails the keys stay as they are; before they could be read once
+// those of the local copy are used, and without one set is not called.
 func (m *Manager) FollowTicketKeys(ctx context.Context, set func(keys [][32]byte)) {
 	f := &ticketFollower{m: m, set: set}
 	failing := false
@@ -100,16 +100,38 @@ func (f *ticketFollower) step(ctx context.Context) error {
 // read takes in the record, unless it is the one that is known. None is no error.
 func (f *ticketFollower) read(ctx context.Context) error {
 	var r tickets
-	version, err := f.m.store.get(ctx, ticketRecord, &r)
+	version, local, err := f.look(ctx, &r)
 	switch {
 	case errors.Is(err, shingle.ErrNotFound):
 		f.version = shingle.NoVersion // the operator wants new keys; what we have opens until then
 		return nil
 	case err != nil:
 		return err
+	case local:
+		if err := f.take(ctx, r, shingle.NoVersion); err != nil {
+			return err
+		}
+		f.pass(f.m.cfg.Now())
+		return storeError(errors.New("the keys are those of the local copy"))
 	case version == f.version:
 		return nil
 	}
+	return f.take(ctx, r, version)
+}
+
+// look reads the record. A process that starts without its store goes on with
+// the sessions of before: as long as it has no keys, those of the local copy will
+// do.
+func (f *ticketFollower) look(ctx context.Context, r *tickets) (version string, local bool, err error) {
+	if len(f.keys) == 0 {
+		return f.m.store.serve(ctx, ticketRecord, r)
+	}
+	version, err = f.m.store.get(ctx, ticketRecord, r)
+	return version, false, err
+}
+
+// take takes in the record's keys.
+func (f *ticketFollower) take(ctx context.Context, r tickets, version string) error {
 	plain, err := f.m.store.keys.open(ctx, r.Keys, ticketRecord)
 	if err != nil {
 		return fmt.Errorf("open ticket keys: %w", err)

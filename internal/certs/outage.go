@@ -1,0 +1,60 @@
+package certs
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// probeEvery is how often a store that fails is tried by those who have a local
+// copy to do with.
+const probeEvery = time.Second
+
+// outage knows since when the store fails.
+type outage struct {
+	mu    sync.Mutex
+	since time.Time // zero: it answers
+	next  time.Time // when somebody is to try again
+}
+
+// note takes in how an operation on the store ended.
+func (o *outage) note(answered bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case answered:
+		o.since, o.next = time.Time{}, time.Time{}
+	case o.since.IsZero():
+		o.since = time.Now()
+		o.next = o.since.Add(probeEvery)
+	}
+}
+
+// avoid reports whether the caller is to do without the store: while it fails
+// all are, but one each probeEvery.
+func (o *outage) avoid() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if o.since.IsZero() {
+		return false
+	}
+	if now.Before(o.next) {
+		return true
+	}
+	o.next = now.Add(probeEvery)
+	return false
+}
+
+// Degraded returns why certificates may be older than they need be. It is empty
+// while the store answers.
+func (m *Manager) Degraded() string {
+	o := &m.store.outage
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("the certificate store has not answered since %s; what is in memory or in the local copy is served",
+		o.since.UTC().Format(time.RFC3339))
+}
