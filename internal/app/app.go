@@ -16,6 +16,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
+	"github.com/shingle-proxy/shingle/internal/files"
 )
 
 // App is edge and control in one process, or one of them.
@@ -24,7 +25,8 @@ type App struct {
 	log      *slog.Logger
 	listen   *Listeners
 	stores   *stores
-	asking   *askingStore // nil without an ask service
+	asking   *askingStore  // nil without an ask service
+	copy     shingle.Blobs // nil without a local copy
 	certs    *certs.Manager
 	instance *instance
 	// wakeCerts tells the certificate worker of changed domains.
@@ -135,20 +137,36 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.openCopy(); err != nil {
+		return nil, err
+	}
 	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, Copy: a.copy, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
 	})
 }
 
-// degraded returns why this process may serve what is old.
-func (a *App) degraded() []string {
-	if a.edge == nil {
+// openCopy opens the local copy of what an edge serves by.
+func (a *App) openCopy() error {
+	if !a.cfg.Role.edge() || a.cfg.LocalCopy == 0 {
 		return nil
 	}
-	if why := a.edge.State().Degraded(time.Now()); why != "" {
+	copied, err := files.OpenBounded(a.cfg.file("edge", "copy"), certs.CopiedCertificates, int64(a.cfg.LocalCopy)<<20)
+	if err != nil {
+		return fmt.Errorf("--local-copy: %w", err)
+	}
+	a.copy, a.stores.closers = copied, append(a.stores.closers, copied)
+	return nil
+}
+
+// degraded returns why this process may serve what is old.
+func (a *App) degraded() []string {
+	if a.edge != nil {
+		return a.edge.Degraded()
+	}
+	if why := a.certs.Degraded(); why != "" {
 		return []string{why}
 	}
 	return nil

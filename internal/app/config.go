@@ -47,6 +47,7 @@ type Config struct {
 
 	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
 	CertMemory    int           // MiB for certificates in memory; 0: 64
+	LocalCopy     int           // MiB in Data for an edge's copy of certificates; 0: none
 
 	// AskURL is a service that is asked about names that the store does not
 	// have, by GET AskURL?domain=NAME: 2xx adds the domain, 4xx is a no, and all
@@ -97,6 +98,9 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
 	}
 	c.CertMemory = cmp.Or(c.CertMemory, 64)
+	if c.LocalCopy < 0 {
+		return fmt.Errorf("--local-copy: it must be 0 or more, not %d", c.LocalCopy)
+	}
 	if c.CertMemory < 1 {
 		return fmt.Errorf("--cert-memory: it must be 1 or more, not %d", c.CertMemory)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/dynamo"
@@ -36,6 +37,9 @@ func openStores(ctx context.Context, cfg *Config, onChange func()) (*stores, err
 	return s, nil
 }
 
+// tableWait is how long a start waits for the table: an edge serves what it knows.
+const tableWait = 3 * time.Second
+
 // openTable opens a DynamoDB table. One that does not answer now is no error:
 // what is known goes on being served.
 func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) error {
@@ -45,7 +49,9 @@ func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) er
 	}
 	s.domains, s.blobs, s.closers = table, table, append(s.closers, table)
 	s.name = "dynamodb:" + cfg.TableRegion + "/" + cfg.Table
-	err = table.Check(ctx)
+	checked, cancel := context.WithTimeout(ctx, tableWait)
+	defer cancel()
+	err = table.Check(checked)
 	if errors.Is(err, dynamo.ErrSetup) {
 		return fmt.Errorf("--table: %w", err)
 	}

@@ -27,6 +27,10 @@ type Certificates interface {
 	// (RFC 8555 section 8.3), or [shingle.ErrNotFound].
 	KeyAuthorization(ctx context.Context, token string) (string, error)
 
+	// Degraded returns why certificates may be older than they need be, empty when
+	// they are not.
+	Degraded() string
+
 	// Readiness tells a visitor on port 80 whether host can be served over TLS, and
 	// why not. It is quick and cheap however often it is asked; what it does not
 	// know it takes for ready.

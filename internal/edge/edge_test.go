@@ -60,6 +60,8 @@ type testCerts struct {
 	asked atomic.Int64
 
 	readiness atomic.Pointer[shingle.Readiness] // nil: ready
+
+	degraded string
 }
 
 func newTestCerts(t testing.TB) *testCerts {
@@ -93,6 +95,8 @@ func (c *testCerts) Certificate(context.Context, string) (*tls.Certificate, erro
 func (c *testCerts) ChallengeCertificate(context.Context, string) (*tls.Certificate, error) {
 	return &c.cert, nil
 }
+
+func (c *testCerts) Degraded() string { return c.degraded }
 
 func (c *testCerts) KeyAuthorization(_ context.Context, token string) (string, error) {
 	if token != "known" {

@@ -197,6 +197,11 @@ func TestEdge_CatchesUpInOneProcess(t *testing.T) {
 		t.Errorf("degraded: %q", why)
 	}
 	l.health(te, http.StatusOK)
+	l.certs.degraded = "the moon is away"
+	_, detail := get(t, te.client(t, false), "http://edge.example/health?detail")
+	if lines := strings.Split(detail, "\n"); len(lines) != 3 || lines[0] != "Im healthy" || lines[2] != "degraded: the moon is away" {
+		t.Errorf("in detail: %q", detail)
+	}
 	l.store.Inject(nil)
 	l.step()
 	l.want(te, goesHost, false)

@@ -14,9 +14,9 @@ const challengePath = "/.well-known/acme-challenge/"
 
 // servePlain answers requests on port 80: it never proxies.
 func (e *Edge) servePlain(ctx context.Context, w ResponseWriter, r *Request) {
-	path, _, _ := strings.Cut(r.Target, "?")
+	path, query, _ := strings.Cut(r.Target, "?")
 	if path == "/health" {
-		e.serveHealth(w, r)
+		e.serveHealth(w, r, query == "detail")
 		return
 	}
 	host, s := e.route(ctx, r.Authority)
@@ -58,12 +58,20 @@ func (e *Edge) readiness(ctx context.Context, host string) shingle.Readiness {
 	return own
 }
 
-func (e *Edge) serveHealth(w ResponseWriter, r *Request) {
+// serveHealth answers 200 while the edge can serve, from the store or without. On
+// the machine itself, and nowhere else, it says in detail what it is cut off from.
+func (e *Edge) serveHealth(w ResponseWriter, r *Request, detail bool) {
 	if err := e.Healthy(); err != nil {
 		writePage(w, r, page{503, err.Error() + "\n"})
 		return
 	}
-	writePage(w, r, page{200, "Im healthy"})
+	text := "Im healthy"
+	if detail && r.Client.Addr().Unmap().IsLoopback() {
+		for _, why := range e.Degraded() {
+			text += "\ndegraded: " + why
+		}
+	}
+	writePage(w, r, page{200, text})
 }
 
 // serveChallenge answers an HTTP-01 validation (RFC 8555 section 8.3).

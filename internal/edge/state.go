@@ -50,6 +50,18 @@ func (e *Edge) State() State {
 	return s
 }
 
+// Degraded returns why visitors may be served what is old: a sentence for each
+// part that is cut off.
+func (e *Edge) Degraded() []string {
+	var list []string
+	for _, why := range []string{e.State().Degraded(time.Now()), e.cfg.Certificates.Degraded()} {
+		if why != "" {
+			list = append(list, why)
+		}
+	}
+	return list
+}
+
 // followed is the State without the table.
 type followed struct {
 	mu sync.Mutex
