@@ -121,7 +121,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	}
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
-		Store: store, Snapshot: a.cfg.file("edge", "table"), StoreName: a.stores.name,
+		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})

@@ -101,7 +101,11 @@ const (
 // not answered until the next start. The key guards no more than that, and is not
 // sealed.
 func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
-	ctx, cancel := context.WithTimeout(ctx, probeKeyWait)
+	wait := probeKeyWait
+	if a.stores.away {
+		wait /= 30
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	local := a.cfg.file("probe.key")
 	key, err := storedProbeKey(ctx, a.stores.blobs)

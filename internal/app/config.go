@@ -133,6 +133,9 @@ func (c *Config) validateStore() error {
 	return nil
 }
 
+// snapshot is the file from which an edge starts without a store.
+func (c *Config) snapshot() string { return c.file("edge", "table") }
+
 func (c *Config) file(elem ...string) string {
 	return filepath.Join(append([]string{c.Data}, elem...)...)
 }

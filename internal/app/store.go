@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -17,6 +18,7 @@ type stores struct {
 	domains shingle.DomainStore
 	blobs   shingle.Blobs
 	name    string // of the domain store, unlike that of any other
+	away    bool   // it did not answer at the start
 	closers []io.Closer
 }
 
@@ -37,11 +39,16 @@ func openStores(ctx context.Context, cfg *Config, onChange func()) (*stores, err
 	return s, nil
 }
 
-// tableWait is how long a start waits for the table: an edge serves what it knows.
-const tableWait = 3 * time.Second
+// How long a start waits for the table: with a snapshot an edge can serve, and
+// without it could not.
+const (
+	tableWait         = 3 * time.Second
+	tableWaitSnapshot = time.Second
+)
 
 // openTable opens a DynamoDB table. One that does not answer now is no error:
-// what is known goes on being served.
+// what is known goes on being served. Nor is one that lacks something, such as a
+// permission, when there is a snapshot: it was good enough once.
 func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) error {
 	table, err := cfg.table(ctx, onChange)
 	if err != nil {
@@ -49,13 +56,17 @@ func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) er
 	}
 	s.domains, s.blobs, s.closers = table, table, append(s.closers, table)
 	s.name = "dynamodb:" + cfg.TableRegion + "/" + cfg.Table
-	checked, cancel := context.WithTimeout(ctx, tableWait)
+	wait, known := tableWait, false
+	if _, err := os.Stat(cfg.snapshot()); err == nil && cfg.Role.edge() {
+		wait, known = tableWaitSnapshot, true
+	}
+	checked, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	err = table.Check(checked)
-	if errors.Is(err, dynamo.ErrSetup) {
+	if errors.Is(err, dynamo.ErrSetup) && !known {
 		return fmt.Errorf("--table: %w", err)
 	}
-	if err != nil {
+	if s.away = err != nil; s.away {
 		cfg.Logger.Warn("table does not answer, what is known is served until it does", "table", cfg.Table, "error", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/storetest"
@@ -124,10 +125,12 @@ func TestTable_EdgeServesWithoutItsTable(t *testing.T) {
 	for _, cut := range []string{"refuses", "hangs"} {
 		edge.kill()
 		way.set(cut)
+		begin := time.Now()
 		edge = start()
 		if again, err := p.visit(edge, seen); err != nil || again != serial {
 			t.Fatalf("the table %s: %s, %v", cut, again, err)
 		}
+		t.Logf("the table %s: served %s after the start", cut, time.Since(begin))
 		if _, err := p.visit(edge, told); err != nil {
 			t.Fatalf("the table %s: %v", cut, err)
 		}
