@@ -33,7 +33,7 @@ type edgeFlags struct {
 	EdgeHTTP      string        `name:"edge-http" default:":80" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
 	PublicPort    int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
 	HandshakeWait time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
-	CertMemory    int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 400 of them in each; those that are visited stay."`
+	CertMemory    int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 450 of them in each; those that are visited stay."`
 	LocalCopy     int           `name:"local-copy" default:"512" placeholder:"MIB" env:"SHINGLE_LOCAL_COPY" help:"MiB in --data for a sealed copy of the certificates that this edge has to do with, 128 of them in each, from which it serves when the store does not answer. 0: none."`
 	AskURL        string        `name:"ask-url" placeholder:"URL" env:"SHINGLE_ASK_URL,DOMAIN_SERVICE_ENDPOINT" help:"Service that answers GET URL?domain=NAME: 2xx adds a domain that is not there yet, 4xx does not. A domain deleted here comes back while the service allows it."`
 	AccessLog     bool          `env:"SHINGLE_ACCESS_LOG" help:"Log each request."`

@@ -75,9 +75,9 @@ type Config struct {
 	// MaxWaiting is how many issuances run or wait for their turn. A host that
 	// finds no place is refused with [shingle.ErrLimited]. Default: 1000.
 	MaxWaiting int
-	// CacheBytes bounds the memory for certificates: it is 2.5 KiB each, leaf and
+	// CacheBytes bounds the memory for certificates: it is 2.2 KB each, leaf and
 	// ECDSA key included, and intermediates are shared. Default: 64 MiB, which is
-	// 26,000 certificates and fits a machine of 512 MiB. At least 1 MiB.
+	// 30,000 certificates and fits a machine of 512 MiB. At least 1 MiB.
 	CacheBytes int64
 
 	// Logger takes a line for the begin and the end of each issuance. Default: none.
