@@ -261,6 +261,44 @@ func TestCopies_TheStoreRules(t *testing.T) {
 	})
 }
 
+// TestCopies_WhatHappenedBeforeTheStart starts a process that missed news, of
+// which some is gone.
+func TestCopies_WhatHappenedBeforeTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newCopyFleet(t)
+		other := f.other()
+		other.issue(f, seenHost)
+		edge := f.edge()
+		old := edge.served(f, seenHost)
+		time.Sleep(time.Minute)
+		edge.stop()
+		other.issue(f, seenHost)
+		time.Sleep(2 * newsLife)
+		if err := other.store.clean(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		other.issue(f, toldHost)
+		time.Sleep(3 * time.Hour)
+
+		f.blobs.Inject(storetest.Refuse(errAway))
+		edge = f.edge()
+		if got := edge.served(f, seenHost); !bytes.Equal(got, old) {
+			t.Error("it is not the copy that is served")
+		}
+		f.blobs.Inject(nil)
+		time.Sleep(2 * probeEvery)
+		edge.served(f, seenHost) // has it read again
+		synctest.Wait()
+		if got := edge.served(f, seenHost); bytes.Equal(got, old) {
+			t.Error("the old certificate is served although the store answers")
+		}
+		time.Sleep(time.Minute)
+		if !f.copied(toldHost) {
+			t.Error("what was news before the start is not copied")
+		}
+	})
+}
+
 // TestCopies_SweepFindsWhatWasDeletedWithoutNews has a process away for so long
 // that the news is gone.
 func TestCopies_SweepFindsWhatWasDeletedWithoutNews(t *testing.T) {
