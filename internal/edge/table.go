@@ -3,6 +3,7 @@ package edge
 import (
 	"hash/maphash"
 	"iter"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +48,9 @@ type settings struct {
 
 // maxAlike bounds how many sites are remembered to be shared.
 const maxAlike = 4096
+
+// manyNames is from where a picture leaves much behind in the making.
+const manyNames = 100_000
 
 // served reports whether the edge answers for the site. A nil site is unknown.
 func (s *site) served() bool { return s != nil && !s.paused }
@@ -195,19 +199,25 @@ func (p *picture) add(key string, is settings) {
 	p.shards[index].add(key, tag, p.table.own(is))
 }
 
-// replace takes in a whole picture, which belongs to the table afterwards.
+// replace takes in a whole picture, which belongs to the table afterwards. What
+// the making of a large one left behind goes back to the system at once: on a
+// small machine it is half of the memory.
 func (t *table) replace(p *picture) {
 	for _, s := range p.shards {
 		if s != nil {
 			s.clip()
 		}
 	}
+	count := p.len()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	for i := range p.shards {
 		t.shards[i].Store(p.shards[i])
 	}
-	t.count.Store(int64(p.len()))
+	t.count.Store(int64(count))
+	t.mu.Unlock()
+	if count > manyNames {
+		debug.FreeOSMemory()
+	}
 }
 
 // place returns the shard of a key and what to find it by there.
