@@ -101,3 +101,11 @@ type WaitingCertificate struct {
 	Since time.Time // it is due
 	ETA   time.Time // by the budgets of the first CA
 }
+
+// Delegation is the record by which a customer lets us answer the DNS-01
+// validations of a domain (RFC 8555 section 8.4): a CNAME from Name to Target,
+// both without the final dot.
+type Delegation struct {
+	Name   string // _acme-challenge.customer.com
+	Target string // a name in a zone of ours, another one for each tenant
+}

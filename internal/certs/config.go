@@ -31,6 +31,10 @@ type Config struct {
 	// must be true: no CA issues without.
 	TermsAgreed bool
 
+	// DNS01 is the zone in which DNS-01 validations are answered. Default: none, so
+	// that there are no certificates for wildcards.
+	DNS01 ChallengeZone
+
 	// Domains, when set, is followed by the worker: a domain that appears gets its
 	// certificate at once, one that goes loses it. It is asked in [Manager.Work] only.
 	Domains shingle.DomainStore

@@ -24,7 +24,10 @@ type failure struct {
 	scope      scope          // how far the limit reaches
 	account    bool           // the CA refuses our account, whatever the host
 	acts       string         // who must act, when none of these tells
-	retryAt    time.Time      // the CA wants no attempt before; may be zero
+	early      bool           // the CA was not yet told to look for the proof: an order that was placed is still good
+
+	undelegated bool      // the customer has not let us answer DNS-01; no order was placed
+	retryAt     time.Time // the CA wants no attempt before; may be zero
 }
 
 // Error implements error.
@@ -133,12 +136,15 @@ func isOutage(p acme.Problem, told bool, last answer) bool {
 	return last.status == 0 || last.status >= 500
 }
 
-// otherChallengeMayHelp reports whether a failed validation says nothing about
-// the other type of challenge: a broken DNS or a CAA record fails both.
-func (f *failure) otherChallengeMayHelp() bool {
+// mayHelp reports whether a failed validation says nothing about that other type
+// of challenge: a CAA record fails all, and what is wrong with the host's own DNS
+// all but DNS-01.
+func (f *failure) mayHelp(challenge string) bool {
+	if f.problem == acme.ProblemTypeDNS && challenge != acme.ChallengeTypeDNS01 {
+		return false
+	}
 	return f.validation && !f.outage && !slices.Contains([]string{
-		acme.ProblemTypeDNS, acme.ProblemTypeCAA, acme.ProblemTypeRateLimited,
-		acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier,
+		acme.ProblemTypeCAA, acme.ProblemTypeRateLimited, acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier,
 	}, f.problem)
 }
 

@@ -77,7 +77,7 @@ func TestFailure_Kinds(t *testing.T) {
 	} {
 		f := newFailure(tc.err, tc.last, "", tc.late)
 		if f.public.Code != tc.code || f.public.Message != tc.message || f.outage != tc.outage ||
-			f.otherChallengeMayHelp() != tc.other || !f.retryAt.Equal(tc.retryAt) {
+			f.mayHelp(acme.ChallengeTypeHTTP01) != tc.other || !f.retryAt.Equal(tc.retryAt) {
 			t.Errorf("%s: %+v, %q", name, f, f.public.Message)
 		}
 		if shingle.CodeOf(fmt.Errorf("wrapped: %w", f)) != tc.code {

@@ -52,20 +52,23 @@ func (m *Manager) obtain(ctx context.Context, host string, f *flight) (e *entry,
 // obtainInTurn takes a turn of this process and the host's lease. It returns
 // errHeld when another process has the lease.
 func (m *Manager) obtainInTurn(ctx context.Context, host string, f *flight) (e *entry, err error) {
-	if err := acquire(ctx, m.turns); err != nil {
+	t := &turn{places: m.turns}
+	if err := t.take(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { <-m.turns }()
-	held, err := m.leases.try(ctx, "certs/"+host)
+	defer t.give()
+	held, err := m.leases.try(ctx, hostLease(host))
 	if err != nil {
 		return nil, err
 	}
 	err = m.leases.run(ctx, held, func(ctx context.Context, token uint64) error {
-		e, err = (&issuance{Manager: m, host: host, fence: token, flight: f}).run(ctx)
+		e, err = (&issuance{Manager: m, host: host, fence: token, flight: f, turn: t}).run(ctx)
 		return err
 	})
 	return e, err
 }
+
+func hostLease(host string) string { return "certs/" + host }
 
 // issuance is one host's, under its lease.
 type issuance struct {
@@ -73,6 +76,7 @@ type issuance struct {
 	host   string
 	fence  uint64
 	flight *flight
+	turn   *turn
 
 	stored  *entry // nil when there is none
 	version string // of the stored record
@@ -136,8 +140,9 @@ func (i *issuance) changePlan(ctx context.Context, edit func(*plan)) (plan, erro
 // issue tries the CAs in turn, and notes the outcome in the plan.
 func (i *issuance) issue(ctx context.Context) (*entry, error) {
 	if shingle.IsWildcard(i.host) {
-		return nil, i.fail(ctx, &failure{acts: shingle.WhoOperator, public: shingle.Errorf(shingle.CodeUnavailable,
-			"a wildcard takes DNS-01, which is not set up here")})
+		if err := i.delegated(ctx); err != nil {
+			return nil, i.interrupted(ctx, err)
+		}
 	}
 	var first *failure // that of the first CA is what to tell
 	for _, ca := range i.cas {
@@ -253,13 +258,27 @@ func (i *issuance) spoilt(ctx context.Context, o *order) {
 // so the other type of challenge is tried with a fresh one.
 func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry, err error) {
 	replaces := i.replaces(ca)
-	for _, challenge := range i.challenges() {
+	types := i.challenges(ctx)
+	for n := 0; n < len(types); n++ {
+		if n > 0 && i.delegated(ctx) == nil {
+			types[n] = acme.ChallengeTypeDNS01 // needs neither a port of ours nor the address record
+		}
+		challenge := types[n]
+		if f, ok := errors.AsType[*failure](err); ok && !f.mayHelp(challenge) {
+			break
+		}
 		o = &order{
 			ca: ca, journal: i.journal, host: i.host, rsa: i.cfg.RSA, replaces: replaces,
 			challenge: challenge, present: i.present, pay: i.pay, spoilt: i.spoilt,
 		}
-		if err = o.run(ctx); err == nil {
-			i.preferALPN.Store(challenge == acme.ChallengeTypeTLSALPN01)
+		err = o.run(ctx)
+		if challenge == acme.ChallengeTypeDNS01 {
+			i.withdraw(ctx, i.host)
+		}
+		if err == nil {
+			if challenge != acme.ChallengeTypeDNS01 {
+				i.preferALPN.Store(challenge == acme.ChallengeTypeTLSALPN01)
+			}
 			if e, err = newEntry(o.chain, o.key, i.host); err == nil && !e.valid(i.cfg.Now()) {
 				err = errors.New("the certificate has expired already")
 			}
@@ -268,11 +287,7 @@ func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry
 			}
 			return o, e, err
 		}
-		f, ok := errors.AsType[*failure](err)
 		i.log.Info("order failed", "host", i.host, "order", o.state.Location, "challenge", challenge, "error", err)
-		if !ok || !f.otherChallengeMayHelp() {
-			break
-		}
 	}
 	return nil, nil, err
 }
@@ -300,9 +315,13 @@ func (i *issuance) replaces(ca *authority) string {
 }
 
 // challenges returns the types of challenge to try in turn. The one that worked
-// last, for whatever host, comes first. After a failure of both only one is
-// tried, a different one each time: CAs count failed validations.
-func (i *issuance) challenges() []string {
+// last, for whatever host, comes first. After a failure of both only one is tried,
+// a different one each time: CAs count failed validations. DNS-01 takes longer, so
+// it is for wildcards, and for hosts that delegated it and failed otherwise.
+func (i *issuance) challenges(ctx context.Context) []string {
+	if shingle.IsWildcard(i.host) || i.plan.Failures > 0 && i.delegated(ctx) == nil {
+		return []string{acme.ChallengeTypeDNS01}
+	}
 	types := []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01}
 	if i.preferALPN.Load() {
 		slices.Reverse(types)

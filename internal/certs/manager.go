@@ -34,12 +34,15 @@ type Manager struct {
 	readiness *readiness
 	visitors  *visitors
 
+	delegations *delegations
+
 	loads  *flights      // from the store
 	issues *flights      // from the CA
 	turns  chan struct{} // one for each issuance that runs
 	cancel context.CancelFunc
 
-	preferALPN atomic.Bool // TLS-ALPN-01 worked last, not HTTP-01
+	parked     atomic.Int64 // issuances that gave their turn away while DNS takes its time
+	preferALPN atomic.Bool  // TLS-ALPN-01 worked last, not HTTP-01
 }
 
 // New returns a Manager, or [shingle.ErrInvalid] for a bad Config. It reaches
@@ -64,6 +67,7 @@ func New(cfg Config) (*Manager, error) {
 	}
 	m.copies = newCopySync(m.store)
 	m.keys = newAccountKeys(m.store)
+	m.delegations = newDelegations(cfg.DNS01, m.store)
 	m.leases = newLeases(m.store, cfg.Instance, cfg.LeaseTime)
 	m.budgets = budgets{m.store}
 	m.journal = &journal{store: m.store, log: m.log, now: cfg.Now}

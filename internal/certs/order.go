@@ -64,7 +64,7 @@ func (o *order) run(ctx context.Context) error {
 			p, _ := problemOf(err)
 			f.scope = limitScope(p, o.host)
 		}
-		if !f.outage && !f.limited && ctx.Err() == nil {
+		if !f.outage && !f.limited && !f.early && ctx.Err() == nil {
 			o.journal.forget(ctx, o.host) // the order is spoilt
 		}
 		return f

@@ -148,7 +148,11 @@ func (p *plan) failed(f *failure, first time.Duration, now time.Time) {
 	if !f.outage && !f.limited && !f.ours {
 		p.Failures++
 	}
-	p.RetryAt = now.Add(jitter(retryDelay(first, p.Failures)))
+	delay := retryDelay(first, p.Failures)
+	if f.undelegated && p.Failures < maxHourly {
+		delay = min(delay, time.Hour) // a look costs the CA nothing, and customers take their time
+	}
+	p.RetryAt = now.Add(jitter(delay))
 	if p.RetryAt.Before(f.retryAt) {
 		p.RetryAt = f.retryAt
 	}
@@ -160,11 +164,15 @@ const (
 	maxRetry     = 24 * time.Hour
 	maxHopeless  = 3 // permanent failures in a row, while a valid certificate is there
 	maxNewTrials = 7 // failures of any kind in a row, without one
+	maxHourly    = 7 * 24
 )
 
 // hopeless reports whether the worker gives up until something changes. With a
 // certificate that is still valid it is slower to.
 func (p *plan) hopeless(f *failure, now time.Time) bool {
+	if f.undelegated {
+		return false
+	}
 	if now.Before(p.NotAfter) {
 		return f.permanent() && p.Failures >= maxHopeless
 	}

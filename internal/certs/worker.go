@@ -15,6 +15,7 @@ const (
 	relistEvery = time.Minute // at most, the due index is read from its beginning
 	settleTime  = time.Minute // an entry without a plan may be one that is just being made
 	duePage     = 1000
+	maxParked   = 8 // tasks for each turn, when they wait for DNS
 )
 
 // Work keeps all wanted certificates issued and renewed until ctx ends. Of all
@@ -48,7 +49,7 @@ type result struct {
 func newWorker(m *Manager) *worker {
 	w := &worker{
 		m: m, queue: newQueue(), snoozing: map[string]time.Time{}, busy: map[string]bool{},
-		done: make(chan result, m.cfg.MaxIssuing),
+		done: make(chan result, maxParked*m.cfg.MaxIssuing),
 	}
 	if m.cfg.Domains != nil {
 		w.intake = &intake{m: m, domains: m.cfg.Domains}
@@ -101,7 +102,7 @@ func (w *worker) look(ctx context.Context) error {
 	now := w.m.cfg.Now()
 	if !now.Before(w.relist) {
 		w.after, w.relist = "", now.Add(min(relistEvery, 2*w.m.cfg.LeaseTime))
-		intakeErr = errors.Join(intakeErr, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now))
+		intakeErr = errors.Join(intakeErr, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx))
 		for key, until := range w.snoozing {
 			if !now.Before(until) {
 				delete(w.snoozing, key)
@@ -134,7 +135,7 @@ func (w *worker) dispatch(ctx context.Context) {
 	for idle := false; !idle && ctx.Err() == nil; {
 		idle = true
 		for _, c := range []class{classRenewal, classNew} {
-			if len(w.busy) >= w.m.cfg.MaxIssuing || c == classNew && !w.affordable(ctx) {
+			if w.full() || c == classNew && !w.affordable(ctx) {
 				continue
 			}
 			if i, ok := w.queue.pop(c); ok {
@@ -143,6 +144,12 @@ func (w *worker) dispatch(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// full reports whether no task may begin. Tasks that only wait for DNS leave room
+// for others.
+func (w *worker) full() bool {
+	return len(w.busy)-int(w.m.parked.Load()) >= w.m.cfg.MaxIssuing || len(w.busy) >= cap(w.done)
 }
 
 func (w *worker) start(ctx context.Context, i item) {
