@@ -39,6 +39,8 @@ type DNS struct {
 	file zoneFile
 	set  rrsets // at run time
 	zone *zone  // nil when it has to be made again
+
+	alias func(name string) string // of challenge names; may be nil
 }
 
 // zoneFile is what was read last.
@@ -182,6 +184,7 @@ func (d *DNS) current() *zone {
 	defer d.mu.Unlock()
 	if d.reload() || d.zone == nil {
 		d.zone = newZone(d.file.records, d.set)
+		d.zone.alias = d.alias
 	}
 	return d.zone
 }

@@ -26,6 +26,8 @@ type zone struct {
 	records rrsets
 	names   map[string]bool // the owners and all names above them
 	exact   map[string]bool // names without an address of localhost's own
+
+	alias func(name string) string // of challenge names below localhost; may be nil
 }
 
 // newZone puts what was set at run time over what the file has. No records for
@@ -115,6 +117,12 @@ func (z *zone) lookup(name string) (records []dns.RR, exists bool) {
 		}
 		records, exists = z.records["*."+strings.TrimPrefix(encloser, ".")]
 	}
+	if target := z.challengeAlias(name, records); target != "" {
+		return []dns.RR{&dns.CNAME{
+			Hdr:    dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: answerTTL},
+			Target: dns.Fqdn(target),
+		}}, true
+	}
 	if !z.exact[name] && dns.IsSubDomain(localhost, name) && !hasAddress(records) {
 		exists = true
 		records = append(slices.Clip(records), &dns.A{
@@ -123,6 +131,15 @@ func (z *zone) lookup(name string) (records []dns.RR, exists bool) {
 		})
 	}
 	return records, exists
+}
+
+// challengeAlias returns what the customer's record for DNS-01 leads to, when the
+// played customer has set it as told, and otherwise "".
+func (z *zone) challengeAlias(name string, records []dns.RR) string {
+	if z.alias == nil || len(records) > 0 || z.exact[name] || !dns.IsSubDomain(localhost, name) || !strings.HasPrefix(name, "_acme-challenge.") {
+		return ""
+	}
+	return z.alias(strings.TrimSuffix(name, "."))
 }
 
 // soa returns the record of the zone that name is in: the one in the file, if
