@@ -53,10 +53,15 @@ type acmeFlags struct {
 	Email      string   `placeholder:"ADDRESS" env:"SHINGLE_EMAIL,LETSENCRYPT_EMAIL_ADDRESS" help:"Where the CA may write to."`
 	RSAKeys    bool     `name:"rsa-keys" env:"SHINGLE_RSA_KEYS" help:"Make RSA keys for certificates, for visitors who know no ECDSA."`
 	AgreeTerms bool     `env:"SHINGLE_AGREE_TERMS" help:"You agree to the CA's terms of service."`
+
+	DNS01Zone     string   `name:"dns01-zone" placeholder:"NAME" env:"SHINGLE_DNS01_ZONE" help:"Zone of yours, such as acme.example.com, to which customers delegate DNS-01 by a CNAME record: for wildcards, and for names whose ports the CA cannot reach."`
+	DNS01Provider string   `name:"dns01-provider" placeholder:"NAME" env:"SHINGLE_DNS01_PROVIDER" help:"Who hosts --dns01-zone: route53, or route53:ZONEID."`
+	Resolver      []string `placeholder:"IP" env:"SHINGLE_RESOLVER" help:"DNS resolver that domains are checked by, instead of the system's. Several: in the order in which they are asked."`
 }
 
 func (f *acmeFlags) apply(c *app.Config) {
 	c.ACMECAs, c.ACMERoot, c.ACMEEmail, c.RSAKeys, c.AgreeTerms = f.ACMECA, f.ACMERoot, f.Email, f.RSAKeys, f.AgreeTerms
+	c.DNS01Zone, c.DNS01Provider, c.Resolvers = f.DNS01Zone, f.DNS01Provider, f.Resolver
 }
 
 // controlFlags are those of a process with the API.
@@ -68,12 +73,11 @@ type controlFlags struct {
 
 	CNAMETarget []string `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
 	EdgeAddress []string `name:"edge-address" placeholder:"IP" env:"SHINGLE_EDGE_ADDRESS" help:"Address of your edges, for domains that cannot have a CNAME record. Several: repeat it, or put , between them."`
-	Resolver    []string `placeholder:"IP" env:"SHINGLE_RESOLVER" help:"DNS resolver that domains are checked by, instead of the system's. Several: in the order in which they are asked."`
 }
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
-	c.CNAMETargets, c.EdgeAddresses, c.Resolvers = f.CNAMETarget, f.EdgeAddress, f.Resolver
+	c.CNAMETargets, c.EdgeAddresses = f.CNAMETarget, f.EdgeAddress
 }
 
 // storeFlags say where everything is kept.

@@ -15,12 +15,17 @@ func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, d)
 	}
+	must := ""
+	if is := d.Delegation; is != nil && is.Required {
+		must = is.Name + " " + is.Type + " " + is.Value
+	}
 	return printRows(w, [][2]string{
 		{"host", d.Host},
 		{"unicode", d.Unicode},
 		{"state", state(d)},
 		{"tenant", d.Tenant},
 		{"goes to", destination(d)},
+		{"customer sets", must},
 		{"added", localTime(d.CreatedAt)},
 		{"changed", localTime(d.UpdatedAt)},
 	})

@@ -18,6 +18,9 @@ type Certificates interface {
 	// List returns what is known of the hosts that sort after `after`, at most
 	// limit (1 to 1000) of them.
 	List(ctx context.Context, after string, limit int) ([]shingle.Certificate, error)
+	// Delegation returns the record by which a tenant's domain lets us answer DNS-01
+	// validations, or [shingle.ErrNotFound] when that is not set up.
+	Delegation(ctx context.Context, domain, tenant string) (shingle.Delegation, error)
 	// Renew has host's certificate replaced now, or returns [shingle.ErrNotFound].
 	Renew(ctx context.Context, host string) error
 	// Queue returns what waits, with at most limit hosts of it.

@@ -40,6 +40,13 @@ func (s *shelf) List(_ context.Context, after string, limit int) ([]shingle.Cert
 	return s.list[i:min(i+limit, len(s.list))], nil
 }
 
+func (s *shelf) Delegation(_ context.Context, domain, tenant string) (shingle.Delegation, error) {
+	if tenant == "" {
+		return shingle.Delegation{}, shingle.ErrNotFound
+	}
+	return shingle.Delegation{Name: "_acme-challenge." + strings.TrimPrefix(domain, "*."), Target: tenant + ".acme.example.com"}, nil
+}
+
 func (s *shelf) Renew(ctx context.Context, host string) error {
 	_, err := s.Info(ctx, host)
 	if err == nil {

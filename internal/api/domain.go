@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,6 +24,18 @@ type Domain struct {
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 	UpdatedBy string    `json:"updated_by,omitempty" doc:"ID of the token that wrote it last; absent: Shingle itself"`
+
+	Delegation *Delegation `json:"delegation,omitempty" doc:"The record by which the customer lets us answer DNS-01 validations; absent in lists, and where that is not set up"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// Delegation is a record for the customer to set.
+type Delegation struct {
+	Name     string `json:"name" example:"_acme-challenge.customer.com"`
+	Type     string `json:"type" enum:"CNAME"`
+	Value    string `json:"value" example:"5c1ghr0kmqkr9r8f1gapvcqdq1b5c6hs.acme.example.com"`
+	Required bool   `json:"required" doc:"There is no certificate without it: the domain is a wildcard"`
 
 	_ struct{} `additionalProperties:"true"` // more will come
 }
@@ -97,6 +111,23 @@ func show(d shingle.Domain) Domain {
 		if out.Unicode = u; wild {
 			out.Unicode = "*." + u
 		}
+	}
+	return out
+}
+
+// shown is show, with the record for DNS-01. When that is not known now the rest is
+// shown all the same.
+func (s *server) shown(ctx context.Context, d shingle.Domain) Domain {
+	out := show(d)
+	if s.Certificates == nil {
+		return out
+	}
+	is, err := s.Certificates.Delegation(ctx, d.Host, d.Tenant)
+	switch {
+	case err == nil:
+		out.Delegation = &Delegation{Name: is.Name, Type: "CNAME", Value: is.Target, Required: shingle.IsWildcard(d.Host)}
+	case !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrInvalid):
+		s.Logger.Warn("record for DNS-01 not known", "host", d.Host, "error", err)
 	}
 	return out
 }

@@ -116,7 +116,7 @@ func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, er
 	if err != nil {
 		return nil, named(d.Host, err)
 	}
-	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: show(made)}, nil
+	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: s.shown(ctx, made)}, nil
 }
 
 func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
@@ -143,7 +143,7 @@ func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return answerWith(d), nil
+	return s.answerWith(ctx, d), nil
 }
 
 // update reads, changes and writes the row if it is still as it was read. When
@@ -164,12 +164,12 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 			return nil, err
 		}
 		if d == old {
-			return answerWith(d), nil
+			return s.answerWith(ctx, d), nil
 		}
 		d.UpdatedBy = caller(ctx)
 		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
 		if err == nil {
-			return answerWith(d), nil
+			return s.answerWith(ctx, d), nil
 		}
 		if !errors.Is(err, shingle.ErrConflict) || attempt == attempts {
 			return nil, named(old.Host, err)
@@ -227,4 +227,6 @@ func named(host string, err error) error {
 	return err
 }
 
-func answerWith(d shingle.Domain) *domainAnswer { return &domainAnswer{ETag: etag(d), Body: show(d)} }
+func (s *server) answerWith(ctx context.Context, d shingle.Domain) *domainAnswer {
+	return &domainAnswer{ETag: etag(d), Body: s.shown(ctx, d)}
+}

@@ -39,3 +39,19 @@ func TestAsk_Wildcard(t *testing.T) {
 		s.want(status, s.do("GET", "/ask?domain="+host, "", "Authorization", ""))
 	}
 }
+
+func TestDomains_ShowTheRecordForDNS01(t *testing.T) {
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Certificates = &shelf{} })
+	d := s.domain(s.want(201, s.do("POST", "/v1/domains", `{"host":"*.example.com","tenant":"acme"}`)))
+	want := api.Delegation{Name: "_acme-challenge.example.com", Type: "CNAME", Value: "acme.acme.example.com", Required: true}
+	if d.Delegation == nil || *d.Delegation != want {
+		t.Errorf("made %+v", d.Delegation)
+	}
+	d = s.domain(s.want(201, s.do("POST", "/v1/domains", `{"host":"a.example.com","tenant":"acme"}`)))
+	if d.Delegation == nil || d.Delegation.Required {
+		t.Errorf("made %+v", d.Delegation)
+	}
+	if d = s.domain(s.want(200, s.do("PATCH", "/v1/domains/a.example.com", `{"tenant":null}`))); d.Delegation != nil {
+		t.Errorf("without DNS-01: %+v", d.Delegation)
+	}
+}

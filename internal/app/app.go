@@ -72,7 +72,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}
-	if a.certs, err = a.openCerts(); err != nil {
+	if a.certs, err = a.openCerts(ctx); err != nil {
 		return err
 	}
 	a.probeKey = a.openProbeKey(ctx)
@@ -128,7 +128,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	return err
 }
 
-func (a *App) openCerts() (*certs.Manager, error) {
+func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 	cas, err := a.cfg.cas()
 	if err != nil {
 		return nil, err
@@ -140,8 +140,12 @@ func (a *App) openCerts() (*certs.Manager, error) {
 	if err := a.openCopy(); err != nil {
 		return nil, err
 	}
+	zone, err := a.cfg.challengeZone(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, Copy: a.copy, MasterKey: key, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, Copy: a.copy, MasterKey: key, DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,

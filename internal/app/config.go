@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/dns01"
 )
 
 // Config is what a machine that serves needs to know.
@@ -45,6 +46,9 @@ type Config struct {
 	EdgeAddresses []string // IP addresses of the edges, for domains that cannot have a CNAME record
 	Resolvers     []string // DNS resolvers of the domain check, address or address:port; none: the system's
 
+	DNS01Zone     string // zone of ours in which DNS-01 validations are answered, such as acme.example.com; empty: none
+	DNS01Provider string // who hosts it: "route53", or "route53:ZONEID"
+
 	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
 	CertMemory    int           // MiB for certificates in memory; 0: 64
 	LocalCopy     int           // MiB in Data for an edge's copy of certificates; 0: none
@@ -72,7 +76,8 @@ type playedWorld struct {
 	rootServers         []string
 	httpPort, httpsPort int
 	private             []netip.Prefix
-	roots               string // PEM file
+	roots               string         // PEM file
+	dns01               dns01.Provider // of DNS01Zone
 }
 
 // Bounds of a handshake's wait. Clients and balancers give up after a minute.
@@ -113,6 +118,9 @@ func (c *Config) validate() error {
 		if _, err := shingle.NormalizeHost(target); err != nil {
 			return fmt.Errorf("--cname-target: %s", shingle.MessageOf(err))
 		}
+	}
+	if err := c.validateDNS01(); err != nil {
+		return err
 	}
 	if c.Data == "" {
 		return errors.New("--data: name a folder for the database")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/devenv"
@@ -17,6 +18,9 @@ const ExampleHost = "blog.customer.localhost"
 
 // ExampleTarget is what customers' CNAME records lead to in `shingle dev`.
 const ExampleTarget = "edge.operator.localhost"
+
+// exampleZone is where the DNS-01 validations of `shingle dev` are answered.
+const exampleZone = "acme.operator.localhost"
 
 // Endpoints is where the parts of a running `shingle dev` are, as host:port.
 // Programs read it from endpoints.json in the data folder.
@@ -53,12 +57,14 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	cfg.PrivateWebhooks = true
 	cfg.world = playedWorld{
 		rootServers: cfg.Resolvers, httpPort: port(l.HTTP), httpsPort: port(l.HTTPS),
-		private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(),
+		private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(), dns01: world.dns,
 	}
+	cfg.DNS01Zone = exampleZone
 	a, err := New(ctx, cfg, l)
 	if err != nil {
 		return err
 	}
+	world.dns.SetAlias(func(name string) string { return a.delegated(ctx, name) })
 	if err := a.Allow(ctx, shingle.Domain{Host: ExampleHost, Tenant: "example"}); err != nil {
 		return errors.Join(err, a.Close())
 	}
@@ -80,6 +86,22 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 		ready(e)
 		return nil
 	})
+}
+
+// delegated returns what a played customer has been told to set for a challenge
+// name: that of the wildcard below, or else of the host itself.
+func (a *App) delegated(ctx context.Context, name string) string {
+	host := strings.TrimPrefix(name, "_acme-challenge.")
+	for _, domain := range []string{"*." + host, host} {
+		d, err := a.stores.domains.Domain(ctx, domain)
+		if err != nil {
+			continue
+		}
+		if is, err := a.certs.Delegation(ctx, d.Host, d.Tenant); err == nil {
+			return is.Target
+		}
+	}
+	return ""
 }
 
 // world is what `shingle dev` plays.

@@ -36,7 +36,8 @@ type Config struct {
 	DNS01 ChallengeZone
 
 	// Domains, when set, is followed by the worker: a domain that appears gets its
-	// certificate at once, one that goes loses it. It is asked in [Manager.Work] only.
+	// certificate at once, one that goes loses it. Else it is asked only whose a domain is, before a
+	// DNS-01 validation.
 	Domains shingle.DomainStore
 	// Events, when set, hears of certificates that were issued and of attempts
 	// that failed.

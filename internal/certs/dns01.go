@@ -52,13 +52,16 @@ func (i *issuance) delegation(ctx context.Context) (shingle.Delegation, error) {
 // an order would be in vain. Of the errors a [*failure] says who must act.
 func (i *issuance) delegated(ctx context.Context) error {
 	d, err := i.delegation(ctx)
-	if errors.Is(err, shingle.ErrNotFound) {
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
 		return &failure{early: true, acts: shingle.WhoOperator, public: shingle.Errorf(shingle.CodeUnavailable,
 			"a wildcard takes DNS-01, which is not set up here: see --dns01-zone")}
+	case errors.Is(err, shingle.ErrInvalid):
+		return &failure{early: true, acts: shingle.WhoOperator, public: shingle.Errorf(shingle.CodeInvalid, "%s", shingle.MessageOf(err))}
+	case err != nil:
+		return err
 	}
-	if err == nil {
-		err = i.delegations.zone.Delegated(ctx, d.Name, d.Target)
-	}
+	err = i.delegations.zone.Delegated(ctx, d.Name, d.Target)
 	if errors.Is(err, shingle.ErrInvalid) {
 		return &failure{early: true, undelegated: true, acts: shingle.WhoCustomer, public: &shingle.Error{
 			Code:    shingle.CodeUnavailable,

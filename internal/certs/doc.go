@@ -11,6 +11,8 @@
 //	certs/HOST             chain, sealed key and issuer, in one value
 //	challenges/HOST        the TLS-ALPN-01 validation of HOST that is under way
 //	tickets                the keys of TLS session tickets, sealed; one for the whole fleet
+//	txt/HOST/VALUE         a DNS-01 value that is published
+//	delegations            the secret of the names that customers delegate to, sealed
 //	accounts/key           the ACME account key, sealed; one for the whole fleet
 //	accounts/HASH          the registration at the CA whose directory URL has this hash
 package certs

@@ -260,13 +260,15 @@ func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry
 	replaces := i.replaces(ca)
 	types := i.challenges(ctx)
 	for n := 0; n < len(types); n++ {
-		if n > 0 && i.delegated(ctx) == nil {
-			types[n] = acme.ChallengeTypeDNS01 // needs neither a port of ours nor the address record
+		if f, _ := errors.AsType[*failure](err); f != nil {
+			if f.mayHelp(acme.ChallengeTypeDNS01) && i.delegated(ctx) == nil {
+				types[n] = acme.ChallengeTypeDNS01 // needs neither a port of ours nor the address record
+			}
+			if !f.mayHelp(types[n]) {
+				break
+			}
 		}
 		challenge := types[n]
-		if f, ok := errors.AsType[*failure](err); ok && !f.mayHelp(challenge) {
-			break
-		}
 		o = &order{
 			ca: ca, journal: i.journal, host: i.host, rsa: i.cfg.RSA, replaces: replaces,
 			challenge: challenge, present: i.present, pay: i.pay, spoilt: i.spoilt,

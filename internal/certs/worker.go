@@ -126,6 +126,9 @@ func (w *worker) look(ctx context.Context) error {
 			}
 		}
 	}
+	// Entries are made in the order of their seconds only: who comes in the same
+	// second may sort before one that was listed.
+	w.after = min(w.after, duePrefix+now.Add(-time.Second).UTC().Format(dueTime))
 	return intakeErr
 }
 
