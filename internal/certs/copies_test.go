@@ -327,6 +327,31 @@ func TestCopies_SweepFindsWhatWasDeletedWithoutNews(t *testing.T) {
 	})
 }
 
+// TestCopies_SweepReadsEachOnceADay counts the reads of a process at rest.
+func TestCopies_SweepReadsEachOnceADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newCopyFleet(t)
+		const hosts, days = 20, 5
+		other := f.other()
+		for i := range hosts {
+			other.issue(f, fmt.Sprintf("n%d.example.com", i))
+		}
+		f.edge()
+		time.Sleep(2 * newsLife) // the first sweep is over, and the news is old
+		var reads atomic.Int64
+		f.blobs.Inject(storetest.On("Get", func(_ context.Context, _, key string, call func() error) error {
+			if strings.HasPrefix(key, CopiedCertificates) {
+				reads.Add(1)
+			}
+			return call()
+		}))
+		time.Sleep(days * 24 * time.Hour)
+		if n := reads.Load(); n < hosts*(days-1) || n > hosts*days {
+			t.Errorf("%d reads of %d certificates in %d days", n, hosts, days)
+		}
+	})
+}
+
 // TestCopies_NothingElseIsCopied looks at what is in the copy: nothing but
 // what serves, and all that is secret in it sealed.
 func TestCopies_NothingElseIsCopied(t *testing.T) {

@@ -22,9 +22,10 @@ type copySync struct {
 	wanted map[string]bool // keys of which there is news
 	wake   chan struct{}
 
-	page  []string // keys to be swept next
-	after string   // where the page after that begins
-	again time.Time
+	page    []string // keys to be swept next
+	after   string   // where the page after that begins
+	partial bool     // this sweep did not begin at the beginning
+	again   time.Time
 }
 
 // Paces of reading the store, each the same however many certificates there are.
@@ -38,7 +39,7 @@ const (
 func newCopySync(s *store) *copySync {
 	// The sweep begins anywhere, so that restarts do not keep it from the end.
 	after := CopiedCertificates + string(rune('a'+rand.IntN(26)))
-	return &copySync{store: s, wanted: map[string]bool{}, wake: make(chan struct{}, 1), after: after}
+	return &copySync{store: s, wanted: map[string]bool{}, wake: make(chan struct{}, 1), after: after, partial: true}
 }
 
 // want has the host's certificate read again.
@@ -146,11 +147,11 @@ func (y *copySync) turn(ctx context.Context, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	if len(page) == 0 { // the end: begin again tomorrow
-		if y.after == "" {
+	if len(page) == 0 { // the end: begin again tomorrow, or now, with what was left out
+		if !y.partial {
 			y.again = now.Add(sweepAgain)
 		}
-		y.after = ""
+		y.after, y.partial = "", false
 		return false
 	}
 	y.page, y.after = page, page[len(page)-1]
