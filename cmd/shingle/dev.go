@@ -17,6 +17,7 @@ type devCmd struct {
 	Target    string `help:"Proxy to this product instead of the sample one, such as http://127.0.0.1:3000."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"warn" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
 	AccessLog bool   `env:"SHINGLE_ACCESS_LOG" help:"Log each request, at level info."`
+	Metrics   string `placeholder:"ADDRESS" env:"SHINGLE_METRICS" help:"Address for Prometheus, which scrapes /metrics there. Default: none."`
 }
 
 // Run runs everything until ctx ends.
@@ -27,7 +28,7 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 	}
 	return app.Dev(ctx, app.Config{
 		Target: c.Target, EdgeHTTPS: c.EdgeHTTPS, EdgeHTTP: c.EdgeHTTP, Control: c.Control, Data: data,
-		AccessLog: c.AccessLog, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
+		AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
 	}, func(e app.Endpoints) { greet(s, data, e) })
 }
 

@@ -13,11 +13,12 @@ import (
 type processFlags struct {
 	Config   kong.ConfigFlag `placeholder:"FILE" help:"TOML file with these flags as keys." type:"existingfile"`
 	LogLevel string          `enum:"debug,info,warn,error" default:"info" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
+	Metrics  string          `placeholder:"ADDRESS" env:"SHINGLE_METRICS" help:"Address for Prometheus, which scrapes /metrics there, such as 127.0.0.1:9090. Plain HTTP without a token; it tells numbers and no names, but keep it private. Default: none."`
 }
 
 // config begins the configuration.
 func (f *processFlags) config(s streams, role app.Role) app.Config {
-	return app.Config{Role: role, Version: version(), Logger: newLogger(s.Err, f.LogLevel)}
+	return app.Config{Role: role, Metrics: f.Metrics, Version: version(), Logger: newLogger(s.Err, f.LogLevel)}
 }
 
 func newLogger(w io.Writer, name string) *slog.Logger {

@@ -247,6 +247,15 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 			}
 		})
 	}
+	var scrapes *http.Server
+	if a.listen.Metrics != nil {
+		scrapes = a.metricsServer()
+		parts.Go(func() {
+			if err := scrapes.Serve(a.listen.Metrics); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serve metrics: %w", err))
+			}
+		})
+	}
 	if a.edge == nil || a.awaitEdge(ctx) {
 		if err := ready(); err != nil {
 			cancel(err)
@@ -254,6 +263,9 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	}
 	<-ctx.Done()
 	a.endControl()
+	if scrapes != nil {
+		_ = scrapes.Close()
+	}
 	parts.Wait()
 	err := context.Cause(ctx)
 	if errors.Is(err, context.Canceled) {

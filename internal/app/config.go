@@ -63,6 +63,7 @@ type Config struct {
 	PrivateWebhooks bool // webhooks may be on this machine or in a private network, and plain HTTP
 
 	AskToken  string // what /ask demands; empty: nothing
+	Metrics   string // address to listen on for Prometheus; empty: none
 	AccessLog bool   // one line a request
 	Version   string
 	Logger    *slog.Logger

@@ -31,6 +31,7 @@ type Endpoints struct {
 	DNS     string `json:"dns"`
 	Origin  string `json:"origin"`
 	CA      string `json:"ca"` // URL of the ACME directory
+	Metrics string `json:"metrics,omitempty"`
 
 	RootPath  string `json:"-"` // the CA's root
 	TokenPath string `json:"-"`
@@ -71,6 +72,9 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	e := Endpoints{
 		HTTPS: l.HTTPS.Addr().String(), HTTP: l.HTTP.Addr().String(), Control: l.Control.Addr().String(),
 		DNS: world.dns.Addr(), CA: world.ca.DirectoryURL(), RootPath: world.ca.RootPath(), TokenPath: a.TokenPath(),
+	}
+	if l.Metrics != nil {
+		e.Metrics = l.Metrics.Addr().String()
 	}
 	if world.origin != nil {
 		e.Origin = world.origin.Addr()

@@ -10,6 +10,7 @@ import (
 // a taken port is the most common mistake, and others need the real ports.
 type Listeners struct {
 	HTTPS, HTTP, Control net.Listener
+	Metrics              net.Listener // nil when it is not wanted
 }
 
 // Listen binds the addresses of cfg. Its errors name the flag.
@@ -20,7 +21,7 @@ func Listen(cfg *Config) (*Listeners, error) {
 		needed     bool
 		flag, addr string
 		to         *net.Listener
-	}{{edge, "--edge-https", cfg.EdgeHTTPS, &l.HTTPS}, {edge, "--edge-http", cfg.EdgeHTTP, &l.HTTP}, {control, "--control", cfg.Control, &l.Control}} {
+	}{{edge, "--edge-https", cfg.EdgeHTTPS, &l.HTTPS}, {edge, "--edge-http", cfg.EdgeHTTP, &l.HTTP}, {control, "--control", cfg.Control, &l.Control}, {cfg.Metrics != "", "--metrics", cfg.Metrics, &l.Metrics}} {
 		if !x.needed {
 			continue
 		}
@@ -36,7 +37,7 @@ func Listen(cfg *Config) (*Listeners, error) {
 // Close closes what is bound.
 func (l *Listeners) Close() error {
 	var errs []error
-	for _, x := range []net.Listener{l.HTTPS, l.HTTP, l.Control} {
+	for _, x := range []net.Listener{l.HTTPS, l.HTTP, l.Control, l.Metrics} {
 		if x == nil {
 			continue
 		}

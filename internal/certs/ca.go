@@ -86,6 +86,7 @@ type authority struct {
 	client   *client
 	accounts *accounts
 	breaker  breaker
+	tally    tally
 	limited  pause
 }
 

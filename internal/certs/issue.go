@@ -208,12 +208,18 @@ func (i *issuance) issueAt(ctx context.Context, ca *authority) (*entry, error) {
 	log.Info("certificate issuance started")
 	o, e, err := i.order(ctx, ca)
 	if f, ok := errors.AsType[*failure](err); ok {
+		ca.tally.failed(f)
 		i.note(ctx, ca, f)
 	}
 	if err != nil {
 		return nil, err
 	}
 	ca.breaker.note(false, now)
+	if i.stored != nil {
+		ca.tally.renewed.Add(1)
+	} else {
+		ca.tally.issued.Add(1)
+	}
 	if o.replaces == "" {
 		if err := i.budgets.certified(context.WithoutCancel(ctx), ca, i.host, now); err != nil {
 			log.Warn("certificate not counted", "error", err)

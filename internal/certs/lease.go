@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -25,6 +26,8 @@ type leases struct {
 	store  *store
 	holder string // this process, unlike any other that lives
 	ttl    time.Duration
+
+	running atomic.Int64 // leases that this process holds
 
 	mu       sync.Mutex
 	observed map[string]observation
@@ -129,6 +132,8 @@ func (l *leases) abandoned(key, version string, now time.Time) bool {
 
 // run runs f beside the goroutine that keeps the lease.
 func (l *leases) run(ctx context.Context, held *lease, f func(context.Context, uint64) error) error {
+	l.running.Add(1)
+	defer l.running.Add(-1)
 	working, lose := context.WithCancelCause(ctx)
 	var keeper sync.WaitGroup
 	keeper.Go(func() {

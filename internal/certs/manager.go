@@ -33,6 +33,8 @@ type Manager struct {
 	refusals  *refusals
 	readiness *readiness
 	visitors  *visitors
+	working   atomic.Int32 // 1: this process is the fleet's worker
+	survey    survey
 
 	delegations *delegations
 
@@ -106,6 +108,7 @@ func (m *Manager) Certificate(ctx context.Context, host string) (*tls.Certificat
 	e := m.cache.get(host)
 	if e == nil || !e.valid(now) {
 		var err error
+		m.visitors.waits.Add(1)
 		if e, err = m.await(ctx, host); err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ type visitors struct {
 	networks *shingle.Limiter[netip.Prefix]
 	domains  *shingle.Limiter[string]
 
+	waits                                         atomic.Uint64 // handshakes whose certificate was not in memory
 	loadsRefused, networksRefused, domainsRefused atomic.Uint64
 }
 

@@ -22,7 +22,11 @@ const (
 // processes of the fleet that run it one works; another takes over when that one
 // stands still.
 func (m *Manager) Work(ctx context.Context) {
-	m.Lead(ctx, "worker", func(ctx context.Context) error { return newWorker(m).run(ctx) })
+	m.Lead(ctx, "worker", func(ctx context.Context) error {
+		m.working.Store(1)
+		defer m.working.Store(0)
+		return newWorker(m).run(ctx)
+	})
 }
 
 // worker is the one process of the fleet that looks after what is due.

@@ -41,8 +41,10 @@ func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *targ
 	switch {
 	case err == nil:
 	case x.began || ctx.Err() != nil || errors.Is(err, errClientGone):
+		e.origins.errors.left.Add(1)
 		w.Abort()
 	default:
+		e.origins.errors.count(err)
 		e.log.Warn("origin failed", "host", host, "origin", to.authority, "error", err)
 		writePage(w, r, originErrorPage(err))
 	}

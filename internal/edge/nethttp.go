@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -20,6 +21,7 @@ type engine struct {
 	server  *http.Server
 	handler func(context.Context, ResponseWriter, *Request)
 	stall   time.Duration
+	classes [len(requestClasses)]atomic.Uint64
 }
 
 func newEngine(cfg *Config, h func(context.Context, ResponseWriter, *Request)) *engine {
@@ -68,6 +70,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.handler(r.Context(), &x.writer, &x.Request)
 	}
 	aborted := x.writer.aborted
+	e.classes[min(x.writer.status/100, len(requestClasses)-1)].Add(1)
 	clear(x.Header)
 	*x = httpRequest{Request: Request{Header: x.Header[:0]}}
 	httpRequests.Put(x)
@@ -154,6 +157,7 @@ type httpWriter struct {
 	written int64
 	until   time.Time // the write deadline that is set; zero: the server's
 
+	status      int // of the final answer; 0: none yet
 	aborted     bool
 	wholeDuplex bool // only the body's reader touches it
 	mu          sync.Mutex
@@ -174,6 +178,7 @@ func (w *httpWriter) Inform(status int, header Fields) error {
 
 // WriteHead implements ResponseWriter.
 func (w *httpWriter) WriteHead(status int, header Fields) error {
+	w.status = status
 	h := w.w.Header()
 	setFields(h, header)
 	if _, ok := h["Content-Type"]; !ok {
@@ -256,5 +261,6 @@ func (w *httpWriter) Hijack() (net.Conn, io.Reader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	w.status = http.StatusSwitchingProtocols
 	return c, rw.Reader, nil
 }

@@ -31,6 +31,7 @@ type origins struct {
 	dialer net.Dialer
 	tls    *tls.Config
 	slots  chan struct{} // one for each connection in use
+	errors originErrors
 
 	mu     sync.Mutex
 	idle   map[shingle.Origin][]*originConn // oldest first; the sweep removes empty ones
