@@ -3,6 +3,7 @@ package app
 import (
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -109,5 +110,22 @@ func TestWriteMetrics_Escapes(t *testing.T) {
 	err := writeMetrics(&b, []shingle.Metric{{Name: "x_total", Help: "one\\two\nthree", Values: []shingle.MetricValue{{Labels: []string{"a", "\"\\\n", "b", "c"}, Value: 1.5}}}})
 	if want := "# HELP x_total one\\\\two\\nthree\n# TYPE x_total counter\nx_total{a=\"\\\"\\\\\\n\",b=\"c\"} 1.5\n"; err != nil || b.String() != want {
 		t.Errorf("got %q, %v", b.String(), err)
+	}
+}
+
+// TestMetrics_AreDocumented holds docs/metrics.md to what a process says.
+func TestMetrics_AreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runDev(t, Config{Metrics: "127.0.0.1:0", AskURL: "http://127.0.0.1:1"})
+	for name := range scrape(t, r.Metrics) {
+		name, _, _ = strings.Cut(name, "{")
+		last := name[strings.LastIndex(name, "_"):] // "..._max" stands behind the name that it continues
+		known := strings.Contains(string(doc), "`"+name) || strings.Contains(string(doc), "`..."+last+"`") || strings.Contains(string(doc), "`..._refused_total`") && strings.HasSuffix(name, "_refused_total")
+		if strings.HasPrefix(name, "shingle_") && !known {
+			t.Errorf("%s is not in docs/metrics.md", name)
+		}
 	}
 }

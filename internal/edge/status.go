@@ -42,7 +42,7 @@ func newStatusPage(host string, r shingle.Readiness, now time.Time) statusPage {
 		p.Text = []string{"Its certificate is being issued right now. This page goes on to the site by itself."}
 	case r.State == shingle.CertificateWaiting:
 		p.Title = "This site is being set up"
-		p.Text = []string{"Its certificate waits for its turn at the certificate authority.", expected("It", r.Next, now)}
+		p.Text = []string{"Its certificate waits for its turn at the certificate authority.", turn(r.Next, now)}
 	case r.State == shingle.CertificateFailing:
 		p.Title = "This site cannot be reached securely yet"
 		p.Text = []string{reason(r.Problem), whoActs(r.Who), expected("The next attempt", r.Next, now)}
@@ -91,6 +91,15 @@ func whoActs(who string) string {
 		return "The certificate authority is out of order at the moment."
 	}
 	return "Nobody has to do anything."
+}
+
+// turn says when a certificate that waits is expected. Once it is due only the
+// queue knows, which is not read for strangers.
+func turn(at, now time.Time) string {
+	if !at.After(now) {
+		return "That usually takes less than a minute, and longer when many sites are set up at once."
+	}
+	return expected("It", at, now)
 }
 
 // expected says when something comes, in the precision that a visitor needs.

@@ -24,7 +24,7 @@ func TestEdge_Port80TellsWhyThereIsNoCertificate(t *testing.T) {
 		refresh bool
 		says    []string
 	}{
-		"waiting":          {shingle.Readiness{State: shingle.CertificateWaiting}, "5", true, []string{"being set up", "its turn", "at any moment"}},
+		"waiting":          {shingle.Readiness{State: shingle.CertificateWaiting}, "5", true, []string{"being set up", "its turn", "less than a minute"}},
 		"waiting for long": {shingle.Readiness{State: shingle.CertificateWaiting, Next: soon}, "1199", false, []string{"about 20 minutes"}},
 		"issuing":          {shingle.Readiness{State: shingle.CertificateFailing, Issuing: true, Next: soon}, "5", true, []string{"right now"}},
 		"failing": {shingle.Readiness{State: shingle.CertificateFailing, Who: shingle.WhoCustomer, Problem: "unauthorized", Next: soon}, "1199", false,
