@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -16,6 +17,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
 // crowd is a listener whose connections come from all over the world: the first
@@ -148,6 +151,20 @@ func TestFlood_SubdomainsOfOneDomain(t *testing.T) {
 	reads := te.store.reads.Load()
 	if _ = te.shake(t, "198.51.7.1", "www.other.test"); te.store.reads.Load() == reads {
 		t.Error("another domain cannot be looked up")
+	}
+}
+
+// TestFlood_LogStaysShort comes while the store is away.
+func TestFlood_LogStaysShort(t *testing.T) {
+	store := &storetest.FaultyDomainStore{Store: &memory.Store{}}
+	store.Inject(storetest.Refuse(shingle.ErrUnavailable))
+	var log strings.Builder
+	f := newFollower(&Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443))
+	for i := range 30 {
+		f.find(t.Context(), fmt.Sprintf("www.invented%d.test", i))
+	}
+	if n := strings.Count(log.String(), "could not be looked up"); n != 1 || f.lookups.counts[lookupFailed].Load() != 30 {
+		t.Errorf("%d lines about %d failures", n, f.lookups.counts[lookupFailed].Load())
 	}
 }
 

@@ -28,6 +28,7 @@ type lookups struct {
 	networks *shingle.Limiter[netip.Prefix]
 	domains  *shingle.Limiter[string]
 	counts   [lookupResults]atomic.Uint64
+	warn     rate.Sometimes // so that strangers cannot fill the log while the store is away
 }
 
 // lookupResult is how a look-up of a name that the table does not know ended.
@@ -49,6 +50,7 @@ func newLookups() *lookups {
 		all:      rate.NewLimiter(missReadsPerSecond, missReadBurst),
 		networks: shingle.NewLimiter[netip.Prefix](networkMissBurst, networkMissEvery),
 		domains:  shingle.NewLimiter[string](domainMissBurst, domainMissEvery),
+		warn:     rate.Sometimes{First: 1, Interval: 10 * time.Second},
 	}
 }
 

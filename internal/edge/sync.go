@@ -247,7 +247,7 @@ func (f *follower) read(ctx context.Context, host string) (s *site, known bool) 
 		return nil, true
 	case err != nil:
 		f.lookups.count(lookupFailed)
-		f.log.Warn("domain could not be looked up", "host", host, "error", err)
+		f.lookups.warn.Do(func() { f.log.Warn("domain could not be looked up", "host", host, "error", err) })
 		return nil, false
 	}
 	f.lookups.count(lookupFound)
