@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shingle-proxy/shingle/internal/certs"
 )
@@ -98,6 +99,9 @@ func (c *Config) cas() ([]certs.CA, error) {
 		}
 		if list[i].Roots == nil {
 			list[i].Roots = roots
+		}
+		if c.world.httpPort != 0 { // the CA of `shingle dev` has no limits, and who tries things out does them often
+			list[i].Limits.SameName, list[i].Limits.Failures = certs.Rate{Count: 1000, Per: time.Hour}, certs.Rate{Count: 1000, Per: time.Hour}
 		}
 	}
 	return list, nil
