@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -51,7 +52,10 @@ func (c *domainChecker) CheckDomain(ctx context.Context, host string) (shingle.C
 func (a *App) openChecker() (*domainChecker, error) {
 	cfg := check.Config{
 		Targets: a.cfg.CNAMETargets, Resolvers: a.cfg.Resolvers, RootServers: a.cfg.world.rootServers,
-		HTTPPort: a.cfg.world.httpPort, HTTPSPort: a.cfg.world.httpsPort, Private: a.cfg.world.private,
+		Private: a.cfg.world.private,
+	}
+	if a.edge != nil { // elsewhere, edges are taken to have the usual ports
+		cfg.HTTPPort, cfg.HTTPSPort = port(a.listen.HTTP), cmp.Or(a.cfg.PublicPort, port(a.listen.HTTPS))
 	}
 	if a.probeKey != nil {
 		cfg.ProbeKey = *a.probeKey

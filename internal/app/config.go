@@ -74,11 +74,10 @@ type Config struct {
 // playedWorld is what `shingle dev` puts in place of the Internet for the domain
 // check; nothing elsewhere.
 type playedWorld struct {
-	rootServers         []string
-	httpPort, httpsPort int
-	private             []netip.Prefix
-	roots               string         // PEM file
-	dns01               dns01.Provider // of DNS01Zone
+	rootServers []string
+	private     []netip.Prefix
+	roots       string         // PEM file
+	dns01       dns01.Provider // of DNS01Zone
 }
 
 // Bounds of a handshake's wait. Clients and balancers give up after a minute.

@@ -57,8 +57,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{ExampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
 	cfg.PrivateWebhooks = true
 	cfg.world = playedWorld{
-		rootServers: cfg.Resolvers, httpPort: port(l.HTTP), httpsPort: port(l.HTTPS),
-		private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(), dns01: world.dns,
+		rootServers: cfg.Resolvers, private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(), dns01: world.dns,
 	}
 	cfg.DNS01Zone = exampleZone
 	a, err := New(ctx, cfg, l)

@@ -118,6 +118,9 @@ func (w way) after(m *dns.Msg) way {
 
 // once sends one question and waits for its answer.
 func (c *client) once(ctx context.Context, server netip.AddrPort, q question, w way, wait time.Duration) (*dns.Msg, error) {
+	if err := spend(ctx); err != nil {
+		return nil, err
+	}
 	deadline := time.Now().Add(wait)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -287,6 +288,39 @@ func TestCheck_WaitsAreBounded(t *testing.T) {
 				t.Fatal("the check does not end")
 			}
 		})
+	}
+}
+
+// TestCheck_QuestionsAreBounded: a zone with many name servers, each of a zone
+// with many others, must not have us ask without end.
+func TestCheck_QuestionsAreBounded(t *testing.T) {
+	w := newWorld(t, "")
+	servers := ""
+	for i := range 8 {
+		servers += fmt.Sprintf("customer.com. 60 NS ns%d.trap%d.com.\n", i, i)
+		for j := range 8 {
+			servers += fmt.Sprintf("trap%d.com. 60 NS ns%d.trap%d%d.com.\n", i, j, i, j)
+			for k := range 8 {
+				servers += fmt.Sprintf("trap%d%d.com. 60 NS ns%d.trap%d%d%d.com.\n", i, j, k, i, j, k)
+			}
+		}
+	}
+	w.at(addrCom).zones["com."] = parseRecords(t, "com. 60 SOA a. b. 1 1 1 1 60\n"+servers)
+	var asked atomic.Int64
+	count := func(dns.ResponseWriter, *dns.Msg) { asked.Add(1) }
+	for _, addr := range []netip.Addr{addrRoot, addrCom, addrResolver} {
+		w.watch(addr, count)
+	}
+	c, err := New(w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.CheckDNS(t.Context(), Request{Host: "blog.customer.com", Thorough: true})
+	if err != nil || r.Reason.Outcome() == shingle.OutcomeGood {
+		t.Errorf("%s, %v", r.Reason, err)
+	}
+	if n := asked.Load(); n > maxQuestions {
+		t.Errorf("%d questions", n)
 	}
 }
 

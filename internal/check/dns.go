@@ -28,6 +28,7 @@ type dnsProbe struct {
 // probeDNS asks the resolvers and, when it matters, the zone's own servers: when
 // the resolvers do not say that all is well, or the request is thorough.
 func (c *Checker) probeDNS(ctx context.Context, req Request, name string) shingle.DNSResult {
+	ctx = withBudget(ctx)
 	p := &dnsProbe{Checker: c, req: req, name: name + ".", edges: c.edges(ctx)}
 	p.seen = c.look(name, func(kind uint16) answer { return c.stub.lookup(ctx, p.name, kind) })
 	p.Reason = p.seen.judge(p.edges)
@@ -39,6 +40,7 @@ func (c *Checker) probeDNS(ctx context.Context, req Request, name string) shingl
 		p.findZone(ctx)
 		p.findParking()
 		if req.Thorough {
+			p.askAllResolvers(ctx)
 			p.findWildcard(ctx)
 		}
 	}
@@ -139,6 +141,21 @@ func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
 	}
 	known, here := p.seen.targets(), v.targets()
 	return p.Reason == shingle.ReasonPointsHere && len(known) > 0 && len(here) > 0 && known[0] == here[0]
+}
+
+// askAllResolvers notes the resolvers that say something else than the verdict:
+// their users are led there until the old answer runs out.
+func (p *dnsProbe) askAllResolvers(ctx context.Context) {
+	if len(p.stub.servers) < 2 || p.Reason.Outcome() == shingle.OutcomeUnclear {
+		return
+	}
+	for _, server := range p.stub.servers[1:] {
+		one := &stub{client: p.stub.client, servers: []netip.AddrPort{server}}
+		v := p.look(trim(p.name), func(kind uint16) answer { return one.lookup(ctx, p.name, kind) })
+		if fault, _ := v.fault(); fault == "" && v.judge(p.edges) != p.Reason {
+			p.note(shingle.ReasonStaleCache, "The resolver %s has another answer, for %s at most.", server.Addr(), roughly(v.ttl()))
+		}
+	}
 }
 
 // findZone names the zone of the host and who runs its servers.

@@ -293,6 +293,16 @@ var dnsCases = []dnsCase{
 	{name: "resolver still has the old address", records: toEdge, req: thoroughless, world: func(w *world) {
 		w.stale["blog.customer.com."] = parseRecords(w.t, "blog.customer.com. 3600 A 11.7.7.7")
 	}, want: shingle.ReasonPointsHere, notes: []shingle.Reason{shingle.ReasonStaleCache}},
+	{name: "another resolver has the old address", records: toEdge, config: func(c *Config) {
+		c.Resolvers = append(c.Resolvers, addrResolver2.String())
+	}, world: func(w *world) {
+		w.behave(func(m, q *dns.Msg, _ string) *dns.Msg {
+			if strings.EqualFold(q.Question[0].Name, "blog.customer.com.") && q.Question[0].Qtype == dns.TypeA {
+				m.Answer = parseRecords(w.t, q.Question[0].Name+" 3600 A 11.7.7.7")
+			}
+			return m
+		}, addrResolver2)
+	}, want: shingle.ReasonPointsHere, notes: []shingle.Reason{shingle.ReasonStaleCache}},
 	{name: "moved away, resolver has the old answer", records: "blog A 11.7.7.7", world: func(w *world) {
 		w.stale["blog.customer.com."] = parseRecords(w.t, "blog.customer.com. 3600 CNAME edge.operator.net.\nedge.operator.net. 300 A 11.1.0.1")
 	}, want: shingle.ReasonPointsElsewhere, set: setBlog, remove: "A blog 11.7.7.7"},

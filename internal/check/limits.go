@@ -2,9 +2,34 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
+
+// maxQuestions bounds what one check asks, in all: a zone whose name servers have
+// names in many others' zones must not have us ask those again and again.
+const maxQuestions = 250
+
+var errSpent = errors.New("too many questions for one check")
+
+type budgetKey struct{}
+
+// withBudget returns a context in which a bounded number of questions is asked.
+func withBudget(ctx context.Context) context.Context {
+	left := new(atomic.Int64)
+	left.Store(maxQuestions)
+	return context.WithValue(ctx, budgetKey{}, left)
+}
+
+// spend takes one question from the budget, if ctx has one.
+func spend(ctx context.Context) error {
+	if left, ok := ctx.Value(budgetKey{}).(*atomic.Int64); ok && left.Add(-1) < 0 {
+		return errSpent
+	}
+	return nil
+}
 
 // limits bounds the queries under way, in all and to one server.
 type limits struct {

@@ -164,21 +164,25 @@ func BenchmarkSweep(b *testing.B) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	start, used := time.Now(), cpuTime(b)
+	used, _ := usage(b)
+	start := time.Now()
 	here, err := sweepDNS(b.Context(), c, b.N)
 	if err != nil || here != int64(b.N) {
 		b.Fatalf("%d of %d, %v", here, b.N, err)
 	}
 	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "domains/s")
-	b.ReportMetric(float64(b.N)/(cpuTime(b)-used).Seconds(), "domains/cpu-s")
+	after, most := usage(b)
+	b.ReportMetric(float64(b.N)/(after-used).Seconds(), "domains/cpu-s")
+	b.ReportMetric(float64(most)/1024, "max-rss-MB")
 }
 
-// cpuTime is what this process has used.
-func cpuTime(b *testing.B) time.Duration {
+// usage is the CPU time that this process has used, and the most memory that it
+// had, in KB on Linux.
+func usage(b *testing.B) (cpu time.Duration, most int64) {
 	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), int64(u.Maxrss)
 }

@@ -65,15 +65,19 @@ func (e *edges) isTarget(name string) bool {
 	})
 }
 
+// leads reports whether an answer's aliases lead to one of the targets.
+func (e *edges) leads(a *answer) bool {
+	return slices.ContainsFunc(a.chain, func(alias shingle.Alias) bool { return e.isTarget(alias.Target) })
+}
+
 // judge says where a view points.
 func (v *view) judge(e *edges) shingle.Reason {
 	addrs := v.addresses()
 	fault, _ := v.fault()
-	leads := slices.ContainsFunc(v.targets(), e.isTarget)
 	switch {
 	case fault != "":
 		return fault
-	case len(addrs) == 0 && leads:
+	case len(addrs) == 0 && (e.leads(&v.a) || e.leads(&v.aaaa)):
 		return shingle.ReasonTargetBroken
 	case len(addrs) == 0 && len(v.chain()) > 0:
 		return shingle.ReasonCNAMEBroken
@@ -81,30 +85,29 @@ func (v *view) judge(e *edges) shingle.Reason {
 		return shingle.ReasonNotRegistered
 	case len(addrs) == 0:
 		return shingle.ReasonNoRecord
-	case leads:
-		return shingle.ReasonPointsHere
 	case len(e.names) == 0 && len(e.addrs) == 0:
 		return shingle.ReasonUnconfigured
 	}
-	return judgeAddresses(v.targets(), addrs, e)
+	return v.judgeAddresses(addrs, e)
 }
 
-func judgeAddresses(chain []string, addrs []netip.Addr, e *edges) shingle.Reason {
+func (v *view) judgeAddresses(addrs []netip.Addr, e *edges) shingle.Reason {
 	var ours, others, ours4, others4 int
+	leads4, leads6 := e.leads(&v.a), e.leads(&v.aaaa)
 	private := false
 	for _, a := range addrs {
 		four := 0
 		if a.Is4() {
 			four = 1
 		}
-		if e.addrs[a] {
+		if e.addrs[a] || a.Is4() && leads4 || a.Is6() && leads6 {
 			ours, ours4 = ours+1, ours4+four
 			continue
 		}
 		others, others4 = others+1, others4+four
 		private = private || !e.routed(a)
 	}
-	s := serviceOf(chain, addrs)
+	s := serviceOf(v.targets(), addrs)
 	switch {
 	case others == 0:
 		return shingle.ReasonPointsHere
