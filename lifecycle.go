@@ -137,7 +137,7 @@ func (l Lifecycle) elsewhere(s *Status, f Finding, now time.Time) {
 		s.DriftedAt = now
 	}
 	end := s.DriftedAt.Add(l.grace())
-	if s.State == StatePaused || !now.Before(end) {
+	if !now.Before(end) {
 		f.Message += " It is paused, and resumes by itself when DNS points here again."
 		s.move(StatePaused, f, f.Reason.Who(), now)
 		return

@@ -70,6 +70,57 @@ func TestClient_IgnoresForgeries(t *testing.T) {
 	}
 }
 
+// TestClient_AsksAgain: servers of all ages are asked in the way that they
+// understand, and only as often as needed.
+func TestClient_AsksAgain(t *testing.T) {
+	for name, x := range map[string]struct {
+		odd   func(m, q *dns.Msg, network string) *dns.Msg
+		asked int64
+	}{
+		"as it should be": {nil, 1},
+		"no EDNS": {func(m, q *dns.Msg, _ string) *dns.Msg {
+			if q.IsEdns0() != nil {
+				return withCode(dns.RcodeFormatError)(m, q, "")
+			}
+			return m
+		}, 2},
+		"wants its cookie": {demandCookie, 2},
+		"truncated": {func(m, _ *dns.Msg, network string) *dns.Msg {
+			if m.Truncated = network == "udp"; m.Truncated {
+				m.Answer = nil
+			}
+			return m
+		}, 2},
+		"keeps no case": {func(m, _ *dns.Msg, network string) *dns.Msg {
+			if network == "udp" {
+				m.Question[0].Name = strings.ToLower(m.Question[0].Name)
+			}
+			return m
+		}, 2},
+		"silent over UDP at first": {func() func(m, q *dns.Msg, network string) *dns.Msg {
+			var n atomic.Int64
+			return func(m, _ *dns.Msg, _ string) *dns.Msg {
+				if n.Add(1) == 1 {
+					return nil
+				}
+				return m
+			}
+		}(), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "blog.customer.com. 60 A 11.1.0.1\n")
+			w.behave(x.odd, addrNS1)
+			m, err := newTestClient(w).ask(t.Context(), netip.AddrPortFrom(addrNS1, 53), askA)
+			if err != nil || m.Rcode != dns.RcodeSuccess || len(m.Answer) != 1 {
+				t.Fatalf("%v, %v", m, err)
+			}
+			if n := w.at(addrNS1).asked.Load(); n != x.asked {
+				t.Errorf("asked %d times", n)
+			}
+		})
+	}
+}
+
 // TestClient_IsRandom: IDs, ports, spelling and cookies differ as they should.
 func TestClient_IsRandom(t *testing.T) {
 	w := newWorld(t, "blog.customer.com. 60 A 11.1.0.1\n")

@@ -251,3 +251,57 @@ func TestHTTPS_NoPortScanner(t *testing.T) {
 		t.Errorf("an edge's address, and yet %s", got.Reason)
 	}
 }
+
+// TestCheck_Reached: whoever passes requests on to our edge points here, whatever
+// DNS seems to say; what does not is what DNS says.
+func TestCheck_Reached(t *testing.T) {
+	ca, key := newFakeCA(t), shingle.ProbeKey{1}
+	cert := ca.issue(t, probed, -time.Hour, 60*24*time.Hour)
+	edge := serveSite(t, &cert, edgeHandler(key, "https", okPage), edgeHandler(key, "http", nil))
+	stranger := serveSite(t, &cert, http.HandlerFunc(okPage), http.HandlerFunc(okPage))
+	cdn4, other4 := netip.MustParseAddr("104.16.1.1"), netip.MustParseAddr("11.7.7.7")
+	for _, x := range []struct {
+		name      string
+		addr      netip.Addr
+		site      site
+		targets   []string
+		want      shingle.Reason
+		ready     bool
+		certified bool
+	}{
+		{"a CDN that passes on", cdn4, edge, []string{"edge.operator.net"}, shingle.ReasonProxied, true, true},
+		{"a CDN that does not", cdn4, stranger, []string{"edge.operator.net"}, shingle.ReasonCDNInFront, false, false},
+		{"another proxy that passes on", other4, edge, []string{"edge.operator.net"}, shingle.ReasonProxied, true, true},
+		{"nothing to compare with, our edge", other4, edge, nil, shingle.ReasonPointsHere, true, true},
+		{"nothing to compare with, another server", other4, stranger, nil, shingle.ReasonUnconfigured, true, false},
+		{"nobody there", other4, site{}, []string{"edge.operator.net"}, shingle.ReasonPointsElsewhere, false, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			w := newWorld(t, "blog.customer.com. 60 A "+x.addr.String()+"\n")
+			in := internet{x.addr: x.site}
+			cfg := w.config()
+			cfg.Targets, cfg.ProbeKey, cfg.Roots = x.targets, key, x509.NewCertPool()
+			cfg.Roots.AddCert(ca.cert)
+			cfg.dialTo = func(network string, to netip.AddrPort) netip.AddrPort {
+				if to.Port() == 53 {
+					return w.dialTo(network, to)
+				}
+				return in.dialTo(network, to)
+			}
+			c, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := c.Check(t.Context(), Request{Host: probed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.DNS.Reason != x.want || (shingle.Preflight(r) == nil) != x.ready || r.CertifiedUntil.IsZero() == x.certified {
+				t.Errorf("%s, %v, certified until %s: %s", r.DNS.Reason, shingle.Preflight(r), r.CertifiedUntil, r.DNS.Message)
+			}
+			if x.ready && len(r.DNS.Set)+len(r.DNS.Remove) > 0 {
+				t.Errorf("set %v, remove %v", r.DNS.Set, r.DNS.Remove)
+			}
+		})
+	}
+}
