@@ -40,11 +40,14 @@ func TestParseCA(t *testing.T) {
 }
 
 func TestCAs_LimitsOfANameAreForRealCAs(t *testing.T) {
-	for played, want := range map[int]int{0: 0, 8080: 1000} { // 0: the default
-		c := Config{ACMECAs: []string{"letsencrypt"}, world: playedWorld{httpPort: played}}
+	for played, want := range map[string]int{"": 0, "127.0.0.1:53": 1000} { // 0: the default
+		c := Config{ACMECAs: []string{"letsencrypt"}}
+		if played != "" {
+			c.world.rootServers = []string{played}
+		}
 		list, err := c.cas()
 		if err != nil || list[0].Limits.SameName.Count != want || list[0].Limits.Failures.Count != want {
-			t.Errorf("played at %d: %+v, %v", played, list, err)
+			t.Errorf("played at %q: %+v, %v", played, list, err)
 		}
 	}
 }
