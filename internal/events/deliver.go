@@ -93,7 +93,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // step takes in what was recorded, and starts what is due.
 func (l *leader) step(ctx context.Context) error {
 	if l.cfg.Domains != nil {
-		if err := l.follow(ctx); err != nil {
+		if err := l.feed().Step(ctx); err != nil {
 			return err
 		}
 	}

@@ -502,9 +502,9 @@ func TestFeed_SaysWhoChangedWhat(t *testing.T) {
 		}
 	}
 	// A crash before the position was written makes them again: they are the same.
-	check(t, h.records.Remove(ctx, positionKey))
+	check(t, h.records.Remove(ctx, h.feed().Key))
 	f.run(f.hub())
-	until(t, "read again", func() bool { return f.count(positionKey) == 1 && f.count(outboxPrefix) == 0 })
+	until(t, "read again", func() bool { return f.count(h.feed().Key) == 1 && f.count(outboxPrefix) == 0 })
 	if n := f.count(logPrefix); n != 3 {
 		t.Errorf("%d events", n)
 	}

@@ -3,20 +3,12 @@ package events
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
-
-// position is how far the change feed of the domains has become events.
-type position struct {
-	Cursor shingle.Cursor `json:"cursor"`
-}
-
-const positionKey = "events/position"
 
 // domainChange is the data of a domain's event.
 type domainChange struct {
@@ -33,40 +25,14 @@ type domain struct {
 	Version  int64  `json:"version"`
 }
 
-// follow makes events of what changed. The position is written behind the events:
-// a crash between makes them again, with the same IDs. Where the feed no longer
-// goes back that far, events are missing, which is said in the log.
-func (l *leader) follow(ctx context.Context) error {
-	var p position
-	version, err := l.records.Get(ctx, positionKey, &p)
-	first := errors.Is(err, shingle.ErrNotFound)
-	if err != nil && !first {
-		return fmt.Errorf("read position: %w", err)
-	}
-	for {
-		changes, next, err := l.cfg.Domains.Changes(ctx, p.Cursor, page)
-		switch {
-		case errors.Is(err, shingle.ErrNotFound):
-			if next, err = l.cfg.Domains.Head(ctx); err != nil {
-				return fmt.Errorf("read head of changes: %w", err)
-			}
-			if !first {
-				l.log.Error("events of domains are missing: the change feed no longer goes back to where it was read last")
-			}
-		case err != nil:
-			return fmt.Errorf("read changes: %w", err)
-		case len(changes) == 0:
-			return nil
-		}
-		for i := range changes {
-			if err := l.Record(ctx, changed(&changes[i])); err != nil {
-				return err
-			}
-		}
-		p.Cursor, first = next, false
-		if version, err = l.records.Put(ctx, positionKey, p, version); err != nil {
-			return fmt.Errorf("write position: %w", err)
-		}
+// feed makes events of what changed.
+func (h *Hub) feed() *records.Feed {
+	return &records.Feed{
+		Records: h.records, Domains: h.cfg.Domains, Key: "events/position",
+		Take: func(ctx context.Context, c *shingle.Change) error { return h.Record(ctx, changed(c)) },
+		Gap: func() {
+			h.log.Error("events of domains are missing: the change feed no longer goes back to where it was read last")
+		},
 	}
 }
 

@@ -1,0 +1,366 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
+)
+
+// Bounds of a keeper's work.
+const (
+	keeperAtOnce = 64
+	keeperPage   = 500
+	relistEvery  = time.Minute // at most, the due index is read from its beginning
+	settleTime   = time.Minute // an entry without a status may be one that is just being made
+	snoozeTime   = 30 * time.Second
+)
+
+// KeeperConfig is what a [Keeper] is made of. Blobs, Domains and Check are
+// required; a zero elsewhere takes the default.
+type KeeperConfig struct {
+	Blobs   shingle.Blobs // the whole fleet shares it
+	Domains shingle.DomainStore
+	// Check looks at a domain, and knows of its certificate.
+	Check func(ctx context.Context, d shingle.Domain) (shingle.CheckResult, error)
+	// Ready, when set, is called for a domain that may now have a certificate.
+	Ready func(ctx context.Context, d shingle.Domain) error
+	// Events, when set, hears of each change of a status.
+	Events    shingle.Events
+	Lifecycle shingle.Lifecycle
+
+	AtOnce int             // checks at once. Default: 64
+	Poll   time.Duration   // how often it looks for what is due. Default: 2 s
+	Wake   <-chan struct{} // has it look at once
+	Logger *slog.Logger    // nil: none
+	Now    func() time.Time
+}
+
+// Keeper keeps the status of every domain true: it checks each when its time
+// comes, whoever visits. Records in the store:
+//
+//	statuses/HOST           the [shingle.Status]
+//	checks/due/TIME/HOST    the index of what is due
+//	checks/position         how far the change feed of the domains was read
+//
+// What a look costs grows with what is due, not with how many domains there are.
+type Keeper struct {
+	cfg     KeeperConfig
+	log     *slog.Logger
+	records *records.Store
+}
+
+// NewKeeper returns a Keeper. The caller runs [Keeper.Run] in the process that
+// leads; the other methods work in any.
+func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
+	if cfg.Blobs == nil || cfg.Domains == nil || cfg.Check == nil {
+		return nil, errors.New("check: Blobs, Domains and Check are required")
+	}
+	cfg.AtOnce = cmp.Or(cfg.AtOnce, keeperAtOnce)
+	cfg.Poll = cmp.Or(cfg.Poll, 2*time.Second)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Keeper{cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs)}, nil
+}
+
+// Status returns the status of a host, or [shingle.ErrNotFound] for one that the
+// keeper has not heard of.
+func (k *Keeper) Status(ctx context.Context, host string) (shingle.Status, error) {
+	var s shingle.Status
+	_, err := k.records.Get(ctx, statusKey(host), &s)
+	if errors.Is(err, shingle.ErrNotFound) {
+		err = shingle.Errorf(shingle.CodeNotFound, "%s has no status yet", host)
+	}
+	return s, err
+}
+
+// CheckNow checks a domain, and returns what was found and the status that
+// follows from it. A domain that is not set up is [shingle.ErrNotFound].
+func (k *Keeper) CheckNow(ctx context.Context, host string) (shingle.CheckResult, shingle.Status, error) {
+	d, err := k.cfg.Domains.Domain(ctx, host)
+	if err != nil {
+		return shingle.CheckResult{}, shingle.Status{}, err
+	}
+	r, err := k.cfg.Check(ctx, d)
+	if err != nil {
+		return r, shingle.Status{}, err
+	}
+	s, err := k.change(ctx, host, func(s shingle.Status, now time.Time) shingle.Status {
+		if s.Host == "" || s.State == shingle.StateRemoved {
+			s = k.cfg.Lifecycle.Begin(d, s, now)
+		}
+		return k.cfg.Lifecycle.Apply(d, s, r, now)
+	})
+	if err == nil && s.MayIssue() == nil && k.cfg.Ready != nil {
+		err = k.cfg.Ready(ctx, d)
+	}
+	return r, s, err
+}
+
+// take takes in a change of a domain: its check is due at once.
+func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
+	_, err := k.change(ctx, c.Host, func(s shingle.Status, now time.Time) shingle.Status {
+		switch {
+		case c.Deleted && s.Host == "":
+			return s
+		case c.Deleted:
+			return k.cfg.Lifecycle.Remove(s, now)
+		case s.Host == "" || s.State == shingle.StateRemoved:
+			s = k.cfg.Lifecycle.Begin(c.Domain, s, now)
+		}
+		if c.Before.Host != "" || s.Checked.IsZero() {
+			s.Next = now
+		}
+		return s
+	})
+	return err
+}
+
+const (
+	statusPrefix = "statuses/"
+	duePrefix    = "checks/due/"
+	dueTime      = "20060102T150405"
+	changeTries  = 8
+)
+
+func statusKey(host string) string { return statusPrefix + host }
+
+// dueKey is the entry of a status in the due index; empty: none.
+func dueKey(s *shingle.Status) string {
+	if s.Next.IsZero() {
+		return ""
+	}
+	return duePrefix + s.Next.UTC().Format(dueTime) + "/" + s.Host
+}
+
+// change reads a status, the zero one when there is none, has edit change it, and
+// writes it between making its new entry in the due index and removing the old
+// one: a crash leaves an entry too many and never one too few.
+func (k *Keeper) change(ctx context.Context, host string, edit func(s shingle.Status, now time.Time) shingle.Status) (shingle.Status, error) {
+	for range changeTries {
+		var before shingle.Status
+		version, err := k.records.Get(ctx, statusKey(host), &before)
+		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			return before, fmt.Errorf("read status: %w", err)
+		}
+		after := edit(before, k.cfg.Now().UTC())
+		if after.Host == "" {
+			return after, nil
+		}
+		if after.Next = after.Next.Truncate(time.Second); reflect.DeepEqual(before, after) {
+			return after, nil
+		}
+		err = k.write(ctx, &before, &after, version)
+		if !errors.Is(err, shingle.ErrConflict) {
+			return after, err
+		}
+	}
+	return shingle.Status{}, fmt.Errorf("write status of %s: %w", host, shingle.ErrConflict)
+}
+
+func (k *Keeper) write(ctx context.Context, before, after *shingle.Status, version string) error {
+	was, is := dueKey(before), dueKey(after)
+	if is != was && is != "" {
+		if err := k.records.Create(ctx, is, struct{}{}); err != nil {
+			return fmt.Errorf("mark check due: %w", err)
+		}
+	}
+	if err := k.tell(ctx, before, after); err != nil {
+		return err
+	}
+	if _, err := k.records.Put(ctx, statusKey(after.Host), after, version); err != nil {
+		return err
+	}
+	if is != was && was != "" {
+		return k.records.Remove(ctx, was)
+	}
+	return nil
+}
+
+// statusData is the data of the event of a changed status.
+type statusData struct {
+	Before  shingle.State  `json:"before,omitempty"`
+	State   shingle.State  `json:"state"`
+	Reason  shingle.Reason `json:"reason"`
+	Message string         `json:"message"`
+	Who     string         `json:"who"`
+}
+
+// tell records that a status changes. It comes before the status is written, so
+// that no change goes untold; one that is then lost to another is told all the
+// same, and corrected by the next.
+func (k *Keeper) tell(ctx context.Context, before, after *shingle.Status) error {
+	if k.cfg.Events == nil || before.State == after.State && before.Reason == after.Reason && before.Who == after.Who {
+		return nil
+	}
+	data, err := json.Marshal(statusData{before.State, after.State, after.Reason, after.Message, after.Who})
+	if err != nil {
+		return fmt.Errorf("encode event: %w", err)
+	}
+	at := after.Changed.UTC()
+	return k.cfg.Events.Record(ctx, shingle.Event{
+		ID:   shingle.EventID(string(shingle.EventDomainStatus), after.Host, string(after.State), string(after.Reason), at.Format(time.RFC3339Nano)),
+		Type: shingle.EventDomainStatus, At: at, Host: after.Host, Tenant: after.Tenant, Data: data,
+	})
+}
+
+// Run checks what is due until ctx ends. One process of the fleet at a time
+// should; two do no harm but check twice.
+func (k *Keeper) Run(ctx context.Context) error {
+	r := &rounds{Keeper: k, busy: map[string]bool{}, snoozing: map[string]time.Time{}, done: make(chan finished, k.cfg.AtOnce)}
+	r.feed = records.Feed{
+		Records: k.records, Domains: k.cfg.Domains, Key: "checks/position", All: true, Take: k.take,
+		Gap: func() { k.log.Warn("checks fell behind the change feed, reading all domains again") },
+	}
+	defer r.checks.Wait()
+	tick := time.NewTicker(k.cfg.Poll)
+	defer tick.Stop()
+	failing := false
+	for look := true; ; {
+		if look {
+			err := r.look(ctx)
+			if err != nil && !failing && ctx.Err() == nil {
+				k.log.Error("domains are not checked", "error", err)
+			}
+			failing = err != nil
+		}
+		look = true
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		case <-k.cfg.Wake:
+		case f := <-r.done:
+			delete(r.busy, f.key)
+			if f.err != nil {
+				r.snoozing[f.key] = k.cfg.Now().Add(snoozeTime)
+			}
+			look = r.more && len(r.busy) <= k.cfg.AtOnce/2
+		}
+	}
+}
+
+// rounds is the work of the one process that checks.
+type rounds struct {
+	*Keeper
+	feed     records.Feed
+	busy     map[string]bool      // keys of the checks under way
+	snoozing map[string]time.Time // keys of checks that failed for a fault of ours; bounded by a relist
+	relist   time.Time            // when to forget who snoozes
+	more     bool                 // not all that is due found a place
+	done     chan finished
+	checks   sync.WaitGroup
+}
+
+// finished is a check that was made, or could not be.
+type finished struct {
+	key string
+	err error
+}
+
+// look takes in what changed, and begins what is due.
+func (r *rounds) look(ctx context.Context) error {
+	if err := r.feed.Step(ctx); err != nil {
+		return err
+	}
+	now := r.cfg.Now()
+	if !now.Before(r.relist) {
+		clear(r.snoozing)
+		r.relist = now.Add(relistEvery)
+	}
+	r.more = false
+	for after := ""; ; {
+		keys, err := r.records.List(ctx, duePrefix, after, keeperPage)
+		if err != nil {
+			return fmt.Errorf("list due checks: %w", err)
+		}
+		for _, key := range keys {
+			after = key
+			at, host, ok := strings.Cut(strings.TrimPrefix(key, duePrefix), "/")
+			if due, err := time.Parse(dueTime, at); !ok || err != nil || due.After(now) {
+				return nil
+			}
+			if r.busy[key] || now.Before(r.snoozing[key]) {
+				continue
+			}
+			if len(r.busy) >= r.cfg.AtOnce {
+				r.more = true
+				return nil
+			}
+			r.begin(ctx, key, host)
+		}
+		if len(keys) < keeperPage {
+			return nil
+		}
+	}
+}
+
+func (r *rounds) begin(ctx context.Context, key, host string) {
+	r.busy[key] = true
+	r.checks.Go(func() {
+		err := r.attend(ctx, key, host)
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("domain not checked", "host", host, "error", err)
+		}
+		r.done <- finished{key, err} // as wide as there are places
+	})
+}
+
+// attend does what is due for a host. An entry that its status does not name was
+// left by a crash, or is just being made.
+func (r *rounds) attend(ctx context.Context, key, host string) error {
+	var s shingle.Status
+	_, err := r.records.Get(ctx, statusKey(host), &s)
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return fmt.Errorf("read status: %w", err)
+	}
+	now := r.cfg.Now()
+	switch named := dueKey(&s); {
+	case named != key:
+		return r.tidy(ctx, key, named, now)
+	case s.State == shingle.StateRemoved:
+		return r.forget(ctx, key, &s)
+	}
+	_, _, err = r.CheckNow(ctx, host)
+	if errors.Is(err, shingle.ErrNotFound) { // deleted, and the feed did not tell
+		_, err = r.change(ctx, host, r.cfg.Lifecycle.Remove)
+	}
+	return err
+}
+
+func (r *rounds) tidy(ctx context.Context, key, named string, now time.Time) error {
+	at, err := time.Parse(dueTime, strings.TrimPrefix(key, duePrefix)[:len(dueTime)])
+	if err == nil && now.Sub(at) < settleTime {
+		return nil
+	}
+	if named != "" {
+		if err := r.records.Create(ctx, named, struct{}{}); err != nil {
+			return err
+		}
+	}
+	return r.records.Remove(ctx, key)
+}
+
+// forget ends the quarantine of a removed name.
+func (r *rounds) forget(ctx context.Context, key string, s *shingle.Status) error {
+	if _, err := r.cfg.Domains.Domain(ctx, s.Host); !errors.Is(err, shingle.ErrNotFound) {
+		return err // added again: the feed tells
+	}
+	if err := r.records.Remove(ctx, statusKey(s.Host)); err != nil {
+		return err
+	}
+	return r.records.Remove(ctx, key)
+}

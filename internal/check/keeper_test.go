@@ -1,0 +1,333 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/storetest"
+)
+
+// household is a keeper over a store that can fail, with a clock of its own, and
+// domains that look as the test says.
+type household struct {
+	t     *testing.T
+	store *memory.Store
+	blobs *storetest.FaultyBlobs
+	ahead atomic.Int64
+	cfg   KeeperConfig
+
+	mu     sync.Mutex
+	looks  map[string]shingle.CheckResult
+	checks map[string]int
+	ready  map[string]int
+	events []shingle.Event
+}
+
+func newHousehold(t *testing.T) *household {
+	h := &household{
+		t: t, store: &memory.Store{}, looks: map[string]shingle.CheckResult{}, checks: map[string]int{}, ready: map[string]int{},
+	}
+	h.blobs = &storetest.FaultyBlobs{Blobs: h.store}
+	h.cfg = KeeperConfig{
+		Blobs: h.blobs, Domains: h.store, Poll: 2 * time.Millisecond, Now: h.now, Events: h,
+		Check: func(_ context.Context, d shingle.Domain) (shingle.CheckResult, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.checks[d.Host]++
+			r := h.looks[d.Host]
+			r.Host, r.At = d.Host, h.now()
+			return r, nil
+		},
+		Ready: func(_ context.Context, d shingle.Domain) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.ready[d.Host]++
+			return nil
+		},
+	}
+	return h
+}
+
+func (h *household) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
+
+// Record implements [shingle.Events].
+func (h *household) Record(_ context.Context, e shingle.Event) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+	return nil
+}
+
+func (h *household) told(host string) (states []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.events {
+		if e.Host == host {
+			_, state, _ := strings.Cut(string(e.Data), `"state":"`)
+			state, _, _ = strings.Cut(state, `"`)
+			states = append(states, state)
+		}
+	}
+	return states
+}
+
+func (h *household) look(host string, r shingle.CheckResult) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.looks[host] = r
+}
+
+func (h *household) add(host, tenant string) shingle.Domain {
+	h.t.Helper()
+	d, err := h.store.CreateDomain(h.t.Context(), shingle.Domain{Host: host, Tenant: tenant}, h.now())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return d
+}
+
+func (h *household) keeper() *Keeper {
+	h.t.Helper()
+	k, err := NewKeeper(h.cfg)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return k
+}
+
+func (h *household) run(k *Keeper) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = k.Run(ctx) }()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	h.t.Cleanup(stop)
+	return stop
+}
+
+// until waits for a status.
+func (h *household) until(k *Keeper, host, what string, good func(shingle.Status) bool) shingle.Status {
+	h.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+		s, err := k.Status(h.t.Context(), host)
+		if err == nil && good(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("%s is not %s: %+v, %v", host, what, s, err)
+		}
+	}
+}
+
+func in(state shingle.State) func(shingle.Status) bool {
+	return func(s shingle.Status) bool { return s.State == state }
+}
+
+const keptHost = "blog.customer.com"
+
+var (
+	nowhere = shingle.CheckResult{DNS: shingle.DNSResult{Finding: shingle.Finding{Reason: shingle.ReasonNoRecord, Message: "There is no record."}}}
+	pointed = shingle.CheckResult{DNS: shingle.DNSResult{Finding: shingle.Finding{Reason: shingle.ReasonPointsHere}}}
+)
+
+func served(until time.Time) shingle.CheckResult {
+	r := pointed
+	r.HTTPS.Reason, r.CertifiedUntil = shingle.ReasonHTTPSWorks, until
+	return r
+}
+
+func TestKeeper_FollowsADomainThroughItsLife(t *testing.T) {
+	h := newHousehold(t)
+	h.look(keptHost, nowhere)
+	h.add(keptHost, "acme")
+	k := h.keeper()
+	h.run(k)
+	s := h.until(k, keptHost, "pending", func(s shingle.Status) bool { return s.Reason == shingle.ReasonNoRecord })
+	if s.Who != shingle.WhoCustomer || s.MayIssue() == nil || h.ready[keptHost] != 0 {
+		t.Errorf("%+v, ready %d times", s, h.ready[keptHost])
+	}
+	h.look(keptHost, pointed)
+	h.ahead.Add(int64(time.Minute))
+	h.until(k, keptHost, "issuing", in(shingle.StateIssuing))
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	h.ahead.Add(int64(time.Minute))
+	s = h.until(k, keptHost, "active", in(shingle.StateActive))
+	if wait := s.Next.Sub(h.now()); wait < 12*time.Hour-time.Minute || wait > shingle.MaxCheck {
+		t.Errorf("the next check is in %s", wait)
+	}
+	h.mu.Lock()
+	if h.ready[keptHost] == 0 {
+		t.Error("nobody was told that it may have a certificate")
+	}
+	h.mu.Unlock()
+	h.look(keptHost, nowhere)
+	h.ahead.Add(int64(36 * time.Hour))
+	h.until(k, keptHost, "drifting", in(shingle.StateDrifting))
+	h.ahead.Add(int64(8 * 24 * time.Hour))
+	h.until(k, keptHost, "paused", in(shingle.StatePaused))
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	h.ahead.Add(int64(36 * time.Hour))
+	h.until(k, keptHost, "back", in(shingle.StateActive))
+	if got, want := h.told(keptHost), []string{"pending", "pending", "issuing", "active", "drifting", "paused", "active"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+func TestKeeper_RemovedNameNeedsProofOfItsNextTenant(t *testing.T) {
+	h := newHousehold(t)
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	d := h.add(keptHost, "acme")
+	k := h.keeper()
+	h.run(k)
+	h.until(k, keptHost, "active", in(shingle.StateActive))
+	if err := h.store.DeleteDomain(t.Context(), keptHost, d.Version, "", h.now()); err != nil {
+		t.Fatal(err)
+	}
+	h.until(k, keptHost, "removed", in(shingle.StateRemoved))
+
+	// The record of the old tenant is still there, and so is a certificate.
+	d = h.add(keptHost, "mallory")
+	s := h.until(k, keptHost, "verifying", in(shingle.StateVerifying))
+	if s.Reason != shingle.ReasonProofNeeded || s.MayIssue() == nil {
+		t.Errorf("%+v", s)
+	}
+	proven := pointed
+	proven.DNS.Proven = true
+	h.look(keptHost, proven)
+	h.ahead.Add(int64(time.Minute))
+	h.until(k, keptHost, "proven", func(s shingle.Status) bool { return s.MayIssue() == nil })
+
+	if err := h.store.DeleteDomain(t.Context(), keptHost, d.Version, "", h.now()); err != nil {
+		t.Fatal(err)
+	}
+	h.until(k, keptHost, "removed", in(shingle.StateRemoved))
+	h.ahead.Add(int64(31 * 24 * time.Hour))
+	h.settled(func() bool {
+		_, err := k.Status(t.Context(), keptHost)
+		return errors.Is(err, shingle.ErrNotFound) && h.count(duePrefix) == 0
+	})
+}
+
+func (h *household) count(prefix string) int {
+	keys, err := h.store.List(h.t.Context(), prefix, "", 1000)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(keys)
+}
+
+func (h *household) settled(good func() bool) {
+	h.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); !good(); <-tick.C {
+		if time.Now().After(deadline) {
+			h.t.Fatal("not settled")
+		}
+	}
+}
+
+func TestKeeper_BlockedAndUnblockedAtOnce(t *testing.T) {
+	h := newHousehold(t)
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	d := h.add(keptHost, "acme")
+	k := h.keeper()
+	h.run(k)
+	h.until(k, keptHost, "active", in(shingle.StateActive))
+	for _, paused := range []bool{true, false} {
+		d.Paused = paused
+		var err error
+		if d, err = h.store.UpdateDomain(t.Context(), d, h.now()); err != nil {
+			t.Fatal(err)
+		}
+		want := shingle.StateActive
+		if paused {
+			want = shingle.StateBlocked
+		}
+		h.until(k, keptHost, string(want), in(want))
+	}
+}
+
+// TestKeeper_CrashLosesNoDomain stops a keeper at each of its calls of the store,
+// before and after it, and has another go on.
+func TestKeeper_CrashLosesNoDomain(t *testing.T) {
+	crashed := errors.New("the process is dead")
+	for _, after := range []bool{false, true} {
+		for at := range 25 {
+			h := newHousehold(t)
+			h.look(keptHost, pointed)
+			h.add(keptHost, "acme")
+			var calls atomic.Int64
+			h.blobs.Inject(func(_ context.Context, _, _ string, call func() error) error {
+				n := calls.Add(1)
+				if n <= int64(at) {
+					return call()
+				}
+				if n == int64(at)+1 && after {
+					_ = call()
+				}
+				return crashed
+			})
+			stop := h.run(h.keeper())
+			h.settled(func() bool { return calls.Load() > int64(at) })
+			stop()
+			h.blobs.Inject(nil)
+			h.ahead.Add(int64(2 * time.Minute))
+			k := h.keeper()
+			h.run(k)
+			h.until(k, keptHost, "issuing", in(shingle.StateIssuing))
+			h.settled(func() bool { h.ahead.Add(int64(time.Minute)); return h.count(duePrefix) == 1 })
+		}
+	}
+}
+
+// TestKeeper_CostsWhatIsDue has many domains that are well: to look after them
+// costs nothing until their time comes.
+func TestKeeper_CostsWhatIsDue(t *testing.T) {
+	h := newHousehold(t)
+	const domains = 300
+	for i := range domains {
+		host := fmt.Sprintf("n%d.customer.com", i)
+		h.look(host, served(h.now().Add(90*24*time.Hour)))
+		h.add(host, "acme")
+	}
+	k := h.keeper()
+	h.run(k)
+	for i := range domains {
+		h.until(k, fmt.Sprintf("n%d.customer.com", i), "active", in(shingle.StateActive))
+	}
+	var ops, looks atomic.Int64
+	h.blobs.Inject(func(_ context.Context, op, key string, call func() error) error {
+		ops.Add(1)
+		if op == "List" && key == duePrefix {
+			looks.Add(1)
+		}
+		return call()
+	})
+	h.settled(func() bool { return looks.Load() >= 20 })
+	if n, l := ops.Load(), looks.Load(); n > 2*l+2 {
+		t.Errorf("%d calls of the store in %d looks at nothing", n, l)
+	}
+	h.mu.Lock()
+	before := sum(h.checks)
+	h.mu.Unlock()
+	h.ahead.Add(int64(36 * time.Hour))
+	h.settled(func() bool { h.mu.Lock(); defer h.mu.Unlock(); return sum(h.checks) >= before+domains })
+}
+
+func sum(m map[string]int) (n int) {
+	for _, x := range m {
+		n += x
+	}
+	return n
+}
