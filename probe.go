@@ -18,9 +18,16 @@ const (
 )
 
 // ProbeKey is shared by the edges and the check of one installation, so that
-// another Shingle, or a cache, cannot pass for an edge of ours. It guards nothing
-// else.
+// another Shingle, or a cache, cannot pass for an edge of ours. The labels by which
+// tenants prove who they are come from it too.
 type ProbeKey [32]byte
+
+// Label returns the DNS label that is the tenant's own. It cannot be guessed.
+func (k ProbeKey) Label(tenant string) string {
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("tenant 1\x00" + tenant))
+	return hex.EncodeToString(mac.Sum(nil)[:10])
+}
 
 // NewProbeNonce returns what makes a probe unlike all before it.
 func NewProbeNonce() string { return strings.ToLower(rand.Text()) }

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
 )
 
@@ -22,7 +23,10 @@ func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
 	return printRows(w, [][2]string{
 		{"host", d.Host},
 		{"unicode", d.Unicode},
-		{"state", state(d)},
+		{"state", stateSince(d)},
+		{"because", because(d)},
+		{"who acts", whoActs(d)},
+		{"next check", nextCheck(d)},
 		{"tenant", d.Tenant},
 		{"goes to", destination(d)},
 		{"customer sets", must},
@@ -66,6 +70,35 @@ func printJSON(w io.Writer, v any) error {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// stateSince is what the operator decided, or else what the checks found.
+func stateSince(d api.Domain) string {
+	if d.Status == nil || d.Paused {
+		return state(d)
+	}
+	return d.Status.State + " since " + localTime(d.Status.Since)
+}
+
+func because(d api.Domain) string {
+	if d.Status == nil {
+		return ""
+	}
+	return d.Status.Message
+}
+
+func whoActs(d api.Domain) string {
+	if d.Status == nil || d.Status.Who == shingle.WhoNobody {
+		return ""
+	}
+	return "the " + d.Status.Who
+}
+
+func nextCheck(d api.Domain) string {
+	if d.Status == nil {
+		return ""
+	}
+	return timeOrEmpty(d.Status.Next)
 }
 
 func state(d api.Domain) string {

@@ -25,6 +25,8 @@ type Config struct {
 
 	// Checker looks at domains from outside. Nil: there is no such route.
 	Checker Checker
+	// Statuses are shown with their domains. Nil: they are not.
+	Statuses Statuses
 	// Events are listed, and sent to webhooks. Nil: there are no such routes.
 	Events EventLog
 

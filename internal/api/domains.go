@@ -143,7 +143,9 @@ func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return s.answerWith(ctx, d), nil
+	out := s.answerWith(ctx, d)
+	out.Body.Status, err = s.status(ctx, d.Host)
+	return out, err
 }
 
 // update reads, changes and writes the row if it is still as it was read. When

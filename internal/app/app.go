@@ -14,6 +14,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/check"
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
 	"github.com/shingle-proxy/shingle/internal/files"
@@ -35,8 +36,13 @@ type App struct {
 	// wakeEvents tells whoever makes events of them.
 	wakeEvents chan struct{}
 	probeKey   *shingle.ProbeKey // nil when it could not be had
-	edge       *edge.Edge        // nil without that role
-	control    *http.Server      // nil without that role
+	keeper     *check.Keeper
+	// wakeKeeper tells it of changed domains.
+	wakeKeeper chan struct{}
+	checker    *domainChecker // nil without the control role
+	preflights preflights
+	edge       *edge.Edge   // nil without that role
+	control    *http.Server // nil without that role
 }
 
 // New opens the stores and puts the parts together. The App takes the
@@ -54,10 +60,10 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	wake := make(chan struct{}, 1)
-	a.wakeCerts, a.wakeEvents = make(chan struct{}, 1), make(chan struct{}, 1)
+	a.wakeCerts, a.wakeEvents, a.wakeKeeper = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
 	if a.stores, err = openStores(ctx, &a.cfg, func() {
-		for _, follower := range []chan struct{}{wake, a.wakeCerts, a.wakeEvents} {
+		for _, follower := range []chan struct{}{wake, a.wakeCerts, a.wakeEvents, a.wakeKeeper} {
 			select {
 			case follower <- struct{}{}:
 			default: // it has not taken the last one yet
@@ -76,6 +82,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.probeKey = a.openProbeKey(ctx)
+	if err := a.openKeeper(); err != nil {
+		return err
+	}
 	if a.cfg.Role.edge() {
 		if err := a.openEdge(wake); err != nil {
 			return err
@@ -91,11 +100,11 @@ func (a *App) openControl(ctx context.Context) error {
 	if err := a.ensureToken(ctx); err != nil {
 		return err
 	}
-	checker, err := a.openChecker()
-	if err != nil {
+	var err error
+	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: checker, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: a.checker, Statuses: a.keeper, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -176,20 +185,6 @@ func (a *App) degraded() []string {
 	return nil
 }
 
-// mayIssue is the permission to obtain a certificate: the operator's row.
-func (a *App) mayIssue(ctx context.Context, host string) error {
-	d, err := a.stores.domains.Domain(ctx, host)
-	switch {
-	case errors.Is(err, shingle.ErrNotFound):
-		return shingle.Errorf(shingle.CodeForbidden, "%s is not a domain of this service", host)
-	case err != nil:
-		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the domain store does not answer", Err: err}
-	case d.Paused:
-		return shingle.Errorf(shingle.CodeForbidden, "%s is paused", host)
-	}
-	return nil
-}
-
 // ensureToken makes the first API token, in the file that TokenPath names. A
 // file whose token the store does not know is replaced: it cannot be used. One
 // that a store cannot judge now is kept.
@@ -241,6 +236,9 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	if a.control != nil {
 		parts.Go(func() { a.certs.Work(ctx) })
 		parts.Go(func() { a.certs.Lead(ctx, "events", a.events.Run) })
+		if a.cfg.checks() {
+			parts.Go(func() { a.certs.Lead(ctx, "checks", a.keeper.Run) })
+		}
 		parts.Go(func() {
 			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("serve control: %w", err))

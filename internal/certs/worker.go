@@ -266,11 +266,15 @@ func (m *Manager) renewDue(ctx context.Context, host string) error {
 	return err
 }
 
-// forbidden stops the attempts for a host that the operator does not allow.
+// forbidden stops the attempts for a host that the operator does not allow, or
+// whose DNS is such that they would be in vain.
 func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
-	now := m.cfg.Now()
+	now, who := m.cfg.Now(), shingle.WhoOperator
+	if refusal, ok := errors.AsType[*shingle.Refusal](why); ok {
+		who = refusal.Who
+	}
 	_, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
-		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: shingle.WhoOperator, At: now}
+		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: who, At: now}
 		p.Stopped = true
 		p.reschedule()
 		return exists

@@ -30,8 +30,9 @@ const (
 type KeeperConfig struct {
 	Blobs   shingle.Blobs // the whole fleet shares it
 	Domains shingle.DomainStore
-	// Check looks at a domain, and knows of its certificate.
-	Check func(ctx context.Context, d shingle.Domain) (shingle.CheckResult, error)
+	// Check looks at a domain, and knows of its certificate. thorough is as in
+	// [Request].
+	Check func(ctx context.Context, d shingle.Domain, thorough bool) (shingle.CheckResult, error)
 	// Ready, when set, is called for a domain that may now have a certificate.
 	Ready func(ctx context.Context, d shingle.Domain) error
 	// Events, when set, hears of each change of a status.
@@ -87,14 +88,19 @@ func (k *Keeper) Status(ctx context.Context, host string) (shingle.Status, error
 	return s, err
 }
 
-// CheckNow checks a domain, and returns what was found and the status that
-// follows from it. A domain that is not set up is [shingle.ErrNotFound].
+// CheckNow checks a domain thoroughly, for somebody who waits, and returns what
+// was found and the status that follows from it. A domain that is not set up is
+// [shingle.ErrNotFound].
 func (k *Keeper) CheckNow(ctx context.Context, host string) (shingle.CheckResult, shingle.Status, error) {
+	return k.check(ctx, host, true)
+}
+
+func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle.CheckResult, shingle.Status, error) {
 	d, err := k.cfg.Domains.Domain(ctx, host)
 	if err != nil {
 		return shingle.CheckResult{}, shingle.Status{}, err
 	}
-	r, err := k.cfg.Check(ctx, d)
+	r, err := k.cfg.Check(ctx, d, thorough)
 	if err != nil {
 		return r, shingle.Status{}, err
 	}
@@ -334,7 +340,7 @@ func (r *rounds) attend(ctx context.Context, key, host string) error {
 	case s.State == shingle.StateRemoved:
 		return r.forget(ctx, key, &s)
 	}
-	_, _, err = r.CheckNow(ctx, host)
+	_, _, err = r.check(ctx, host, false)
 	if errors.Is(err, shingle.ErrNotFound) { // deleted, and the feed did not tell
 		_, err = r.change(ctx, host, r.cfg.Lifecycle.Remove)
 	}

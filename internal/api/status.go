@@ -1,0 +1,63 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Statuses has the status of each domain.
+type Statuses interface {
+	// Status returns the status of a host, or [shingle.ErrNotFound] before there
+	// is one.
+	Status(ctx context.Context, host string) (shingle.Status, error)
+}
+
+// Status is where a domain is in its life.
+type Status struct {
+	State   string    `json:"state" enum:"pending,verifying,issuing,active,drifting,paused,blocked,removed"`
+	Reason  string    `json:"reason" example:"points_elsewhere" doc:"For programs; docs/domains.md lists them"`
+	Message string    `json:"message" doc:"For people, the customer too"`
+	Who     string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
+	Since   time.Time `json:"since" doc:"The state is what it is"`
+	Checked time.Time `json:"checked,omitzero" doc:"Last; absent: never"`
+	Next    time.Time `json:"next,omitzero" doc:"When it is checked again; absent: never"`
+	History []Step    `json:"history" nullable:"false" doc:"Oldest first, the last 32"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// Step is a change of a status.
+type Step struct {
+	At      time.Time `json:"at"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason"`
+	Who     string    `json:"who"`
+	Message string    `json:"message"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// status returns the status of a host, nil when there is none.
+func (s *server) status(ctx context.Context, host string) (*Status, error) {
+	if s.Statuses == nil {
+		return nil, nil
+	}
+	st, err := s.Statuses.Status(ctx, host)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &Status{
+		State: string(st.State), Reason: string(st.Reason), Message: st.Message, Who: st.Who,
+		Since: st.Since, Checked: st.Checked, Next: st.Next, History: make([]Step, len(st.History)),
+	}
+	for i, step := range st.History {
+		out.History[i] = Step{At: step.At, State: string(step.State), Reason: string(step.Reason), Who: step.Who, Message: step.Message}
+	}
+	return out, nil
+}

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/check"
+)
+
+// openKeeper opens the statuses of the domains. Without a checker, as in an edge,
+// they can only be read.
+func (a *App) openKeeper() error {
+	var err error
+	a.keeper, err = check.NewKeeper(check.KeeperConfig{
+		Blobs: a.stores.blobs, Domains: a.stores.domains, Events: a.events, Wake: a.wakeKeeper, Logger: a.log,
+		Check: func(ctx context.Context, d shingle.Domain, thorough bool) (shingle.CheckResult, error) {
+			if a.checker == nil {
+				return shingle.CheckResult{}, shingle.Errorf(shingle.CodeUnavailable, "this process does not check domains")
+			}
+			return a.checker.look(ctx, d.Host, d.Tenant, thorough)
+		},
+		Ready: func(ctx context.Context, d shingle.Domain) error { return a.certs.Want(ctx, d.Host, d.Tenant) },
+	})
+	return err
+}
+
+// checks reports whether this installation knows where customers are to point,
+// and so can tell whether they do.
+func (c *Config) checks() bool { return len(c.CNAMETargets)+len(c.EdgeAddresses) > 0 }
+
+// mayIssue is the permission to obtain a certificate: the operator's row, and
+// what is known of the domain.
+func (a *App) mayIssue(ctx context.Context, host string) error {
+	d, err := a.stores.domains.Domain(ctx, host)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return shingle.Errorf(shingle.CodeForbidden, "%s is not a domain of this service", host)
+	case err != nil:
+		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the domain store does not answer", Err: err}
+	case d.Paused:
+		return shingle.Errorf(shingle.CodeForbidden, "%s is paused", host)
+	}
+	if !a.cfg.checks() && a.cfg.Role != RoleEdge {
+		return nil
+	}
+	s, err := a.keeper.Status(ctx, host)
+	switch {
+	case err != nil && !errors.Is(err, shingle.ErrNotFound):
+		return err
+	case s.State == shingle.StateRemoved && s.Tenant != d.Tenant:
+		return shingle.Errorf(shingle.CodeUnavailable, "%s is being checked", host)
+	case s.ProofNeeded:
+		return s.MayIssue()
+	case !s.Checked.IsZero() && s.MayIssue() == nil:
+		return nil
+	case a.checker != nil: // it was not looked at yet, or may have come right since
+		return a.preflights.judge(ctx, a.checker, d)
+	case s.Checked.IsZero():
+		return nil
+	}
+	return s.MayIssue()
+}
+
+// Bounds of the preflights that handshakes can cause.
+const (
+	preflightMemory = 10_000
+	preflightLife   = 20 * time.Second
+)
+
+// preflights looks at the DNS of domains before an order, and remembers the
+// answer for a moment: handshakes for a domain whose DNS is broken ask often.
+type preflights struct {
+	mu   sync.Mutex
+	list map[string]preflight
+}
+
+type preflight struct {
+	until time.Time
+	err   error
+}
+
+// judge returns nil when an order makes sense. HTTPS is not looked at: the edge
+// would answer the probe when this order is done.
+func (p *preflights) judge(ctx context.Context, c *domainChecker, d shingle.Domain) error {
+	now := time.Now()
+	p.mu.Lock()
+	known, ok := p.list[d.Host]
+	p.mu.Unlock()
+	if ok && now.Before(known.until) {
+		return known.err
+	}
+	r, err := c.probes.CheckDNS(ctx, check.Request{Host: d.Host, Token: c.token(d.Tenant), Thorough: true})
+	if err != nil {
+		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "DNS could not be looked at in time", Err: err}
+	}
+	err = shingle.Preflight(shingle.CheckResult{Host: d.Host, DNS: r})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.list == nil || len(p.list) >= preflightMemory {
+		p.list = map[string]preflight{}
+	}
+	p.list[d.Host] = preflight{now.Add(preflightLife), err}
+	return err
+}
