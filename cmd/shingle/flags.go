@@ -84,6 +84,7 @@ func (f *controlFlags) apply(c *app.Config) {
 // storeFlags say where everything is kept.
 type storeFlags struct {
 	Data         string `default:"/var/lib/shingle" env:"SHINGLE_DATA" help:"Folder for everything that is kept on this machine." type:"path"`
+	MasterKey    string `placeholder:"KEY" default:"file" env:"SHINGLE_MASTER_KEY" help:"What protects the private keys in the store, the same for the whole fleet: file (seal.key in --data), file:PATH, or kms:KEY with the ARN or alias of an AWS KMS key."`
 	Table        string `placeholder:"NAME" env:"SHINGLE_TABLE,TABLE_NAME" help:"DynamoDB table that keeps domains and certificates for a fleet, instead of a database in --data."`
 	TableRegion  string `placeholder:"REGION" env:"SHINGLE_TABLE_REGION,TABLE_REGION" help:"Region of the table, or of its replica near this machine."`
 	HomeRegion   string `placeholder:"REGION" env:"SHINGLE_HOME_REGION" help:"Region in which a global table is written: the same for the whole fleet. Default: --table-region."`
@@ -92,6 +93,6 @@ type storeFlags struct {
 }
 
 func (f *storeFlags) apply(c *app.Config) {
-	c.Data, c.Table, c.TableRegion, c.HomeRegion = f.Data, f.Table, f.TableRegion, f.HomeRegion
+	c.Data, c.MasterKey, c.Table, c.TableRegion, c.HomeRegion = f.Data, f.MasterKey, f.Table, f.TableRegion, f.HomeRegion
 	c.DynamoDBEndpoint, c.HomeDynamoDBEndpoint = f.Endpoint, f.HomeEndpoint
 }

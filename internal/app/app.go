@@ -142,7 +142,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := certs.OpenKeyFile(a.cfg.file("seal.key"))
+	key, err := a.cfg.openMasterKey(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -42,6 +42,11 @@ type Config struct {
 	RSAKeys    bool     // RSA keys for certificates, not ECDSA
 	AgreeTerms bool     // the operator agrees to the CA's terms of service
 
+	// MasterKey wraps the keys that seal private keys in the store: "file" or empty
+	// for seal.key in Data, "file:PATH" for another, or "kms:" and the ARN, ID or
+	// alias of an AWS KMS key.
+	MasterKey string
+
 	CNAMETargets  []string // names that customers' CNAME records lead to, the first being what they are told
 	EdgeAddresses []string // IP addresses of the edges, for domains that cannot have a CNAME record
 	Resolvers     []string // DNS resolvers of the domain check, address or address:port; none: the system's
@@ -108,6 +113,9 @@ func (c *Config) validate() error {
 	}
 	if c.CertMemory < 1 {
 		return fmt.Errorf("--cert-memory: it must be 1 or more, not %d", c.CertMemory)
+	}
+	if _, _, err := c.masterKey(); err != nil {
+		return err
 	}
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {

@@ -3,11 +3,8 @@ package memory
 
 import (
 	"context"
-	"iter"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +16,11 @@ import (
 type Store struct {
 	mu      sync.Mutex
 	domains map[string]shingle.Domain
+	hosts   keys // of domains
 	changes []shingle.Change
 	tokens  map[string]shingle.Token
 	blobs   map[string]shingle.Blob
+	keys    keys // of blobs
 	version int64
 }
 
@@ -95,6 +94,7 @@ func (s *Store) DeleteDomain(ctx context.Context, host string, version int64, by
 			return shingle.ErrConflict
 		}
 		delete(s.domains, host)
+		s.hosts.remove(host)
 		s.changes = append(s.changes, shingle.Change{
 			Host: host, Deleted: true, Domain: shingle.Domain{Host: host}, Before: d, At: stored(now), By: by,
 		})
@@ -105,11 +105,13 @@ func (s *Store) DeleteDomain(ctx context.Context, host string, version int64, by
 // Domains implements [shingle.DomainStore].
 func (s *Store) Domains(ctx context.Context, after string, limit int) (list []shingle.Domain, err error) {
 	err = s.locked(ctx, func() error {
-		hosts, err := page(maps.Keys(s.domains), "", after, limit)
-		for _, host := range hosts {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
+		for _, host := range s.hosts.list("", after, limit) {
 			list = append(list, s.domains[host])
 		}
-		return err
+		return nil
 	})
 	return list, err
 }
@@ -190,6 +192,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion str
 		s.version++
 		version = strconv.FormatInt(s.version, 10)
 		s.blobs[key] = shingle.Blob{Key: key, Value: slices.Clone(value), Version: version}
+		s.keys.add(key)
 		return nil
 	})
 	return version, err
@@ -206,17 +209,21 @@ func (s *Store) Delete(ctx context.Context, key, ifVersion string) error {
 			return shingle.ErrConflict
 		}
 		delete(s.blobs, key)
+		s.keys.remove(key)
 		return nil
 	})
 }
 
 // List implements [shingle.Blobs].
-func (s *Store) List(ctx context.Context, prefix, after string, limit int) (keys []string, err error) {
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) (list []string, err error) {
 	err = s.locked(ctx, func() error {
-		keys, err = page(maps.Keys(s.blobs), prefix, after, limit)
-		return err
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
+		list = s.keys.list(prefix, after, limit)
+		return nil
 	})
-	return keys, err
+	return list, err
 }
 
 func (s *Store) domain(host string) (shingle.Domain, error) {
@@ -230,22 +237,9 @@ func (s *Store) domain(host string) (shingle.Domain, error) {
 // write stores the row with its change, and returns it.
 func (s *Store) write(d, before shingle.Domain) shingle.Domain {
 	s.domains[d.Host] = d
+	s.hosts.add(d.Host)
 	s.changes = append(s.changes, shingle.Change{Host: d.Host, Domain: d, Before: before, At: d.UpdatedAt, By: d.UpdatedBy})
 	return d
-}
-
-func page(keys iter.Seq[string], prefix, after string, limit int) ([]string, error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, err
-	}
-	var list []string
-	for k := range keys {
-		if k > after && strings.HasPrefix(k, prefix) {
-			list = append(list, k)
-		}
-	}
-	slices.Sort(list)
-	return list[:min(limit, len(list))], nil
 }
 
 func checkLimit(limit int) error {

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/kms"
+)
+
+// keyFileName is the file of the first master key, in the data folder.
+const keyFileName = "seal.key"
+
+// masterKeys wraps under the master key that is configured, and unwraps under
+// that or any that was before, so that one kind can follow the other.
+type masterKeys struct {
+	shingle.MasterKey                // wraps
+	files             *certs.KeyFile // nil: there are none
+	kms               func() (*kms.Key, error)
+}
+
+// openMasterKey opens the key that the configuration names.
+func (c *Config) openMasterKey(ctx context.Context) (*masterKeys, error) {
+	kind, value, err := c.masterKey()
+	if err != nil {
+		return nil, err
+	}
+	k := &masterKeys{kms: sync.OnceValues(func() (*kms.Key, error) { return kms.Open(context.WithoutCancel(ctx), kms.Config{}) })}
+	if kind == "file" {
+		k.files, err = certs.OpenKeyFile(value)
+		k.MasterKey = k.files
+		return k, err
+	}
+	if k.files, err = certs.ReadKeyFile(c.file(keyFileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	key, err := kms.Open(ctx, kms.Config{Key: value})
+	if err != nil {
+		return nil, fmt.Errorf("--master-key: %w", err)
+	}
+	k.MasterKey, k.kms = key, func() (*kms.Key, error) { return key, nil }
+	return k, checkKMS(ctx, key, c.Logger)
+}
+
+// checkKMS has what the operator must mend end the start. An outage does not:
+// KMS may answer by the time that it is needed.
+func checkKMS(ctx context.Context, key *kms.Key, log *slog.Logger) error {
+	err := key.Check(ctx)
+	if errors.Is(err, shingle.ErrUnavailable) && ctx.Err() == nil {
+		log.Warn("the master key could not be checked", "error", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--master-key: %w", err)
+	}
+	return nil
+}
+
+// Unwrap implements [shingle.MasterKey].
+func (k *masterKeys) Unwrap(ctx context.Context, w shingle.WrappedKey, purpose string) ([]byte, error) {
+	if strings.HasPrefix(w.KeyID, "arn:") {
+		key, err := k.kms()
+		if err != nil {
+			return nil, err
+		}
+		return key.Unwrap(ctx, w, purpose)
+	}
+	if k.files == nil {
+		return nil, shingle.Errorf(shingle.CodeInvalid, "there is a value under the master key %s, but no key file: put %s back into the data folder, from a backup or another machine", w.KeyID, keyFileName)
+	}
+	return k.files.Unwrap(ctx, w, purpose)
+}
+
+// masterKey reads --master-key: "file" or "kms", and the file or the key.
+func (c *Config) masterKey() (kind, value string, err error) {
+	kind, value, _ = strings.Cut(c.MasterKey, ":")
+	switch {
+	case c.MasterKey == "", c.MasterKey == "file":
+		return "file", c.file(keyFileName), nil
+	case kind == "file" && value != "", kind == "kms" && value != "":
+		return kind, value, nil
+	case kind == "kms":
+		return "", "", errors.New("--master-key: name the KMS key: kms: and its ARN, or kms:alias/NAME")
+	}
+	return "", "", fmt.Errorf("--master-key: %q is neither file, file:PATH nor kms:KEY", c.MasterKey)
+}

@@ -1,0 +1,329 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// simCA is a certificate authority that answers ACME (RFC 8555, RFC 9773) without
+// a network, and enforces the limits of Let's Encrypt. It takes every proof for
+// good, unless invalid says otherwise, and looks at no signature: what is tried
+// here is when and how often it is asked.
+type simCA struct {
+	url    string
+	key    *ecdsa.PrivateKey
+	cert   *x509.Certificate
+	life   time.Duration
+	again  time.Duration                   // Retry-After of the renewal information
+	noARI  bool                            // it has no renewal information
+	refuse func(r *simRequest) *simProblem // asked first; nil leaves the request to the CA
+
+	mu        sync.Mutex
+	revoked   bool
+	limits    map[string]*gcra
+	pending   map[string]*simOrder // by number
+	hosts     map[string]*simHost
+	serials   map[string]span
+	accepted  []simAccepted
+	polls     int
+	replaced  int // accepted orders that named what they replace
+	refusals  map[string]int
+	expiries  []string // hosts whose certificate had expired when the next one came
+	busyUntil time.Time
+}
+
+type simOrder struct {
+	host  string
+	chain []byte
+}
+
+type simHost struct {
+	notAfter time.Time
+	issued   int
+}
+
+type span struct{ notBefore, notAfter time.Time }
+
+type simAccepted struct {
+	at     time.Time
+	host   string
+	exempt bool
+}
+
+type simRequest struct {
+	step     string // of the URL: order, authz, challenge, finalize, certificate, ari
+	host     string
+	replaces string
+	now      time.Time
+}
+
+type simProblem struct {
+	status     int
+	problem    string // without its prefix; empty: a page of HTML
+	detail     string
+	retryAfter time.Duration
+}
+
+// gcra is a token bucket in the other form that it is written in, so that the
+// CA's arithmetic is not ours.
+type gcra struct{ full time.Time } // when the bucket will be full again
+
+func (g *gcra) take(r Rate, now time.Time) (wait time.Duration) {
+	every := r.Per / time.Duration(r.Count)
+	full := later(now, g.full).Add(every)
+	if wait = full.Sub(now) - r.Per; wait > 0 {
+		return wait
+	}
+	g.full = full
+	return 0
+}
+
+func newSimCA(t testing.TB, name string) *simCA {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().AddDate(10, 0, 0), SubjectKeyId: []byte(name),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &simCA{
+		url: "https://" + name + ".sim", key: key, cert: cert, life: 90 * 24 * time.Hour, again: 12 * time.Hour,
+		limits: map[string]*gcra{}, pending: map[string]*simOrder{}, hosts: map[string]*simHost{}, serials: map[string]span{}, refusals: map[string]int{},
+	}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (c *simCA) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	step, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	req := &simRequest{step: step, now: time.Now()}
+	var payload []byte
+	if r.Body != nil {
+		var jws struct{ Payload string }
+		if err := json.NewDecoder(r.Body).Decode(&jws); err != nil {
+			return nil, err
+		}
+		payload, _ = base64.RawURLEncoding.DecodeString(jws.Payload)
+	}
+	var asked acme.Order
+	if step == "order" && id == "" {
+		if err := json.Unmarshal(payload, &asked); err != nil {
+			return nil, err
+		}
+		req.host, req.replaces = asked.Identifiers[0].Value, asked.Replaces
+	} else if o := c.pending[id]; o != nil {
+		req.host = o.host
+	}
+	if c.refuse != nil {
+		if p := c.refuse(req); p != nil {
+			return c.problem(p)
+		}
+	}
+	switch step {
+	case "directory":
+		d := acme.Directory{NewNonce: c.url + "/nonce", NewAccount: c.url + "/account", NewOrder: c.url + "/order", RenewalInfo: c.url + "/ari"}
+		if c.noARI {
+			d.RenewalInfo = ""
+		}
+		return reply(http.StatusOK, d), nil
+	case "nonce":
+		return reply(http.StatusOK, nil), nil
+	case "account":
+		return reply(http.StatusCreated, map[string]string{"status": "valid"}, "Location", c.url+"/account/1"), nil
+	case "ari":
+		return c.renewalInfo(id)
+	case "order":
+		if id == "" {
+			return c.order(req)
+		}
+	case "finalize":
+		return c.finalize(id, payload)
+	case "certificate":
+		resp := reply(http.StatusOK, nil, "Content-Type", "application/pem-certificate-chain")
+		resp.Body = io.NopCloser(bytes.NewReader(c.pending[id].chain))
+		delete(c.pending, id)
+		return resp, nil
+	}
+	o := c.pending[id]
+	switch {
+	case o == nil:
+		return c.problem(&simProblem{status: http.StatusNotFound, problem: "malformed", detail: "no such thing: " + r.URL.Path})
+	case step == "authz":
+		return reply(http.StatusOK, map[string]any{"status": "pending", "identifier": map[string]string{"type": "dns", "value": o.host},
+			"challenges": []map[string]string{{"type": "http-01", "url": c.url + "/challenge/" + id, "token": "t" + id, "status": "pending"}}}), nil
+	}
+	return c.show(id, http.StatusOK), nil
+}
+
+// order is newOrder, with the limits.
+func (c *simCA) order(r *simRequest) (*http.Response, error) {
+	exempt := r.replaces != ""
+	if !exempt {
+		for _, l := range []struct {
+			name   string
+			rate   Rate
+			detail string
+		}{
+			{"account", Rate{300, 3 * time.Hour}, "too many new orders (300) from this account in the last 3h0m0s"},
+			{"domain " + shingle.RegisteredDomain(r.host), Rate{50, 7 * 24 * time.Hour},
+				fmt.Sprintf("too many certificates (50) already issued for %q in the last 168h0m0s", shingle.RegisteredDomain(r.host))},
+		} {
+			renewal := c.hosts[r.host] != nil && strings.HasPrefix(l.name, "domain ") // a renewal of the same names is exempt from that one
+			if renewal {
+				continue
+			}
+			if c.limits[l.name] == nil {
+				c.limits[l.name] = &gcra{}
+			}
+			if wait := c.limits[l.name].take(l.rate, r.now); wait > 0 {
+				return c.problem(&simProblem{http.StatusTooManyRequests, "rateLimited", l.detail, wait})
+			}
+		}
+	} else {
+		c.replaced++
+	}
+	c.accepted = append(c.accepted, simAccepted{r.now, r.host, exempt})
+	id := strconv.Itoa(len(c.accepted))
+	c.pending[id] = &simOrder{host: r.host}
+	return c.show(id, http.StatusCreated), nil
+}
+
+func (c *simCA) show(id string, status int) *http.Response {
+	o := c.pending[id]
+	doc := map[string]any{
+		"status": "ready", "finalize": c.url + "/finalize/" + id, "authorizations": []string{c.url + "/authz/" + id},
+		"identifiers": []map[string]string{{"type": "dns", "value": o.host}},
+	}
+	if o.chain != nil {
+		doc["status"], doc["certificate"] = "valid", c.url+"/certificate/"+id
+	}
+	return reply(status, doc, "Location", c.url+"/order/"+id)
+}
+
+func (c *simCA) finalize(id string, payload []byte) (*http.Response, error) {
+	var body struct{ CSR string }
+	if err := json.Unmarshal(payload, &body); err != nil {
+		return nil, err
+	}
+	der, err := base64.RawURLEncoding.DecodeString(body.CSR)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, err
+	}
+	c.pending[id].chain, err = c.sign(csr.DNSNames[0], csr.PublicKey, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return c.show(id, http.StatusOK), nil
+}
+
+// sign issues a certificate. The caller holds the lock, or is alone.
+func (c *simCA) sign(host string, public any, now time.Time) (chain []byte, err error) {
+	serial := make([]byte, 16)
+	_, _ = rand.Read(serial)
+	serial[0] = 4
+	notBefore := now.Add(-time.Hour)
+	template := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(serial), DNSNames: []string{host}, NotBefore: notBefore, NotAfter: notBefore.Add(c.life),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, c.cert, public, c.key)
+	if err != nil {
+		return nil, err
+	}
+	h := c.hosts[host]
+	if h == nil {
+		h = &simHost{}
+		c.hosts[host] = h
+	} else if now.After(h.notAfter) {
+		c.expiries = append(c.expiries, host)
+	}
+	h.issued++
+	h.notAfter = template.NotAfter
+	c.serials[hex.EncodeToString(serial)] = span{template.NotBefore, template.NotAfter}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+// renewalInfo suggests two days around a third of the lifetime left, a twelfth
+// of the lifetime for short ones; or, when everything was revoked, the past.
+func (c *simCA) renewalInfo(id string) (*http.Response, error) {
+	c.polls++
+	_, last, _ := strings.Cut(id, ".")
+	serial, err := base64.RawURLEncoding.DecodeString(last)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := c.serials[hex.EncodeToString(serial)]
+	if !ok {
+		return c.problem(&simProblem{status: http.StatusNotFound, problem: "malformed", detail: "no such certificate"})
+	}
+	at, width := renewalTime(s.notBefore, s.notAfter), min(48*time.Hour, c.life/12)
+	w := window{Start: at.Add(-width), End: at}
+	if c.revoked && s.notBefore.Before(c.busyUntil) {
+		w = window{Start: c.busyUntil.Add(-72 * time.Hour), End: c.busyUntil.Add(-48 * time.Hour)}
+	}
+	body := append(append(append(w.Start.UTC().AppendFormat([]byte(`{"suggestedWindow":{"start":"`), time.RFC3339), `","end":"`...),
+		w.End.UTC().Format(time.RFC3339)...), `"}}`...)
+	resp := reply(http.StatusOK, nil, "Retry-After", strconv.Itoa(int(c.again/time.Second)))
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+func (c *simCA) problem(p *simProblem) (*http.Response, error) {
+	c.refusals[p.problem+" "+strconv.Itoa(p.status)]++
+	var extra []string
+	if p.retryAfter > 0 {
+		extra = []string{"Retry-After", strconv.Itoa(int((p.retryAfter + time.Second - 1) / time.Second))}
+	}
+	if p.problem == "" {
+		return reply(p.status, nil, append(extra, "Content-Type", "text/html")...), nil
+	}
+	doc := map[string]any{"type": "urn:ietf:params:acme:error:" + p.problem, "detail": p.detail, "status": p.status}
+	return reply(p.status, doc, append(extra, "Content-Type", "application/problem+json")...), nil
+}
+
+func reply(status int, doc any, header ...string) *http.Response {
+	h := http.Header{"Replay-Nonce": {"n"}}
+	var body []byte
+	if doc != nil {
+		h.Set("Content-Type", "application/json")
+		body, _ = json.Marshal(doc)
+	}
+	for i := 0; i < len(header); i += 2 {
+		h.Set(header[i], header[i+1])
+	}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: -1}
+}
