@@ -282,6 +282,12 @@ func (k *keyring) dataKey(ctx context.Context, id string) (*dataKey, error) {
 }
 
 func (k *keyring) load(ctx context.Context, id string) (*dataKey, error) {
+	k.mu.Lock()
+	d := k.ready[id]
+	k.mu.Unlock()
+	if d != nil { // the flight before ended between our look and this one
+		return d, nil
+	}
 	d, err := k.read(ctx, id)
 	if err == nil {
 		k.keep(d)
