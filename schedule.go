@@ -46,7 +46,7 @@ func (l Lifecycle) next(s *Status, now time.Time) time.Time {
 	case now.Sub(s.Since) > 7*day:
 		wait = max(wait, 6*time.Hour)
 	}
-	wait += time.Duration(share(s.Host) * float64(wait/8)) // no two hosts in step
+	wait += time.Duration(Share(s.Host) * float64(wait/8)) // no two hosts in step
 	at := now.Add(wait)
 	if end := s.DriftedAt.Add(l.grace()); s.State == StateDrifting && at.After(end) && end.Sub(now) > MinCheck {
 		at = end
@@ -56,7 +56,7 @@ func (l Lifecycle) next(s *Status, now time.Time) time.Time {
 
 // daily is the host's own time of day, at least half a day from now.
 func daily(host string, now time.Time) time.Time {
-	own := time.Duration(share(host) * float64(day))
+	own := time.Duration(Share(host) * float64(day))
 	at := now.Truncate(day).Add(own)
 	for at.Sub(now) < day/2 {
 		at = at.Add(day)

@@ -95,8 +95,9 @@ func (s *Status) move(to State, f Finding, who string, now time.Time) {
 	}
 }
 
-// share is a number in [0, 1) that is the host's own.
-func share(host string) float64 {
+// Share is a number in [0, 1) that is the host's own: what is done for all hosts is
+// spread by it.
+func Share(host string) float64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(host))
 	return float64(h.Sum64()>>11) / (1 << 53)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -123,7 +122,7 @@ const pollEvery = 12 * time.Hour
 func (p *plan) suggested(host string, s suggested, now time.Time) {
 	if s.window != nil {
 		p.Window = s.window
-		at := s.window.Start.Add(time.Duration(share(host) * float64(s.window.End.Sub(s.window.Start))))
+		at := s.window.Start.Add(time.Duration(shingle.Share(host) * float64(s.window.End.Sub(s.window.Start))))
 		latest := backstop(host, p.NotBefore, p.NotAfter)
 		if at.After(latest) {
 			at = latest
@@ -198,14 +197,7 @@ func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }
 // was issued together is not renewed together.
 func spread(host string, at, notAfter time.Time) time.Time {
 	room := notAfter.Sub(at) / 8
-	return at.Add(-time.Duration(share(host) * float64(room))).UTC().Truncate(time.Second)
-}
-
-// share is a number in [0, 1) that is the host's own.
-func share(host string) float64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(host))
-	return float64(h.Sum64()>>11) / (1 << 53)
+	return at.Add(-time.Duration(shingle.Share(host) * float64(room))).UTC().Truncate(time.Second)
 }
 
 // plan returns the host's plan and its version, or [shingle.ErrNotFound].

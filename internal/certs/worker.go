@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // Times of the worker.
@@ -32,7 +33,7 @@ func (m *Manager) Work(ctx context.Context) {
 // worker is the one process of the fleet that looks after what is due.
 type worker struct {
 	m      *Manager
-	intake *intake // nil without a DomainStore
+	intake *records.Feed // nil without a DomainStore
 	queue  *queue
 
 	after    string    // the last key that was listed
@@ -56,7 +57,7 @@ func newWorker(m *Manager) *worker {
 		done: make(chan result, maxParked*m.cfg.MaxIssuing),
 	}
 	if m.cfg.Domains != nil {
-		w.intake = &intake{m: m, domains: m.cfg.Domains}
+		w.intake = m.intake()
 	}
 	return w
 }
@@ -101,7 +102,7 @@ func (w *worker) finished(r result) {
 func (w *worker) look(ctx context.Context) error {
 	var intakeErr error
 	if w.intake != nil {
-		intakeErr = w.intake.step(ctx)
+		intakeErr = w.intake.Step(ctx)
 	}
 	now := w.m.cfg.Now()
 	if !now.Before(w.relist) {
