@@ -1,9 +1,7 @@
 package dynamo_test
 
 import (
-	"context"
 	"crypto/rand"
-	"errors"
 	"strings"
 	"testing"
 
@@ -58,32 +56,8 @@ func TestStore_Blobs(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			storetest.Endpoint(t, server)
 			blobs := func(t *testing.T) shingle.Blobs { return newStore(t, config(t, server)) }
-			storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs { return patient{blobs(t)} })
+			storetest.TestBlobs(t, blobs)
 			storetest.TestBlobsLinearizable(t, blobs)
 		})
 	}
-}
-
-// patient asks again when an answer was lost, which the suite does not expect of a
-// network that is whole: moto's server drops connections under load.
-type patient struct{ shingle.Blobs }
-
-// Put implements [shingle.Blobs].
-func (p patient) Put(ctx context.Context, key string, value []byte, ifVersion string) (version string, err error) {
-	for range 5 {
-		if version, err = p.Blobs.Put(ctx, key, value, ifVersion); !errors.Is(err, shingle.ErrUnavailable) || ctx.Err() != nil {
-			break
-		}
-	}
-	return version, err
-}
-
-// Delete implements [shingle.Blobs].
-func (p patient) Delete(ctx context.Context, key, ifVersion string) (err error) {
-	for range 5 {
-		if err = p.Blobs.Delete(ctx, key, ifVersion); !errors.Is(err, shingle.ErrUnavailable) || ctx.Err() != nil {
-			break
-		}
-	}
-	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	_ "embed" // of moto.py
 	"errors"
 	"fmt"
 	"net"
@@ -53,8 +54,11 @@ func dynamoDB(dir, _, port string) (arguments, environment []string) {
 		"-inMemory", "-disableTelemetry", "-port", port}, []string{"SHINGLE_TEST_DYNAMODB=http://127.0.0.1:" + port}
 }
 
+//go:embed moto.py
+var motoScript string
+
 func moto(dir, _, port string) (arguments, environment []string) {
-	return []string{filepath.Join(dir, "bin", "python"), "-m", "moto.server", "-H", "127.0.0.1", "-p", port},
+	return []string{filepath.Join(dir, "bin", "python"), "-c", motoScript, port},
 		[]string{"SHINGLE_TEST_MOTO=http://127.0.0.1:" + port}
 }
 
