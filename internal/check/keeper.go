@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -49,9 +50,9 @@ type KeeperConfig struct {
 // Keeper keeps the status of every domain true: it checks each when its time
 // comes, whoever visits. Records in the store:
 //
-//	statuses/HOST           the [shingle.Status]
-//	checks/due/TIME/HOST    the index of what is due
-//	checks/position         how far the change feed of the domains was read
+//	statuses/HOST              the [shingle.Status], and its entry in the index
+//	checks/due/TIME/HOST/SEQ   the index of what is due
+//	checks/position            how far the change feed of the domains was read
 //
 // What a look costs grows with what is due, not with how many domains there are.
 type Keeper struct {
@@ -144,12 +145,16 @@ const (
 
 func statusKey(host string) string { return statusPrefix + host }
 
-// dueKey is the entry of a status in the due index; empty: none.
-func dueKey(s *shingle.Status) string {
-	if s.Next.IsZero() {
-		return ""
-	}
-	return duePrefix + s.Next.UTC().Format(dueTime) + "/" + s.Host
+// entry is a status as it is stored.
+type entry struct {
+	shingle.Status
+	Due string `json:"due,omitempty"` // its key in the due index, which no other write has; empty: none
+	Seq int64  `json:"seq"`           // counts the writes
+}
+
+// dueKey is the key of a new entry in the due index.
+func dueKey(host string, at time.Time, seq int64) string {
+	return duePrefix + at.UTC().Format(dueTime) + "/" + host + "/" + strconv.FormatInt(seq, 10)
 }
 
 // change reads a status, the zero one when there is none, has edit change it, and
@@ -157,41 +162,55 @@ func dueKey(s *shingle.Status) string {
 // one: a crash leaves an entry too many and never one too few.
 func (k *Keeper) change(ctx context.Context, host string, edit func(s shingle.Status, now time.Time) shingle.Status) (shingle.Status, error) {
 	for range changeTries {
-		var before shingle.Status
-		version, err := k.records.Get(ctx, statusKey(host), &before)
-		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-			return before, fmt.Errorf("read status: %w", err)
+		before, version, err := k.entry(ctx, host)
+		if err != nil {
+			return before.Status, err
 		}
-		after := edit(before, k.cfg.Now().UTC())
-		if after.Host == "" {
-			return after, nil
+		s := edit(before.Status, k.cfg.Now().UTC())
+		if s.Host == "" {
+			return s, nil
 		}
-		if after.Next = after.Next.Truncate(time.Second); reflect.DeepEqual(before, after) {
-			return after, nil
+		if s.Next = s.Next.Truncate(time.Second); reflect.DeepEqual(before.Status, s) {
+			return s, nil
 		}
-		err = k.write(ctx, &before, &after, version)
+		err = k.write(ctx, &before, s, version)
 		if !errors.Is(err, shingle.ErrConflict) {
-			return after, err
+			return s, err
 		}
 	}
 	return shingle.Status{}, fmt.Errorf("write status of %s: %w", host, shingle.ErrConflict)
 }
 
-func (k *Keeper) write(ctx context.Context, before, after *shingle.Status, version string) error {
-	was, is := dueKey(before), dueKey(after)
-	if is != was && is != "" {
-		if err := k.records.Create(ctx, is, struct{}{}); err != nil {
+// entry reads what is stored for a host, the zero entry when there is nothing.
+func (k *Keeper) entry(ctx context.Context, host string) (e entry, version string, err error) {
+	version, err = k.records.Get(ctx, statusKey(host), &e)
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return e, "", fmt.Errorf("read status: %w", err)
+	}
+	return e, version, nil
+}
+
+func (k *Keeper) write(ctx context.Context, before *entry, s shingle.Status, version string) error {
+	after := entry{Status: s, Due: before.Due, Seq: before.Seq + 1}
+	if !s.Next.Equal(before.Next) {
+		after.Due = ""
+		if !s.Next.IsZero() {
+			after.Due = dueKey(s.Host, s.Next, after.Seq)
+		}
+	}
+	if after.Due != before.Due && after.Due != "" {
+		if err := k.records.Create(ctx, after.Due, struct{}{}); err != nil {
 			return fmt.Errorf("mark check due: %w", err)
 		}
 	}
-	if err := k.tell(ctx, before, after); err != nil {
+	if err := k.tell(ctx, &before.Status, &after.Status); err != nil {
 		return err
 	}
-	if _, err := k.records.Put(ctx, statusKey(after.Host), after, version); err != nil {
+	if _, err := k.records.Put(ctx, statusKey(s.Host), after, version); err != nil {
 		return err
 	}
-	if is != was && was != "" {
-		return k.records.Remove(ctx, was)
+	if after.Due != before.Due && before.Due != "" {
+		return k.records.Remove(ctx, before.Due)
 	}
 	return nil
 }
@@ -295,8 +314,10 @@ func (r *rounds) look(ctx context.Context) error {
 		}
 		for _, key := range keys {
 			after = key
-			at, host, ok := strings.Cut(strings.TrimPrefix(key, duePrefix), "/")
-			if due, err := time.Parse(dueTime, at); !ok || err != nil || due.After(now) {
+			part := strings.Split(strings.TrimPrefix(key, duePrefix), "/")
+			if due, err := time.Parse(dueTime, part[0]); err != nil || len(part) != 3 {
+				continue
+			} else if due.After(now) {
 				return nil
 			}
 			if r.busy[key] || now.Before(r.snoozing[key]) {
@@ -306,7 +327,7 @@ func (r *rounds) look(ctx context.Context) error {
 				r.more = true
 				return nil
 			}
-			r.begin(ctx, key, host)
+			r.begin(ctx, key, part[1])
 		}
 		if len(keys) < keeperPage {
 			return nil
@@ -328,17 +349,14 @@ func (r *rounds) begin(ctx context.Context, key, host string) {
 // attend does what is due for a host. An entry that its status does not name was
 // left by a crash, or is just being made.
 func (r *rounds) attend(ctx context.Context, key, host string) error {
-	var s shingle.Status
-	_, err := r.records.Get(ctx, statusKey(host), &s)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-		return fmt.Errorf("read status: %w", err)
-	}
-	now := r.cfg.Now()
-	switch named := dueKey(&s); {
-	case named != key:
-		return r.tidy(ctx, key, named, now)
-	case s.State == shingle.StateRemoved:
-		return r.forget(ctx, key, &s)
+	e, version, err := r.entry(ctx, host)
+	switch {
+	case err != nil:
+		return err
+	case e.Due != key:
+		return r.tidy(ctx, key, host, &e, version)
+	case e.State == shingle.StateRemoved:
+		return r.forget(ctx, key, &e.Status)
 	}
 	_, _, err = r.check(ctx, host, false)
 	if errors.Is(err, shingle.ErrNotFound) { // deleted, and the feed did not tell
@@ -347,17 +365,36 @@ func (r *rounds) attend(ctx context.Context, key, host string) error {
 	return err
 }
 
-func (r *rounds) tidy(ctx context.Context, key, named string, now time.Time) error {
+// tidy removes an entry that its status does not name. Whoever made it may have
+// stood still and be about to write a status that does: so the status is written
+// first, and that write meets a conflict.
+func (r *rounds) tidy(ctx context.Context, key, host string, e *entry, version string) error {
 	at, err := time.Parse(dueTime, strings.TrimPrefix(key, duePrefix)[:len(dueTime)])
-	if err == nil && now.Sub(at) < settleTime {
+	if err == nil && r.cfg.Now().Sub(at) < settleTime {
 		return nil
 	}
-	if named != "" {
-		if err := r.records.Create(ctx, named, struct{}{}); err != nil {
-			return err
-		}
+	if e.Host == "" {
+		err = r.adopt(ctx, host)
+	} else {
+		e.Seq++
+		_, err = r.records.Put(ctx, statusKey(host), e, version)
+	}
+	if err != nil {
+		return err
 	}
 	return r.records.Remove(ctx, key)
+}
+
+// adopt gives a domain that has no status one. It is no error when it is gone.
+func (r *rounds) adopt(ctx context.Context, host string) error {
+	d, err := r.cfg.Domains.Domain(ctx, host)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.take(ctx, &shingle.Change{Host: host, Domain: d})
 }
 
 // forget ends the quarantine of a removed name.

@@ -331,3 +331,46 @@ func sum(m map[string]int) (n int) {
 	}
 	return n
 }
+
+// TestKeeper_StalledWriterLosesNoDomain has a check stand still between making its
+// entry in the index and writing its status, until another process has taken the
+// entry for one that a crash left.
+func TestKeeper_StalledWriterLosesNoDomain(t *testing.T) {
+	h := newHousehold(t)
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	h.add(keptHost, "acme")
+	k := h.keeper()
+	if _, _, err := k.CheckNow(t.Context(), keptHost); err != nil {
+		t.Fatal(err)
+	}
+	h.look(keptHost, nowhere) // it drifts: the next check is soon
+	stalled, release := make(chan struct{}), make(chan struct{})
+	h.blobs.Inject(storetest.On("Put", storetest.Times(2, func(_ context.Context, _, key string, call func() error) error {
+		if strings.HasPrefix(key, statusPrefix) {
+			close(stalled)
+			<-release
+		}
+		return call()
+	})))
+	done := make(chan error, 1)
+	go func() { _, _, err := k.CheckNow(t.Context(), keptHost); done <- err }()
+	<-stalled
+	if h.count(duePrefix) != 2 {
+		t.Fatalf("%d entries while it stalls", h.count(duePrefix))
+	}
+	h.ahead.Add(int64(5 * time.Minute))
+	stop := h.run(h.keeper())
+	h.settled(func() bool { return h.count(duePrefix) == 1 })
+	stop()
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	e, _, err := k.entry(t.Context(), keptHost)
+	if err != nil || e.State != shingle.StateDrifting {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if _, err := h.store.Get(t.Context(), e.Due); err != nil {
+		t.Errorf("it is never checked again: %s, %v", e.Due, err)
+	}
+}
