@@ -23,6 +23,7 @@ const host = "blog.customer.localhost"
 // world is a CA, a store, and an edge that only answers the CA's validations.
 type world struct {
 	t       *testing.T
+	txt     *txtServer
 	ca      *devenv.CA
 	db      *sqlite.DB
 	setting setting
@@ -35,7 +36,7 @@ func newWorld(t *testing.T) *world {
 	check(t, err)
 	t.Cleanup(func() { check(t, dns.Close()) })
 	plain, secure := listen(t), listen(t)
-	w := &world{t: t}
+	w := &world{t: t, txt: serveTXT(t, dns)}
 	w.ca, err = devenv.NewCA(devenv.CAConfig{
 		Dir: filepath.Join(dir, "ca"), HTTPPort: port(plain), TLSPort: port(secure), DNSAddr: dns.Addr(), Logger: log,
 		NoRetryAfter: true, FreshAuthz: true, NonceReject: -1,
@@ -44,6 +45,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { check(t, w.ca.Close()) })
 	w.setting = setting{
 		DB: filepath.Join(dir, "db"), KeyFile: filepath.Join(dir, "key"), Directory: w.ca.DirectoryURL(), Roots: w.ca.RootPath(), Times: 1,
+		DNS: dns.Addr(), Provider: w.txt.url,
 	}
 	w.db, err = sqlite.Open(t.Context(), sqlite.Config{Path: w.setting.DB})
 	check(t, err)
@@ -54,6 +56,7 @@ func newWorld(t *testing.T) *world {
 	check(t, err)
 	t.Cleanup(func() { check(t, m.Close()) })
 	validate(t, m, plain, secure)
+	obey(dns, m)
 	return w
 }
 

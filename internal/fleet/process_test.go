@@ -30,6 +30,8 @@ type setting struct {
 	Skew time.Duration // of its clock
 	Work bool          // runs the worker and follows the news
 
+	DNS, Provider string // address of the played DNS, and URL of who changes it; empty: no DNS-01
+
 	// The fault of its store: "die before", "die after", "refuse", "hang" or "lose
 	// reply", at the first Times calls of Op whose key has the prefix.
 	Fault, Op, Prefix string
@@ -118,8 +120,12 @@ func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
+	zone, err := challengeZone(s.DNS, &remoteProvider{s.Provider})
+	if err != nil {
+		return nil, err
+	}
 	return certs.New(certs.Config{
-		Blobs: blobs, MasterKey: key, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
+		Blobs: blobs, DNS01: zone, MasterKey: key, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }), Domains: db,
 		HandshakeWait: time.Minute, LeaseTime: leaseTime, Poll: 100 * time.Millisecond, RetryDelay: 100 * time.Millisecond,
 		Now:    func() time.Time { return time.Now().Add(s.Skew) },
