@@ -2,6 +2,7 @@ package shingle
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"regexp"
@@ -14,11 +15,12 @@ import (
 // about it. Its existence is the permission to serve it and to obtain a
 // certificate. A domain overrules, for its own host, the wildcard that covers it.
 type Domain struct {
-	Host     string // as [NormalizeDomain] returns it, so perhaps a wildcard; the key
-	Tenant   string // the operator's name for the customer; may be empty
-	Origin   string // where requests go instead of the edge's target, as [ParseOrigin] takes it; empty: the target
-	Redirect string // a host that every request for another is sent to with 308, path and query kept; empty: none
-	Paused   bool   // known, but neither served nor issued for
+	Host     string       // as [NormalizeDomain] returns it, so perhaps a wildcard; the key
+	Tenant   string       // the operator's name for the customer; may be empty
+	Origin   string       // where requests go instead of the edge's target, as [ParseOrigin] takes it; empty: the target
+	Redirect string       // a host that every request for another is sent to with 308, path and query kept; empty: none
+	Paused   bool         // known, but neither served nor issued for
+	Settings SettingsText // all else that is set for it; empty: nothing
 
 	// Version counts the writes of this row, from 1. A caller sends back the
 	// version that it read.
@@ -36,31 +38,44 @@ const (
 
 var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 
-// Validate normalises the fields that a user wrote, in place, and returns an
-// [ErrInvalid] that names the field when one cannot be accepted.
+// Validate normalises the fields that a user wrote, in place. It returns an
+// [ErrInvalid] for each that cannot be accepted, which names the field, joined.
 func (d *Domain) Validate() error {
 	host, err := NormalizeDomain(d.Host)
-	if err != nil {
-		return err
+	if err == nil {
+		d.Host = host
 	}
-	d.Host = host
+	return errors.Join(err, d.validateTenant(), d.validateOrigin(), d.validateRedirect(), d.validateSettings())
+}
+
+func (d *Domain) validateTenant() error {
 	if d.Tenant != "" && (len(d.Tenant) > MaxTenant || !tenantPattern.MatchString(d.Tenant)) {
 		return &Error{Code: CodeInvalid, Field: "tenant", Message: "a tenant has at most 128 letters, digits and ._:@-, and begins with a letter or digit"}
 	}
-	if d.Origin != "" {
-		o, err := ParseOrigin(d.Origin)
-		if err != nil {
-			return withField(err, "origin")
-		}
-		d.Origin = o.String()
+	return nil
+}
+
+func (d *Domain) validateOrigin() error {
+	if d.Origin == "" {
+		return nil
 	}
+	o, err := ParseOrigin(d.Origin)
+	if err != nil {
+		return withField(err, "origin")
+	}
+	d.Origin = o.String()
+	return nil
+}
+
+func (d *Domain) validateRedirect() error {
 	if d.Redirect == "" {
 		return nil
 	}
-	if d.Redirect, err = NormalizeHost(d.Redirect); err != nil {
+	to, err := NormalizeHost(d.Redirect)
+	if err != nil {
 		return withField(err, "redirect")
 	}
-	if d.Redirect == d.Host {
+	if d.Redirect = to; to == d.Host {
 		return &Error{Code: CodeInvalid, Field: "redirect", Message: "a domain cannot redirect to itself"}
 	}
 	return nil

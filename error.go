@@ -92,3 +92,20 @@ func MessageOf(err error) string {
 	}
 	return "internal error; the log has the details"
 }
+
+// Faults returns the [Error]s in err's tree, those of joined errors each.
+func Faults(err error) []*Error {
+	switch e := err.(type) { //nolint:errorlint // this is the walk
+	case *Error:
+		return []*Error{e}
+	case interface{ Unwrap() []error }:
+		var list []*Error
+		for _, one := range e.Unwrap() {
+			list = append(list, Faults(one)...)
+		}
+		return list
+	case interface{ Unwrap() error }:
+		return Faults(e.Unwrap())
+	}
+	return nil
+}

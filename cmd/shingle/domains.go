@@ -27,7 +27,8 @@ type domainsAddCmd struct {
 	Tenant   string `placeholder:"NAME" help:"Your name for the customer."`
 	Origin   string `placeholder:"URL" help:"Where its requests go, instead of the target."`
 	Redirect string `placeholder:"HOST" help:"Send visitors to this host instead."`
-	JSON     bool   `name:"json" help:"Print JSON."`
+	settingsFlags
+	JSON bool `name:"json" help:"Print JSON."`
 }
 
 // Run adds a domain.
@@ -36,7 +37,11 @@ func (c *domainsAddCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	d, err := client.CreateDomain(ctx, api.NewDomain{Host: c.Host, Tenant: c.Tenant, Origin: c.Origin, Redirect: c.Redirect})
+	set, err := c.patch(s)
+	if err != nil {
+		return err
+	}
+	d, err := client.CreateDomain(ctx, api.NewDomain{Host: c.Host, Tenant: c.Tenant, Origin: c.Origin, Redirect: c.Redirect, Settings: api.Settings(set)})
 	if err != nil {
 		return err
 	}
@@ -44,7 +49,8 @@ func (c *domainsAddCmd) Run(ctx context.Context, all *cli, s streams) error {
 }
 
 type domainsListCmd struct {
-	JSON bool `name:"json" help:"Print a JSON array."`
+	Tag  string `placeholder:"WORD" help:"Only domains with this tag."`
+	JSON bool   `name:"json" help:"Print a JSON array."`
 }
 
 // Run lists all domains.
@@ -53,7 +59,7 @@ func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	list, err := collect(client.Domains(ctx))
+	list, err := collect(client.TaggedDomains(ctx, c.Tag))
 	if err != nil {
 		return err
 	}
@@ -88,7 +94,8 @@ type domainsUpdateCmd struct {
 	Redirect *string `placeholder:"HOST" help:"Send visitors to this host; empty: no longer."`
 	Pause    bool    `xor:"pause" help:"Stop serving it."`
 	Resume   bool    `xor:"pause" help:"Serve it again."`
-	JSON     bool    `name:"json" help:"Print JSON."`
+	settingsFlags
+	JSON bool `name:"json" help:"Print JSON."`
 }
 
 // Run changes a domain.
@@ -96,6 +103,13 @@ func (c *domainsUpdateCmd) Run(ctx context.Context, all *cli, s streams) error {
 	p := api.DomainPatch{Tenant: c.Tenant, Origin: c.Origin, Redirect: c.Redirect}
 	if c.Pause || c.Resume {
 		p.Paused = &c.Pause
+	}
+	set, err := c.patch(s)
+	if err != nil {
+		return err
+	}
+	if set != "" {
+		p.Settings = &set
 	}
 	if p == (api.DomainPatch{}) {
 		return errors.New("nothing to change: name a flag, such as --pause or --origin")

@@ -48,7 +48,7 @@ func exportCSV(s streams) (write func(api.Domain) error, flush func() error) {
 	w := csv.NewWriter(s.Out)
 	_ = w.Write(domainColumns) // flush has its error
 	write = func(d api.Domain) error {
-		return w.Write([]string{d.Host, d.Tenant, d.Origin, d.Redirect, strconv.FormatBool(d.Paused)})
+		return w.Write([]string{d.Host, d.Tenant, d.Origin, d.Redirect, strconv.FormatBool(d.Paused), string(d.Settings)})
 	}
 	return write, func() error {
 		w.Flush()
@@ -66,7 +66,9 @@ func exportJSONLines(s streams) (write func(api.Domain) error, flush func() erro
 			Origin   string `json:"origin,omitempty"`
 			Redirect string `json:"redirect,omitempty"`
 			Paused   bool   `json:"paused,omitempty"`
-		}{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused})
+
+			Settings api.Settings `json:"settings,omitempty"`
+		}{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Settings})
 	}
 	return write, func() error { return nil }
 }

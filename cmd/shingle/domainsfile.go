@@ -20,11 +20,13 @@ import (
 type row struct {
 	line   int
 	domain shingle.Domain
-	err    error
+	// settings tells that the line says what the domain's are. Otherwise they stay.
+	settings bool
+	err      error
 }
 
 // domainColumns are the columns of CSV, and the fields of JSON lines.
-var domainColumns = []string{"host", "tenant", "origin", "redirect", "paused"}
+var domainColumns = []string{"host", "tenant", "origin", "redirect", "paused", "settings"}
 
 const maxLine = 64 << 10 // bytes of a JSON line
 
@@ -54,7 +56,7 @@ func readJSONLines(b *bufio.Reader) iter.Seq[row] {
 				continue
 			}
 			d, err := parseJSONLine(lines.Bytes())
-			if !yield(row{n, d, err}) {
+			if !yield(row{line: n, domain: d, settings: d.Settings != "", err: err}) {
 				return
 			}
 		}
@@ -68,6 +70,7 @@ func parseJSONLine(line []byte) (shingle.Domain, error) {
 	var in struct {
 		Host, Tenant, Origin, Redirect string
 		Paused                         bool
+		Settings                       json.RawMessage
 	}
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
@@ -78,7 +81,7 @@ func parseJSONLine(line []byte) (shingle.Domain, error) {
 	if d.More() {
 		return shingle.Domain{}, shingle.Errorf(shingle.CodeInvalid, "there is more than one value on the line")
 	}
-	return shingle.Domain{Host: in.Host, Tenant: in.Tenant, Origin: in.Origin, Redirect: in.Redirect, Paused: in.Paused}, nil
+	return shingle.Domain{Host: in.Host, Tenant: in.Tenant, Origin: in.Origin, Redirect: in.Redirect, Paused: in.Paused, Settings: shingle.SettingsText(in.Settings)}, nil
 }
 
 func readCSV(b *bufio.Reader) iter.Seq[row] {
@@ -113,7 +116,7 @@ func readCSV(b *bufio.Reader) iter.Seq[row] {
 				}
 			}
 			d, err := parseCSV(columns, fields)
-			if !yield(row{line, d, err}) {
+			if !yield(row{line: line, domain: d, settings: d.Settings != "", err: err}) {
 				return
 			}
 		}
@@ -152,6 +155,8 @@ func parseCSV(columns, fields []string) (d shingle.Domain, err error) {
 			d.Origin = value
 		case "redirect":
 			d.Redirect = value
+		case "settings":
+			d.Settings = shingle.SettingsText(value)
 		case "paused":
 			if value == "" {
 				continue

@@ -25,8 +25,9 @@ type domainsImportCmd struct {
 
 // Help is what --help adds.
 func (domainsImportCmd) Help() string {
-	return `The columns of CSV are host, tenant, origin, redirect and paused; the first line names them, or they
-are in this order. JSON lines have the same names as fields. A list of hosts, one a line, is CSV too.
+	return `The columns of CSV are host, tenant, origin, redirect, paused and settings (JSON); the first line names
+them, or they are in this order. JSON lines have the same names as fields. A list of hosts, one a line,
+is CSV too. Where a line says nothing of settings they stay as they are; {} ends them.
 
 Run it again whenever it was cut short: what is there already is left alone. The exit code is 0 when
 every line of the file is how the domains are now, and 1 otherwise.`
@@ -220,7 +221,7 @@ func (im *domainImport) one(ctx context.Context, r row, report lineReport) lineR
 	}
 	report.Host = r.domain.Host
 	err := im.patiently(ctx, func() (err error) {
-		report.Result, report.Message, err = im.bring(ctx, r.domain)
+		report.Result, report.Message, err = im.bring(ctx, r)
 		return err
 	})
 	switch {
@@ -249,9 +250,10 @@ func (im *domainImport) patiently(ctx context.Context, try func() error) error {
 }
 
 // bring creates the domain, or compares and changes the one that is there.
-func (im *domainImport) bring(ctx context.Context, d shingle.Domain) (result, message string, err error) {
+func (im *domainImport) bring(ctx context.Context, r row) (result, message string, err error) {
+	d := r.domain
 	if !im.cmd.DryRun {
-		_, err = im.client.CreateDomain(ctx, api.NewDomain{Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused})
+		_, err = im.client.CreateDomain(ctx, api.NewDomain{Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Settings: api.Settings(d.Settings)})
 		if !errors.Is(err, shingle.ErrExists) {
 			return lineCreated, "", err
 		}
@@ -263,7 +265,12 @@ func (im *domainImport) bring(ctx context.Context, d shingle.Domain) (result, me
 	case err != nil:
 		return "", "", err
 	}
+	patch := api.DomainPatch{Tenant: &d.Tenant, Origin: &d.Origin, Redirect: &d.Redirect, Paused: &d.Paused}
 	differs := differences(have, d)
+	if r.settings && have.Settings != api.Settings(d.Settings) {
+		differs = strings.TrimPrefix(differs+", settings", ", ")
+		patch.Settings = settingsDiff(have.Settings, d.Settings)
+	}
 	switch {
 	case differs == "":
 		return lineUnchanged, "", nil
@@ -272,7 +279,7 @@ func (im *domainImport) bring(ctx context.Context, d shingle.Domain) (result, me
 	case im.cmd.DryRun:
 		return lineUpdated, differs, nil
 	}
-	_, err = im.client.UpdateDomain(ctx, d.Host, api.DomainPatch{Tenant: &d.Tenant, Origin: &d.Origin, Redirect: &d.Redirect, Paused: &d.Paused})
+	_, err = im.client.UpdateDomain(ctx, d.Host, patch)
 	return lineUpdated, differs, err
 }
 
@@ -294,10 +301,16 @@ func differences(have api.Domain, want shingle.Domain) string {
 }
 
 func messageWithField(err error) string {
-	if e, ok := errors.AsType[*shingle.Error](err); ok && e.Field != "" {
-		return e.Field + ": " + e.Message
+	var list []string
+	for _, e := range shingle.Faults(err) {
+		if e.Field != "" {
+			list = append(list, e.Field+": "+e.Message)
+		}
 	}
-	return shingle.MessageOf(err)
+	if list == nil {
+		return shingle.MessageOf(err)
+	}
+	return strings.Join(list, "; ")
 }
 
 // counting knows how much of a file was read.

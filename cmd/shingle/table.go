@@ -20,7 +20,7 @@ func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
 	if is := d.Delegation; is != nil && is.Required {
 		must = is.Name + " " + is.Type + " " + is.Value
 	}
-	return printRows(w, [][2]string{
+	return printRows(w, append([][2]string{
 		{"host", d.Host},
 		{"unicode", d.Unicode},
 		{"state", stateSince(d)},
@@ -32,7 +32,7 @@ func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
 		{"customer sets", must},
 		{"added", localTime(d.CreatedAt)},
 		{"changed", localTime(d.UpdatedAt)},
-	})
+	}, settingRows(d.Settings)...))
 }
 
 // printRows writes a line for each name whose value is not empty.

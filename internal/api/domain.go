@@ -20,6 +20,7 @@ type Domain struct {
 	Origin    string    `json:"origin,omitempty" doc:"Where requests go instead of the target"`
 	Redirect  string    `json:"redirect,omitempty" doc:"The host that visitors are sent to"`
 	Paused    bool      `json:"paused" doc:"Neither served nor issued for"`
+	Settings  Settings  `json:"settings,omitempty"`
 	Version   int64     `json:"version" doc:"Counts the writes, from 1"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -48,6 +49,8 @@ type NewDomain struct {
 	Origin   string `json:"origin,omitempty" doc:"Where requests go instead of the target: a host, or a URL without a path" example:"https://eu.app.example.com"`
 	Redirect string `json:"redirect,omitempty" doc:"A host that visitors are sent to with 308 instead" example:"www.customer.com"`
 	Paused   bool   `json:"paused,omitempty" doc:"Neither serve it nor issue for it yet"`
+
+	Settings Settings `json:"settings,omitempty"`
 }
 
 // DomainPatch is the body of an update, a merge patch (RFC 7396): what is
@@ -57,6 +60,8 @@ type DomainPatch struct {
 	Origin   *string `json:"origin,omitempty" nullable:"true"`
 	Redirect *string `json:"redirect,omitempty" nullable:"true"`
 	Paused   *bool   `json:"paused,omitempty"`
+
+	Settings *SettingsPatch `json:"settings,omitempty" nullable:"true"`
 }
 
 // DomainList is a page of domains, in the order of their hosts.
@@ -82,6 +87,10 @@ func (p *DomainPatch) UnmarshalJSON(data []byte) error {
 		if value != nil {
 			continue
 		}
+		if strings.EqualFold(name, "settings") {
+			p.Settings = new(SettingsPatch)
+			continue
+		}
 		field, ok := fields[strings.ToLower(name)] // any case, as encoding/json has it
 		if !ok {
 			return fmt.Errorf("%s cannot be null", name)
@@ -91,7 +100,7 @@ func (p *DomainPatch) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (p *DomainPatch) apply(d *shingle.Domain) {
+func (p *DomainPatch) apply(d *shingle.Domain) (err error) {
 	for _, x := range []struct{ from, to *string }{{p.Tenant, &d.Tenant}, {p.Origin, &d.Origin}, {p.Redirect, &d.Redirect}} {
 		if x.from != nil {
 			*x.to = *x.from
@@ -100,11 +109,15 @@ func (p *DomainPatch) apply(d *shingle.Domain) {
 	if p.Paused != nil {
 		d.Paused = *p.Paused
 	}
+	if p.Settings != nil {
+		d.Settings, err = p.Settings.apply(d.Settings)
+	}
+	return err
 }
 
 func show(d shingle.Domain) Domain {
 	out := Domain{
-		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused,
+		Host: d.Host, Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Settings: Settings(d.Settings),
 		Version: d.Version, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt, UpdatedBy: d.UpdatedBy,
 	}
 	host, wild := strings.CutPrefix(d.Host, "*.")

@@ -14,11 +14,15 @@ import (
 // changing.
 const attempts = 5
 
+// maxPageSettings bounds the settings in a page of a list, in bytes.
+const maxPageSettings = 2 << 20
+
 type createInput struct{ Body NewDomain }
 
 type listInput struct {
 	After string `query:"after" doc:"The next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Tag   string `query:"tag" doc:"Only domains with this tag. A page may then have few of them, or none: go on while there is a next"`
 }
 
 // HostInput names a domain. It and the other embedded structs are exported because huma reads
@@ -108,7 +112,7 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
 	b := in.Body
-	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, UpdatedBy: caller(ctx)}
+	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings), UpdatedBy: caller(ctx)}
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
@@ -128,14 +132,31 @@ func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &listAnswer{DomainList{Domains: make([]Domain, len(rows))}}
-	for i, row := range rows {
-		out.Body.Domains[i] = show(row)
+	more := len(rows) == in.Limit
+	if fit := firstPage(rows); fit < len(rows) {
+		rows, more = rows[:fit], true
 	}
-	if len(rows) == in.Limit {
+	out := &listAnswer{DomainList{Domains: []Domain{}}}
+	for _, row := range rows {
+		if in.Tag == "" || row.Settings.HasTag(in.Tag) {
+			out.Body.Domains = append(out.Body.Domains, show(row))
+		}
+	}
+	if more {
 		out.Body.Next = base64.RawURLEncoding.EncodeToString([]byte(rows[len(rows)-1].Host))
 	}
 	return out, nil
+}
+
+// firstPage returns how many rows go into a page, one at least.
+func firstPage(rows []shingle.Domain) int {
+	size := 0
+	for i, row := range rows {
+		if size += len(row.Settings); size > maxPageSettings && i > 0 {
+			return i
+		}
+	}
+	return len(rows)
 }
 
 func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) {
@@ -161,8 +182,7 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 			return nil, named(old.Host, shingle.ErrConflict)
 		}
 		d := old
-		in.Body.apply(&d)
-		if err := d.Validate(); err != nil {
+		if err := errors.Join(in.Body.apply(&d), d.Validate()); err != nil {
 			return nil, err
 		}
 		if d == old {

@@ -95,11 +95,23 @@ func problemOf(err error) *Problem {
 	}
 	p := newProblem(statuses[code], code, shingle.MessageOf(err))
 	p.cause = err
-	if e, ok := errors.AsType[*shingle.Error](err); ok && e.Field != "" {
-		p.Detail = e.Field + ": " + e.Message
-		p.Errors = []InvalidField{{Location: "body." + e.Field, Message: e.Message}}
-	}
+	p.faults(shingle.Faults(err))
 	return p
+}
+
+// faults adds what is wrong with which fields.
+func (p *Problem) faults(list []*shingle.Error) {
+	var details []string
+	for _, e := range list[:min(len(list), maxErrors)] {
+		if e.Field == "" {
+			return
+		}
+		p.Errors = append(p.Errors, InvalidField{Location: "body." + e.Field, Message: e.Message})
+		details = append(details, e.Field+": "+e.Message)
+	}
+	if details != nil {
+		p.Detail = strings.Join(details, "; ")
+	}
 }
 
 // report returns the problem of err, and logs what is a fault of ours.

@@ -67,7 +67,7 @@ func (i item) time(name string) (time.Time, error) {
 
 // setDomain adds the fields of a domain. Empty ones are left out: they cost.
 func (i item) setDomain(d *shingle.Domain) {
-	for name, value := range map[string]string{"tenant": d.Tenant, "origin": d.Origin, "redirect": d.Redirect, "by": d.UpdatedBy} {
+	for name, value := range map[string]string{"tenant": d.Tenant, "origin": d.Origin, "redirect": d.Redirect, "by": d.UpdatedBy, "settings": string(d.Settings)} {
 		if value != "" {
 			i[name] = text(value)
 		}
@@ -82,6 +82,7 @@ func (i item) setDomain(d *shingle.Domain) {
 func (i item) domain(host string) (shingle.Domain, error) {
 	d := shingle.Domain{
 		Host: host, Tenant: i.text("tenant"), Origin: i.text("origin"), Redirect: i.text("redirect"), Paused: i.flag("paused"), UpdatedBy: i.text("by"),
+		Settings: shingle.SettingsText(i.text("settings")),
 	}
 	var errs [3]error
 	d.Version, errs[0] = i.number("version")

@@ -23,6 +23,8 @@ type domain struct {
 	Redirect string `json:"redirect,omitempty"`
 	Paused   bool   `json:"paused"`
 	Version  int64  `json:"version"`
+
+	Settings map[string]json.RawMessage `json:"settings,omitempty"` // as settings tells
 }
 
 // feed makes events of what changed.
@@ -57,5 +59,5 @@ func changed(c *shingle.Change) shingle.Event {
 }
 
 func show(d *shingle.Domain) *domain {
-	return &domain{Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Version: d.Version}
+	return &domain{Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Version: d.Version, Settings: settings(d.Settings)}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at, updated_by"
+const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at, updated_by, settings"
 
 // CreateDomain implements [shingle.DomainStore].
 func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
@@ -220,7 +220,7 @@ func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, erro
 func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) {
 	var d shingle.Domain
 	var created, updated int64
-	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy)...)
+	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy, &d.Settings)...)
 	if err != nil {
 		return shingle.Domain{}, err
 	}
@@ -230,7 +230,7 @@ func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) 
 
 // writeDomain writes a row and its change. before is nil when there was none.
 func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingle.Domain) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
 	if err != nil {
 		return err
 	}
@@ -245,13 +245,13 @@ func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingl
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted, before) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted, before) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		append(domainValues(d), deleted, string(was))...)
 	return err
 }
 
 func domainValues(d shingle.Domain) []any {
-	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt), d.UpdatedBy}
+	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt), d.UpdatedBy, string(d.Settings)}
 }
 
 // change makes a change out of a row of the feed. One from before its second

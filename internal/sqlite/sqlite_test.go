@@ -85,7 +85,7 @@ func TestOpen_RefusesWhatItCannotUse(t *testing.T) {
 	}{
 		"no path":                {sqlite.Config{}, "path is missing"},
 		"a negative bound":       {sqlite.Config{Path: path(t), KeepChanges: -1}, "cannot keep -1"},
-		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 2): update shingle"},
+		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 3): update shingle"},
 		"a folder":               {sqlite.Config{Path: t.TempDir()}, "unable to open"},
 		"a file of another kind": {sqlite.Config{Path: text}, "not a database"},
 		"a file for a folder":    {sqlite.Config{Path: filepath.Join(text, "shingle.db")}, "make database folder"},

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// Settings are a domain's settings as JSON, of the form of [shingle.Settings].
+type Settings string
+
+// Schema implements [huma.SchemaProvider].
+func (Settings) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[shingle.Settings](), true, "Settings")
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (s Settings) MarshalJSON() ([]byte, error) { return orNull(string(s)), nil }
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Settings) UnmarshalJSON(data []byte) error {
+	*s = Settings(data)
+	return nil
+}
+
+// SettingsPatch changes settings: a merge patch (RFC 7396) as JSON.
+type SettingsPatch string
+
+// Schema implements [huma.SchemaProvider]. [shingle.Domain.Validate] checks the
+// outcome, in which alone the patch makes sense.
+func (SettingsPatch) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, Nullable: true, AdditionalProperties: true,
+		Description: "As in Settings, but what is absent stays, at every level, and what is null is removed; null removes all",
+	}
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (p SettingsPatch) MarshalJSON() ([]byte, error) { return orNull(string(p)), nil }
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (p *SettingsPatch) UnmarshalJSON(data []byte) error {
+	*p = SettingsPatch(data)
+	return nil
+}
+
+func orNull(text string) []byte {
+	if text == "" {
+		return []byte("null")
+	}
+	return []byte(text)
+}
+
+// apply merges the patch into settings.
+func (p SettingsPatch) apply(to shingle.SettingsText) (shingle.SettingsText, error) {
+	merged, err := mergePatch([]byte(to), orNull(string(p)))
+	if err != nil || string(merged) == "null" {
+		return "", err
+	}
+	return shingle.SettingsText(merged), nil
+}
+
+// mergePatch is MergePatch of RFC 7396. target may be empty: there is none. What
+// the patch does not reach stays as it was written, long numbers too.
+func mergePatch(target, patch []byte) ([]byte, error) {
+	var changes map[string]json.RawMessage
+	if patch = bytes.TrimSpace(patch); len(patch) == 0 || patch[0] != '{' {
+		return patch, nil
+	}
+	if err := json.Unmarshal(patch, &changes); err != nil {
+		return nil, err
+	}
+	members := map[string]json.RawMessage{}
+	if json.Unmarshal(target, &members) != nil || members == nil { // no object
+		members = map[string]json.RawMessage{}
+	}
+	for name, value := range changes {
+		if string(value) == "null" {
+			delete(members, name)
+			continue
+		}
+		merged, err := mergePatch(members[name], value)
+		if err != nil {
+			return nil, err
+		}
+		members[name] = merged
+	}
+	return json.Marshal(members)
+}
