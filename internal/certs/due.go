@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 
 // The due index has an entry for each host that something is to be done for:
 //
-//	due/20261124T040102/n1a2b3c4d/blog.customer.com
+//	due/20261124T040102/n1a2b3c4d/blog.customer.com/SEQ
 //
 // with the time, the class, a hash of the group that the host shares its turns
-// with, and the host. Listing it from the beginning costs what is due, however
-// many hosts exist.
+// with, the host, and a number that no other entry of the host has: who removes an
+// entry, however late, removes no other. Listing the index from the beginning costs
+// what is due, however many hosts exist.
 const (
 	duePrefix = "due/"
 	dueTime   = "20060102T150405"
@@ -33,12 +35,17 @@ type item struct {
 	host  string
 }
 
-// entry returns the key of the plan's entry, or "" for none.
-func (p *plan) entry(host string) string {
+// index sets Due to the entry that belongs to Next: the one that is there when it
+// says the same, and else a new one.
+func (p *plan) index(host string) {
 	if p.Next.IsZero() {
-		return ""
+		p.Due = ""
+		return
 	}
-	return duePrefix + p.Next.UTC().Format(dueTime) + "/" + string(p.class(p.Next)) + group(p.Tenant, host) + "/" + host
+	stem := duePrefix + p.Next.UTC().Format(dueTime) + "/" + string(p.class(p.Next)) + group(p.Tenant, host) + "/" + host + "/"
+	if !strings.HasPrefix(p.Due, stem) {
+		p.Due = stem + strconv.FormatInt(p.Seq, 36)
+	}
 }
 
 // group is the tenant's, or that of the registered domain for a host without.
@@ -53,7 +60,7 @@ func group(tenant, host string) string {
 // parseItem reads a key of the index. ok is false for what is none.
 func parseItem(key string) (i item, ok bool) {
 	part := strings.Split(strings.TrimPrefix(key, duePrefix), "/")
-	if len(part) != 3 || len(part[1]) < 2 {
+	if len(part) != 4 || len(part[1]) < 2 {
 		return item{}, false
 	}
 	at, err := time.Parse(dueTime, part[0])
@@ -63,24 +70,24 @@ func parseItem(key string) (i item, ok bool) {
 	return item{key: key, at: at, class: class(part[1][0]), group: part[1][1:], host: part[2]}, true
 }
 
-// dueUntil returns at most limit items that are due at now and whose key sorts
-// after `after`, in order. more reports whether there may be others.
-func (s *store) dueUntil(ctx context.Context, after string, now time.Time, limit int) (list []item, more bool, err error) {
+// dueUntil returns what is due at now of the next limit entries whose key sorts
+// after `after`, in order, and after which to go on. more reports whether there
+// may be others.
+func (s *store) dueUntil(ctx context.Context, after string, now time.Time, limit int) (list []item, next string, more bool, err error) {
 	keys, err := s.list(ctx, duePrefix, after, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, after, false, err
 	}
 	for _, key := range keys {
 		i, ok := parseItem(key)
-		if !ok {
-			continue
+		if ok && i.at.After(now) {
+			return list, after, false, nil
 		}
-		if i.at.After(now) {
-			return list, false, nil
+		if after = key; ok {
+			list = append(list, i)
 		}
-		list = append(list, i)
 	}
-	return list, len(keys) == limit, nil
+	return list, after, len(keys) == limit, nil
 }
 
 // mark makes an entry, unless it is there. It tries twice: after a lost reply the

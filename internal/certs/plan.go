@@ -42,7 +42,13 @@ type plan struct {
 	// Next is when the worker looks at the host again: the time of its entry in
 	// the due index. Zero: never.
 	Next time.Time `json:"next,omitzero"`
+	Due  string    `json:"due,omitempty"` // the key of that entry
+	Seq  int64     `json:"seq"`           // grows with every write, from a start that is the plan's own
 }
+
+// newPlan is that of a host without one. A host that was dropped and comes back
+// begins with another number, so that its entries in the due index are others too.
+func newPlan(now time.Time) plan { return plan{Created: now, Seq: rand.Int64N(1 << 40)} }
 
 // window is a suggestion of the CA when to renew (RFC 9773 section 4.2).
 type window struct {
@@ -220,13 +226,13 @@ func (s *store) changePlan(ctx context.Context, host string, now time.Time, edit
 		}
 		exists := err == nil
 		if !exists {
-			p, version = plan{Created: now}, shingle.NoVersion
+			p, version = newPlan(now), shingle.NoVersion
 		}
 		before := p
 		if !edit(&p, exists) {
 			return before, nil
 		}
-		err = s.putPlan(ctx, host, before, p, version)
+		err = s.putPlan(ctx, host, before, &p, version)
 		if !errors.Is(err, shingle.ErrConflict) {
 			return p, err
 		}
@@ -237,18 +243,22 @@ func (s *store) changePlan(ctx context.Context, host string, now time.Time, edit
 // putPlan writes a plan between making its new entry in the due index and
 // removing the old one, so that a crash leaves an entry too many and never one
 // too few. One that the plan does not name is dropped when its time comes.
-func (s *store) putPlan(ctx context.Context, host string, before, p plan, version string) error {
-	was, is := before.entry(host), p.entry(host)
-	if is != was && is != "" {
-		if err := s.mark(ctx, is); err != nil {
+func (s *store) putPlan(ctx context.Context, host string, before plan, p *plan, version string) error {
+	p.Seq++
+	p.index(host)
+	if p.Due != before.Due && p.Due != "" {
+		if err := s.mark(ctx, p.Due); err != nil {
 			return err
 		}
 	}
 	if _, err := s.put(ctx, planKey(host), p, version); err != nil {
 		return err
 	}
-	if is != was && was != "" {
-		return s.unmark(ctx, was)
+	switch {
+	case version == shingle.NoVersion && p.Due != "":
+		return s.mark(ctx, p.Due) // see tidy
+	case p.Due != before.Due && before.Due != "":
+		return s.unmark(ctx, before.Due)
 	}
 	return nil
 }

@@ -159,16 +159,13 @@ func (m *Manager) entries(ctx context.Context, until time.Time) (list []item, mo
 	if until.IsZero() {
 		until = m.cfg.Now().AddDate(100, 0, 0)
 	}
-	for after := ""; len(list) < maxCounted; {
+	after := ""
+	for more = true; more && len(list) < maxCounted; {
 		var page []item
-		if page, more, err = m.store.dueUntil(ctx, after, until, duePage); err != nil {
+		if page, after, more, err = m.store.dueUntil(ctx, after, until, duePage); err != nil {
 			return nil, false, err
 		}
 		list = append(list, page...)
-		if !more || len(page) == 0 {
-			return list, false, nil
-		}
-		after = page[len(page)-1].key
 	}
 	return list, more, nil
 }

@@ -14,7 +14,7 @@ import (
 // given up is made again.
 func (m *Manager) Want(ctx context.Context, host, tenant string) error {
 	now := m.cfg.Now()
-	p, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
+	_, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
 		if exists && p.Tenant == tenant && !p.Stopped {
 			return false
 		}
@@ -30,9 +30,6 @@ func (m *Manager) Want(ctx context.Context, host, tenant string) error {
 		return fmt.Errorf("want certificate: %w", err)
 	}
 	m.refusals.clear(host)
-	if key := p.entry(host); key != "" && !p.Next.After(now) {
-		return m.store.mark(ctx, key) // again, should a process have died in between
-	}
 	return nil
 }
 
@@ -92,8 +89,8 @@ func (m *Manager) Drop(ctx context.Context, host string) error {
 			return fmt.Errorf("drop certificate: %w", err)
 		}
 	}
-	if key := p.entry(host); key != "" {
-		if err := m.store.unmark(ctx, key); err != nil {
+	if p.Due != "" {
+		if err := m.store.unmark(ctx, p.Due); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,9 @@ import (
 const (
 	relistEvery = time.Minute // at most, the due index is read from its beginning
 	settleTime  = time.Minute // an entry without a plan may be one that is just being made
-	duePage     = 1000
-	maxParked   = 8 // tasks for each turn, when they wait for DNS
+	duePage     = 1000        // entries of the due index that are listed at once
+	firstPage   = 20          // when little is due, as nearly always
+	maxParked   = 8           // tasks for each turn, when they wait for DNS
 )
 
 // Work keeps all wanted certificates issued and renewed until ctx ends. Of all
@@ -114,27 +115,33 @@ func (w *worker) look(ctx context.Context) error {
 			}
 		}
 	}
-	for more := true; more; {
-		var list []item
-		var err error
-		if list, more, err = w.m.store.dueUntil(ctx, w.after, now, duePage); err != nil {
-			return errors.Join(intakeErr, err)
+	return errors.Join(intakeErr, w.list(ctx, now))
+}
+
+// list puts what is due into the queue. It costs what is due: each page is longer
+// than the one before, which was full.
+func (w *worker) list(ctx context.Context, now time.Time) error {
+	for page, more := firstPage, true; more; page = min(4*page, duePage) {
+		list, next, others, err := w.m.store.dueUntil(ctx, w.after, now, page)
+		if err != nil {
+			return err
 		}
+		more = others
 		for _, i := range list {
-			w.after = i.key
 			if w.busy[i.key] || now.Before(w.snoozing[i.key]) {
 				continue
 			}
 			if !w.queue.push(i) {
-				more = false
+				next, more = w.after, false
 				break
 			}
 		}
+		w.after = next
 	}
 	// Entries are made in the order of their seconds only: who comes in the same
 	// second may sort before one that was listed.
 	w.after = min(w.after, duePrefix+now.Add(-time.Second).UTC().Format(dueTime))
-	return intakeErr
+	return nil
 }
 
 // dispatch starts tasks, renewals and new certificates in turn, as long as there
@@ -209,12 +216,12 @@ func (m *Manager) nextOrder(ctx context.Context, now time.Time) (first time.Time
 // longer in the index.
 func (m *Manager) process(ctx context.Context, i item) (moved bool, err error) {
 	now := m.cfg.Now()
-	p, _, err := m.store.plan(ctx, i.host)
+	p, version, err := m.store.plan(ctx, i.host)
 	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 		return false, err
 	}
-	if entry := p.entry(i.host); entry != i.key {
-		return m.tidy(ctx, i, entry, now)
+	if p.Due != i.key {
+		return m.tidy(ctx, i, p, version, now)
 	}
 	switch {
 	case p.due(now):
@@ -228,23 +235,38 @@ func (m *Manager) process(ctx context.Context, i item) (moved bool, err error) {
 		_, err = m.store.changePlan(ctx, i.host, now, func(p *plan, exists bool) bool { p.reschedule(); return exists })
 	}
 	if after, _, planErr := m.store.plan(ctx, i.host); planErr == nil {
-		moved = after.entry(i.host) != i.key
+		moved = after.Due != i.key
 	}
 	return moved, err
 }
 
-// tidy removes an entry that the plan does not name, and makes the one that it
-// names. A young one may be that of a plan which is just being written.
-func (m *Manager) tidy(ctx context.Context, i item, named string, now time.Time) (moved bool, err error) {
+// tidy removes an entry that the plan does not name. A young one may be that of a
+// plan which is just being written. And whoever made an old one may have stood
+// still, and be about to write a plan that names it: so the plan is written first,
+// and that write meets a conflict. Of two who make and remove the entry of a plan
+// that is not there yet, each looks after the other: the one marks it again once
+// the plan is written, this one once the entry is removed.
+func (m *Manager) tidy(ctx context.Context, i item, p plan, version string, now time.Time) (moved bool, err error) {
 	if now.Sub(i.at) < settleTime {
 		return false, nil
 	}
-	if named != "" {
-		if err := m.store.mark(ctx, named); err != nil {
+	if version != shingle.NoVersion {
+		if err := m.store.putPlan(ctx, i.host, p, &p, version); err != nil {
 			return false, err
 		}
+		return true, m.store.unmark(ctx, i.key)
 	}
-	return true, m.store.unmark(ctx, i.key)
+	if err := m.store.unmark(ctx, i.key); err != nil {
+		return false, err
+	}
+	p, _, err = m.store.plan(ctx, i.host)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return true, nil
+	case err == nil && p.Due == i.key:
+		return false, m.store.mark(ctx, i.key)
+	}
+	return true, err
 }
 
 // renewDue issues for host, together with a handshake that may be waiting for
