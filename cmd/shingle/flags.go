@@ -89,10 +89,14 @@ type storeFlags struct {
 	TableRegion  string `placeholder:"REGION" env:"SHINGLE_TABLE_REGION,TABLE_REGION" help:"Region of the table, or of its replica near this machine."`
 	HomeRegion   string `placeholder:"REGION" env:"SHINGLE_HOME_REGION" help:"Region in which a global table is written: the same for the whole fleet. Default: --table-region."`
 	Endpoint     string `name:"dynamodb-endpoint" placeholder:"URL" env:"SHINGLE_DYNAMODB_ENDPOINT" hidden:"" help:"For tests: in place of AWS's endpoint in --table-region."`
+	Blobs        string `placeholder:"PLACE" env:"SHINGLE_BLOBS" help:"Where certificates and all else but the domains are kept, if not with the domains: s3://BUCKET/PREFIX, or files:FOLDER for one machine."`
+	BlobsRegion  string `placeholder:"REGION" env:"SHINGLE_BLOBS_REGION" help:"Region of the bucket. Default: that of the table, or of the AWS environment."`
+	S3Endpoint   string `name:"s3-endpoint" placeholder:"URL" env:"SHINGLE_S3_ENDPOINT" help:"URL of an S3 server other than AWS's, which must know conditional writes and deletes."`
 	HomeEndpoint string `name:"home-dynamodb-endpoint" placeholder:"URL" env:"SHINGLE_HOME_DYNAMODB_ENDPOINT" hidden:"" help:"For tests: in place of AWS's endpoint in --home-region."`
 }
 
 func (f *storeFlags) apply(c *app.Config) {
 	c.Data, c.MasterKey, c.Table, c.TableRegion, c.HomeRegion = f.Data, f.MasterKey, f.Table, f.TableRegion, f.HomeRegion
 	c.DynamoDBEndpoint, c.HomeDynamoDBEndpoint = f.Endpoint, f.HomeEndpoint
+	c.Blobs, c.BlobsRegion, c.S3Endpoint = f.Blobs, f.BlobsRegion, f.S3Endpoint
 }

@@ -8,7 +8,7 @@ import (
 )
 
 type storeCmd struct {
-	Create storeCreateCmd `cmd:"" help:"Create the DynamoDB table, unless it is there."`
+	Create storeCreateCmd `cmd:"" help:"Create the DynamoDB table and the S3 bucket, unless they are there."`
 }
 
 type storeCreateCmd struct {
@@ -18,16 +18,20 @@ type storeCreateCmd struct {
 
 // Help is what --help adds.
 func (storeCreateCmd) Help() string {
-	return "The table is billed by request. In production a template may make it instead: its key is pk and sk, both strings, its TTL attribute ttl."
+	return "The table is billed by request. In production a template may make it instead: its key is pk and sk, both strings, its TTL attribute ttl. " +
+		"A bucket that is made is closed to the public; of one that is there it is said what is missing, and nothing is changed."
 }
 
-// Run creates the table.
+// Run creates the table and the bucket.
 func (c *storeCreateCmd) Run(ctx context.Context, s streams) error {
 	cfg := c.config(s, app.RoleAll)
 	c.apply(&cfg)
-	if err := app.CreateStore(ctx, cfg); err != nil {
-		return err
+	done, advice, err := app.CreateStore(ctx, cfg)
+	for _, line := range done {
+		fmt.Fprintln(s.Out, line)
 	}
-	fmt.Fprintf(s.Out, "the table %s is there\n", c.Table)
-	return nil
+	for _, f := range advice {
+		fmt.Fprintf(s.Out, "advice: %s: %s. Do: %s\n", f.Check, f.Message, f.Do)
+	}
+	return err
 }

@@ -36,6 +36,14 @@ type Config struct {
 	DynamoDBEndpoint     string
 	HomeDynamoDBEndpoint string
 
+	// Blobs is where all but the domains and the API tokens is kept, if not with
+	// them: "s3://BUCKET/PREFIX", or "files:FOLDER" on one machine. BlobsRegion is
+	// the bucket's; empty: HomeRegion, TableRegion, or that of the environment.
+	// S3Endpoint is the URL of a server other than AWS's.
+	Blobs       string
+	BlobsRegion string
+	S3Endpoint  string
+
 	ACMECAs    []string // in the order in which they are tried, each as parseCA has it
 	ACMERoot   string   // file of PEM certificates that verify the HTTPS of CAs without a root of their own; empty: the system's
 	ACMEEmail  string   // where the CA may write to; may be empty
@@ -134,19 +142,6 @@ func (c *Config) validate() error {
 		return errors.New("--data: name a folder for the database")
 	}
 	return c.validateStore()
-}
-
-func (c *Config) validateStore() error {
-	if c.Table == "" && (c.TableRegion != "" || c.HomeRegion != "" || c.DynamoDBEndpoint != "") {
-		return errors.New("--table: name the DynamoDB table")
-	}
-	if c.Table != "" && c.TableRegion == "" {
-		return errors.New("--table-region: name the region of the DynamoDB table, such as eu-central-1")
-	}
-	if c.Table == "" && c.Role != RoleAll {
-		return errors.New("--table: a process of a fleet needs a DynamoDB table; shingle serve is for one machine")
-	}
-	return nil
 }
 
 // snapshot is the file from which an edge starts without a store.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/dynamo"
+	"github.com/shingle-proxy/shingle/internal/files"
+	"github.com/shingle-proxy/shingle/internal/s3"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 )
 
@@ -18,7 +20,7 @@ type stores struct {
 	domains shingle.DomainStore
 	blobs   shingle.Blobs
 	name    string // of the domain store, unlike that of any other
-	away    bool   // it did not answer at the start
+	away    bool   // one of them did not answer at the start
 	closers []io.Closer
 }
 
@@ -27,28 +29,27 @@ type stores struct {
 // an error too.
 func openStores(ctx context.Context, cfg *Config, onChange func()) (*stores, error) {
 	s := &stores{}
+	if err := s.openDomains(ctx, cfg, onChange); err != nil {
+		return s, err
+	}
+	return s, s.openBlobs(ctx, cfg)
+}
+
+// openDomains opens what keeps the domains, and all else unless openBlobs opens
+// another place for it.
+func (s *stores) openDomains(ctx context.Context, cfg *Config, onChange func()) error {
 	if cfg.Table != "" {
-		return s, s.openTable(ctx, cfg, onChange)
+		return s.openTable(ctx, cfg, onChange)
 	}
 	path := cfg.file("shingle.db")
 	db, err := sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange})
 	if err != nil {
-		return s, err
+		return err
 	}
 	s.domains, s.blobs, s.name, s.closers = db, db, "sqlite:"+path, append(s.closers, db)
-	return s, nil
+	return nil
 }
 
-// How long a start waits for the table: with a snapshot an edge can serve, and
-// without it could not.
-const (
-	tableWait         = 3 * time.Second
-	tableWaitSnapshot = time.Second
-)
-
-// openTable opens a DynamoDB table. One that does not answer now is no error:
-// what is known goes on being served. Nor is one that lacks something, such as a
-// permission, when there is a snapshot: it was good enough once.
 func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) error {
 	table, err := cfg.table(ctx, onChange)
 	if err != nil {
@@ -56,27 +57,57 @@ func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) er
 	}
 	s.domains, s.blobs, s.closers = table, table, append(s.closers, table)
 	s.name = "dynamodb:" + cfg.TableRegion + "/" + cfg.Table
-	wait, known := tableWait, false
-	if _, err := os.Stat(cfg.snapshot()); err == nil && cfg.Role.edge() {
-		wait, known = tableWaitSnapshot, true
-	}
-	checked, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	err = table.Check(checked)
-	if errors.Is(err, dynamo.ErrSetup) && !known {
-		return fmt.Errorf("--table: %w", err)
-	}
-	if s.away = err != nil; s.away {
-		cfg.Logger.Warn("table does not answer, what is known is served until it does", "table", cfg.Table, "error", err)
-	}
-	return nil
+	return s.reach(ctx, cfg, "--table", table.Check)
 }
 
-func (c *Config) table(ctx context.Context, onChange func()) (*dynamo.Store, error) {
-	return dynamo.Open(ctx, dynamo.Config{
-		Table: c.Table, Region: c.TableRegion, HomeRegion: c.HomeRegion,
-		Endpoint: c.DynamoDBEndpoint, HomeEndpoint: c.HomeDynamoDBEndpoint, OnChange: onChange,
-	})
+func (s *stores) openBlobs(ctx context.Context, cfg *Config) error {
+	kind, where, err := cfg.blobs()
+	switch {
+	case err != nil || kind == "":
+		return err
+	case kind == "files":
+		folder, err := files.Open(where)
+		if err != nil {
+			return fmt.Errorf("--blobs: %w", err)
+		}
+		s.blobs, s.closers = folder, append(s.closers, folder)
+		return nil
+	}
+	bucket, err := cfg.bucket(ctx)
+	if err != nil {
+		return err
+	}
+	s.blobs, s.closers = bucket, append(s.closers, bucket)
+	return s.reach(ctx, cfg, "--blobs", bucket.Probe)
+}
+
+// How long a start waits for a store that is far away: with a snapshot an edge
+// can serve, and without it could not.
+const (
+	storeWait         = 3 * time.Second
+	storeWaitSnapshot = time.Second
+)
+
+// reach asks a store for something. One that does not answer now is no error:
+// what is known goes on being served. Nor is one that lacks something, such as a
+// permission, when there is a snapshot: it was good enough once.
+func (s *stores) reach(ctx context.Context, cfg *Config, flag string, ask func(context.Context) error) error {
+	wait, known := storeWait, false
+	if _, err := os.Stat(cfg.snapshot()); err == nil && cfg.Role.edge() {
+		wait, known = storeWaitSnapshot, true
+	}
+	asked, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	err := ask(asked)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, shingle.ErrForbidden), !known && (errors.Is(err, dynamo.ErrSetup) || errors.Is(err, s3.ErrSetup)):
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	s.away = true
+	cfg.Logger.Warn("store does not answer, what is known is served until it does", "setting", flag, "error", err)
+	return nil
 }
 
 func (s *stores) close() error {
@@ -87,17 +118,57 @@ func (s *stores) close() error {
 	return errors.Join(errs...)
 }
 
-// CreateStore makes the DynamoDB table that cfg names, unless it is there.
-func CreateStore(ctx context.Context, cfg Config) error {
-	if cfg.Table == "" {
-		return errors.New("--table: name the DynamoDB table; the database of one machine needs no preparation")
+// CreateStore makes what cfg names and is not there: the DynamoDB table, the
+// bucket. It returns a line for each that is there now, and what the operator is
+// advised to change about it.
+func CreateStore(ctx context.Context, cfg Config) (done []string, advice []shingle.StoreFinding, err error) {
+	kind, where, err := cfg.blobs()
+	if err == nil {
+		err = cfg.validateStore()
 	}
-	if err := cfg.validateStore(); err != nil {
-		return err
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case cfg.Table == "" && kind != "s3":
+		return nil, nil, errors.New("--table: name the DynamoDB table; the database of one machine needs no preparation")
 	}
-	table, err := cfg.table(ctx, nil)
+	if cfg.Table != "" {
+		if err := cfg.createTable(ctx); err != nil {
+			return nil, nil, err
+		}
+		done = append(done, "the table "+cfg.Table+" is there")
+	}
+	if kind != "s3" {
+		return done, nil, nil
+	}
+	advice, err = cfg.createBucket(ctx)
+	if err != nil {
+		return done, nil, err
+	}
+	return append(done, "the bucket of "+where+" is there, and heeds conditional writes"), advice, nil
+}
+
+func (c *Config) createTable(ctx context.Context) error {
+	table, err := c.table(ctx, nil)
 	if err != nil {
 		return err
 	}
 	return errors.Join(table.EnsureTable(ctx), table.Close())
+}
+
+func (c *Config) createBucket(ctx context.Context) (advice []shingle.StoreFinding, err error) {
+	bucket, err := c.bucket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, bucket.Close()) }()
+	if _, err := bucket.EnsureBucket(ctx); err != nil {
+		return nil, err
+	}
+	for _, f := range bucket.Settings(ctx) {
+		if f.Severity == shingle.SeverityWarning {
+			advice = append(advice, f)
+		}
+	}
+	return advice, bucket.Probe(ctx)
 }

@@ -27,8 +27,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
-// programs is a fleet of the real program over one DynamoDB table, with the rest
-// of the world played.
+// programs is a fleet of the real program, with the rest of the world played.
 type programs struct {
 	t      *testing.T
 	binary string
@@ -45,11 +44,21 @@ type program struct {
 	log        *lockedBuffer
 }
 
-// newPrograms builds the program, creates a table and plays a CA that validates
-// at the given ports.
+// newPrograms makes a fleet over one DynamoDB table, which it creates.
 func newPrograms(t *testing.T, httpPort, tlsPort int) *programs {
 	t.Helper()
 	endpoint := storetest.Endpoint(t, storetest.DynamoDB)
+	p := playWorld(t, httpPort, tlsPort)
+	p.env = append(p.env, "AWS_ACCESS_KEY_ID=fleet", "AWS_SECRET_ACCESS_KEY=fleet",
+		"SHINGLE_DYNAMODB_ENDPOINT="+endpoint, "SHINGLE_TABLE=fleet-"+strings.ToLower(rand.Text()), "SHINGLE_TABLE_REGION=eu-central-1")
+	p.run("store", "create")
+	return p
+}
+
+// playWorld builds the program and plays a CA that validates at the given ports,
+// and a product.
+func playWorld(t *testing.T, httpPort, tlsPort int) *programs {
+	t.Helper()
 	dir := t.TempDir()
 	p := &programs{t: t, binary: filepath.Join(dir, "shingle"), key: filepath.Join(dir, "seal.key")}
 	if out, err := exec.Command("go", "build", "-o", p.binary, "github.com/shingle-proxy/shingle/cmd/shingle").CombinedOutput(); err != nil {
@@ -67,22 +76,25 @@ func newPrograms(t *testing.T, httpPort, tlsPort int) *programs {
 	t.Cleanup(func() { check(t, origin.Close()) })
 	p.root = ca.RootPath()
 	p.env = append(os.Environ(),
-		"AWS_ACCESS_KEY_ID=fleet", "AWS_SECRET_ACCESS_KEY=fleet", "AWS_EC2_METADATA_DISABLED=true",
-		"SHINGLE_DYNAMODB_ENDPOINT="+endpoint, "SHINGLE_TABLE=fleet-"+strings.ToLower(rand.Text()), "SHINGLE_TABLE_REGION=eu-central-1",
-		"SHINGLE_ACME_CA="+ca.DirectoryURL(), "SHINGLE_ACME_ROOT="+p.root, "SHINGLE_AGREE_TERMS=true",
+		"AWS_EC2_METADATA_DISABLED=true", "SHINGLE_ACME_CA="+ca.DirectoryURL(), "SHINGLE_ACME_ROOT="+p.root, "SHINGLE_AGREE_TERMS=true",
 		"SHINGLE_TARGET=http://"+origin.Addr(), "SHINGLE_CONTROL=127.0.0.1:0")
-	p.run("store", "create")
 	return p
 }
 
 // run runs a command to its end.
 func (p *programs) run(args ...string) {
 	p.t.Helper()
-	cmd := exec.Command(p.binary, args...)
-	cmd.Env = p.env
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := p.try(args...); err != nil {
 		p.t.Fatalf("shingle %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+}
+
+// try runs a command to its end, and returns all that it printed.
+func (p *programs) try(args ...string) (string, error) {
+	cmd := exec.CommandContext(p.t.Context(), p.binary, args...)
+	cmd.Env = p.env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // start starts a process in a folder of its own and waits until it is ready.
@@ -137,11 +149,17 @@ func (p *programs) startControl() *program {
 	key, err := os.ReadFile(filepath.Join(x.data, "seal.key"))
 	check(p.t, err)
 	check(p.t, os.WriteFile(p.key, key, 0o600))
+	p.talkTo(x)
+	return x
+}
+
+// talkTo makes the client of a process with the API.
+func (p *programs) talkTo(x *program) {
+	p.t.Helper()
 	token, err := os.ReadFile(filepath.Join(x.data, "token"))
 	check(p.t, err)
 	p.client, err = api.NewClient("http://"+x.addr("API"), strings.TrimSpace(string(token)))
 	check(p.t, err)
-	return x
 }
 
 // visit asks for host at an edge, and returns the serial of its certificate.

@@ -3,6 +3,7 @@ package s3
 import (
 	"cmp"
 	"context"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -10,9 +11,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/shingle-proxy/shingle"
 )
@@ -49,7 +52,7 @@ type Config struct {
 	// Credentials sign the requests. Default: those of the environment, of the
 	// shared files or of the machine's role.
 	Credentials aws.CredentialsProvider
-	// Transport carries the requests. Default: the SDK's own.
+	// Transport carries the requests. Default: one of the store's own.
 	Transport http.RoundTripper
 }
 
@@ -91,14 +94,28 @@ func (c *Config) validate() error {
 	default:
 		return invalid("encryption", "%q is none of AES256, aws:kms and aws:kms:dsse", c.Encryption)
 	}
+	if c.Transport == nil {
+		c.Transport = awshttp.NewBuildableClient().
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+			WithTransportOptions(func(t *http.Transport) {
+				t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConns, maxConns, maxConns
+				t.IdleConnTimeout = time.Minute
+			}).GetTransport()
+	}
 	c.Timeout = cmp.Or(c.Timeout, 3*time.Second)
 	c.Attempts = cmp.Or(c.Attempts, 3)
 	return nil
 }
 
+// Bounds on connections.
+const (
+	dialTimeout = time.Second
+	maxConns    = 256
+)
+
 // client reads what the environment says of AWS. It reaches out to nobody.
 func (c *Config) client(ctx context.Context) (*s3.Client, error) {
-	var options []func(*config.LoadOptions) error
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})} // what it would say is in the errors
 	if c.Region != "" {
 		options = append(options, config.WithRegion(c.Region))
 	}
@@ -125,9 +142,7 @@ func (c *Config) client(ctx context.Context) (*s3.Client, error) {
 			o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		}
-		if c.Transport != nil {
-			o.HTTPClient = &http.Client{Transport: c.Transport}
-		}
+		o.HTTPClient = &http.Client{Transport: c.Transport}
 	}), nil
 }
 

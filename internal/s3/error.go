@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -13,6 +14,10 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 )
+
+// ErrSetup is in the chain of an error that stays until somebody changes the
+// bucket, the credentials or the permissions.
+var ErrSetup = errors.New("the bucket cannot be used as it is set up")
 
 // Pauses before the second attempt and at most.
 const (
@@ -70,13 +75,13 @@ func (s *Store) translate(err error, verb, action string) error {
 	err = fmt.Errorf("%s object: %w", verb, err)
 	switch code {
 	case "NoSuchBucket":
-		return s.unavailable(err, "there is no bucket %s: make it with aws s3api create-bucket --bucket %s --region %s, and block public access", s.cfg.Bucket, s.cfg.Bucket, s.cfg.Region)
-	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return s.unavailable(err, "the bucket %s is not in %s: name its region", s.cfg.Bucket, s.cfg.Region)
+		return s.setup(err, "there is no bucket %s: shingle store create --blobs s3://%s --blobs-region %s makes it", s.cfg.Bucket, s.cfg.Bucket, s.cfg.Region)
+	case "PermanentRedirect", "AuthorizationHeaderMalformed", "MovedPermanently", "IllegalLocationConstraintException":
+		return s.setup(err, "the bucket %s is not in %s: name its region", s.cfg.Bucket, s.cfg.Region)
 	case "RequestTimeTooSkewed":
-		return s.unavailable(err, "the clock of this machine is wrong: S3 takes no request that is off by 15 minutes")
+		return s.setup(err, "the clock of this machine is wrong: S3 takes no request that is off by 15 minutes")
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
-		return s.unavailable(err, "the AWS credentials of this machine are not accepted (%s)", code)
+		return s.setup(err, "the AWS credentials of this machine are not accepted (%s)", code)
 	case "ConditionalRequestConflict", "OperationAborted": // another write was under way: nothing was done
 		return s.unavailable(&failure{error: err}, "the object is being written by somebody else; try again")
 	case "SlowDown", "RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequests":
@@ -105,10 +110,15 @@ func (s *Store) denied(err error, action string) error {
 		and = " or s3:ListBucket on the bucket (without it, S3 denies what is absent)"
 	}
 	resource := "arn:aws:s3:::" + s.cfg.Bucket + "/" + s.folder + "*"
-	if action == "s3:ListBucket" {
+	if strings.Contains(action, "Bucket") || action == "s3:GetEncryptionConfiguration" {
 		resource = "arn:aws:s3:::" + s.cfg.Bucket
 	}
-	return s.unavailable(err, "AWS denies access: this machine's role lacks %s on %s%s", action, resource, and)
+	return s.setup(err, "AWS denies access: this machine's role lacks %s on %s%s", action, resource, and)
+}
+
+// setup is the error of what stays until somebody changes something.
+func (s *Store) setup(err error, format string, args ...any) error {
+	return s.unavailable(fmt.Errorf("%w: %w", ErrSetup, err), format, args...)
 }
 
 func (s *Store) unavailable(err error, format string, args ...any) error {

@@ -19,7 +19,9 @@ func (s *Store) Probe(ctx context.Context) error {
 		return err
 	}
 	other, err := s.probe(ctx, name, version)
-	if deleteErr := s.remove(ctx, name, other); err == nil {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
+	defer cancel()
+	if deleteErr := s.remove(end, name, other); err == nil {
 		err = deleteErr
 	}
 	if err != nil {

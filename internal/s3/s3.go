@@ -34,7 +34,7 @@ type Store struct {
 }
 
 // Open returns the store that cfg describes. It reaches out to nobody: the first
-// write probes the server, unless [Store.Probe] has.
+// write probes the server, unless [Store.Probe] has. The caller closes it.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -46,6 +46,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	var err error
 	s.client, err = s.cfg.client(ctx)
 	return s, err
+}
+
+// Close frees the connections.
+func (s *Store) Close() error {
+	if t, ok := s.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+	return nil
 }
 
 // Get implements [shingle.Blobs].

@@ -20,7 +20,7 @@ import (
 
 func open(t *testing.T, cfg s3.Config) *s3.Store {
 	t.Helper()
-	cfg.Bucket = cmp.Or(cfg.Bucket, bucket)
+	cfg.Bucket = cmp.Or(cfg.Bucket, storetest.S3Bucket)
 	cfg.PathStyle, cfg.Region = true, "us-east-1"
 	if cfg.Credentials == nil {
 		cfg.Credentials = credentials.NewStaticCredentialsProvider("key", "secret", "")
@@ -43,7 +43,7 @@ func check(t *testing.T, err error) {
 func TestStore(t *testing.T) {
 	t.Parallel()
 	blobs := func(t *testing.T) shingle.Blobs {
-		_, url := newFake(t)
+		url := storetest.NewS3Server(t).URL
 		return open(t, s3.Config{Endpoint: url, Prefix: "shingle/test"})
 	}
 	storetest.TestBlobs(t, blobs)
@@ -54,26 +54,26 @@ func TestStore(t *testing.T) {
 func TestStore_ServerThatDoesNotTellADeletionFromNone(t *testing.T) {
 	t.Parallel()
 	storetest.TestBlobs(t, func(t *testing.T) shingle.Blobs {
-		f, url := newFake(t)
-		f.vague = true
-		return open(t, s3.Config{Endpoint: url})
+		f := storetest.NewS3Server(t)
+		f.Vague = true
+		return open(t, s3.Config{Endpoint: f.URL})
 	})
 }
 
 // A deleter that died has left its mark.
 func TestDelete_MarkIsAbsence(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	f.vague = true
-	s := open(t, s3.Config{Endpoint: url})
+	f := storetest.NewS3Server(t)
+	f.Vague = true
+	s := open(t, s3.Config{Endpoint: f.URL})
 	check(t, s.Probe(t.Context()))
 	leave := func(key string) {
 		t.Helper()
 		version, err := s.Put(t.Context(), key, []byte("v"), shingle.NoVersion)
 		check(t, err)
-		f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		f.Before = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodDelete {
-				refuse(w, http.StatusForbidden, "AccessDenied")
+				storetest.RefuseS3(w, http.StatusForbidden, "AccessDenied")
 			}
 			return r.Method == http.MethodDelete
 		}
@@ -81,7 +81,7 @@ func TestDelete_MarkIsAbsence(t *testing.T) {
 		if err := s.Delete(t.Context(), key, version); !errors.Is(err, shingle.ErrNotFound) {
 			t.Errorf("got %v", err)
 		}
-		f.before = nil
+		f.Before = nil
 	}
 	leave("a")
 	if _, err := s.Get(t.Context(), "a"); !errors.Is(err, shingle.ErrNotFound) {
@@ -125,9 +125,9 @@ func TestStore_Servers(t *testing.T) {
 func TestProbe_RefusesWhoIgnoresAConditionAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, condition := range []string{"If-None-Match on PUT", "If-Match on PUT", "If-Match on DELETE", ""} {
-		f, url := newFake(t)
-		f.ignores = condition
-		s := open(t, s3.Config{Endpoint: url})
+		f := storetest.NewS3Server(t)
+		f.Ignores = condition
+		s := open(t, s3.Config{Endpoint: f.URL})
 		err := s.Probe(t.Context())
 		if condition == "" {
 			check(t, err)
@@ -137,23 +137,23 @@ func TestProbe_RefusesWhoIgnoresAConditionAndLeavesNothing(t *testing.T) {
 		if _, err := s.Put(t.Context(), "k", nil, shingle.NoVersion); (err == nil) != (condition == "") {
 			t.Errorf("%s: a write after the probe: %v", condition, err)
 		}
-		delete(f.objects, "k!")
-		if len(f.objects) > 0 {
-			t.Errorf("%s: left %v", condition, f.objects)
+		delete(f.Objects, "k!")
+		if len(f.Objects) > 0 {
+			t.Errorf("%s: left %v", condition, f.Objects)
 		}
 	}
 }
 
 func TestPut_ReplyLostIsNoConflict(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	s := open(t, s3.Config{Endpoint: url})
+	f := storetest.NewS3Server(t)
+	s := open(t, s3.Config{Endpoint: f.URL})
 	check(t, s.Probe(t.Context()))
 	lost := 0
-	f.after = func(w http.ResponseWriter, r *http.Request) bool {
+	f.After = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut && lost == 0 {
 			lost++
-			refuse(w, http.StatusInternalServerError, "InternalError")
+			storetest.RefuseS3(w, http.StatusInternalServerError, "InternalError")
 			return true
 		}
 		return false
@@ -174,14 +174,14 @@ func TestPut_ReplyLostIsNoConflict(t *testing.T) {
 // the other one replaced.
 func TestPut_UnclearIsNotCalledConflict(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	s := open(t, s3.Config{Endpoint: url})
+	f := storetest.NewS3Server(t)
+	s := open(t, s3.Config{Endpoint: f.URL})
 	check(t, s.Probe(t.Context()))
-	f.after = func(w http.ResponseWriter, r *http.Request) bool {
+	f.After = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
-			f.objects["a!"] = []byte("theirs")
-			refuse(w, http.StatusServiceUnavailable, "ServiceUnavailable")
-			f.after = nil
+			f.Objects["a!"] = []byte("theirs")
+			storetest.RefuseS3(w, http.StatusServiceUnavailable, "ServiceUnavailable")
+			f.After = nil
 			return true
 		}
 		return false
@@ -201,23 +201,23 @@ func TestPut_UnclearIsNotCalledConflict(t *testing.T) {
 
 func TestDelete_ReplyLostIsNotAbsence(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	s := open(t, s3.Config{Endpoint: url})
+	f := storetest.NewS3Server(t)
+	s := open(t, s3.Config{Endpoint: f.URL})
 	version, err := s.Put(t.Context(), "a", nil, shingle.NoVersion)
 	check(t, err)
-	f.after = func(w http.ResponseWriter, r *http.Request) bool {
-		lose := r.Method == http.MethodDelete && f.requests[r.Method] == 1
+	f.After = func(w http.ResponseWriter, r *http.Request) bool {
+		lose := r.Method == http.MethodDelete && f.Requests[r.Method] == 1
 		if lose {
-			refuse(w, http.StatusInternalServerError, "InternalError")
+			storetest.RefuseS3(w, http.StatusInternalServerError, "InternalError")
 		}
 		return lose
 	}
-	f.requests = map[string]int{}
+	f.Requests = map[string]int{}
 	err = s.Delete(t.Context(), "a", version)
 	if !errors.Is(err, shingle.ErrUnavailable) || errors.Is(err, shingle.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
-	if len(f.objects) > 0 {
+	if len(f.Objects) > 0 {
 		t.Error("it is not gone")
 	}
 }
@@ -232,7 +232,7 @@ func TestErrors_SayWhatToDo(t *testing.T) {
 		attempts int
 	}{
 		{403, "AccessDenied", shingle.CodeUnavailable, "s3:PutObject on arn:aws:s3:::shingle-test/*", 1},
-		{404, "NoSuchBucket", shingle.CodeUnavailable, "aws s3api create-bucket --bucket shingle-test --region us-east-1", 1},
+		{404, "NoSuchBucket", shingle.CodeUnavailable, "shingle store create --blobs s3://shingle-test --blobs-region us-east-1", 1},
 		{301, "PermanentRedirect", shingle.CodeUnavailable, "is not in us-east-1", 1},
 		{403, "RequestTimeTooSkewed", shingle.CodeUnavailable, "clock", 1},
 		{403, "SignatureDoesNotMatch", shingle.CodeUnavailable, "credentials", 1},
@@ -241,19 +241,19 @@ func TestErrors_SayWhatToDo(t *testing.T) {
 		{500, "InternalError", shingle.CodeUnavailable, "does not answer", 3},
 		{400, "InvalidStorageClass", shingle.CodeUnavailable, "400 InvalidStorageClass", 1},
 	} {
-		f, url := newFake(t)
-		s := open(t, s3.Config{Endpoint: url})
+		f := storetest.NewS3Server(t)
+		s := open(t, s3.Config{Endpoint: f.URL})
 		check(t, s.Probe(t.Context()))
-		f.requests = map[string]int{}
-		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
-			refuse(w, tt.status, tt.code)
+		f.Requests = map[string]int{}
+		f.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+			storetest.RefuseS3(w, tt.status, tt.code)
 			return true
 		}
 		_, err := s.Put(t.Context(), "k", nil, shingle.NoVersion)
 		if shingle.CodeOf(err) != tt.want || !strings.Contains(shingle.MessageOf(err), tt.says) {
 			t.Errorf("%s: %v", tt.code, err)
 		}
-		if n := f.requests[http.MethodPut]; n != tt.attempts {
+		if n := f.Requests[http.MethodPut]; n != tt.attempts {
 			t.Errorf("%s: %d attempts", tt.code, n)
 		}
 	}
@@ -262,13 +262,13 @@ func TestErrors_SayWhatToDo(t *testing.T) {
 // A race at S3 itself is repeated, and what comes then is the truth.
 func TestPut_ConflictAfterARaceIsAConflict(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	s := open(t, s3.Config{Endpoint: url})
+	f := storetest.NewS3Server(t)
+	s := open(t, s3.Config{Endpoint: f.URL})
 	check(t, s.Probe(t.Context()))
-	f.before = func(w http.ResponseWriter, _ *http.Request) bool {
-		f.objects["k!"] = []byte("theirs")
-		refuse(w, http.StatusConflict, "ConditionalRequestConflict")
-		f.before = nil
+	f.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+		f.Objects["k!"] = []byte("theirs")
+		storetest.RefuseS3(w, http.StatusConflict, "ConditionalRequestConflict")
+		f.Before = nil
 		return true
 	}
 	if _, err := s.Put(t.Context(), "k", nil, shingle.NoVersion); !errors.Is(err, shingle.ErrConflict) {
@@ -278,12 +278,12 @@ func TestPut_ConflictAfterARaceIsAConflict(t *testing.T) {
 
 func TestGet_SlowServerIsUnavailable(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+	f := storetest.NewS3Server(t)
+	f.Before = func(_ http.ResponseWriter, r *http.Request) bool {
 		<-r.Context().Done()
 		return true
 	}
-	s := open(t, s3.Config{Endpoint: url, Timeout: 20 * time.Millisecond})
+	s := open(t, s3.Config{Endpoint: f.URL, Timeout: 20 * time.Millisecond})
 	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, shingle.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
@@ -291,10 +291,10 @@ func TestGet_SlowServerIsUnavailable(t *testing.T) {
 
 func TestList_ForeignObjectsCostPagesOnly(t *testing.T) {
 	t.Parallel()
-	f, url := newFake(t)
-	s := open(t, s3.Config{Endpoint: url, Prefix: "p"})
+	f := storetest.NewS3Server(t)
+	s := open(t, s3.Config{Endpoint: f.URL, Prefix: "p"})
 	for _, name := range []string{"a!", "p/", "p/!probe/x", "p/a", "p/a/", "p/é!", "p/./x!", "p/x b!", "p/" + strings.Repeat("k", 300) + "!", "p!", "pp/a!"} {
-		f.objects[name] = nil
+		f.Objects[name] = nil
 	}
 	_, err := s.Put(t.Context(), "z", nil, shingle.NoVersion)
 	check(t, err)
