@@ -65,6 +65,7 @@ func TestBucket_Fleet(t *testing.T) {
 	}
 	serial := p.oneCertificate(edges)
 
+	await(t, "copied", func() error { return copied(edges[1].data, bucketHost) })
 	edges[1].kill()
 	p.env = append(p.env, "SHINGLE_S3_ENDPOINT=http://127.0.0.1:1")
 	again := p.start(edges[1].data, "edge", "--edge-http", "127.0.0.1:0", "--edge-https", "127.0.0.1:0")
