@@ -195,9 +195,10 @@ type DomainStore interface {
 	// at most limit (1 to 1000) of them.
 	Domains(ctx context.Context, after string, limit int) ([]Domain, error)
 
-	// Head returns the present end of the change feed. A reader that wants all
-	// takes the head, reads Domains to the end, and follows Changes from there:
-	// it then sees every write, perhaps twice.
+	// Head returns the end of the change feed, or, in a replica that may be late, a
+	// place before it. A reader that wants all takes the head, reads Domains to the
+	// end, and follows Changes from there to their end: it then has seen every write,
+	// perhaps twice, the second time after later ones.
 	Head(ctx context.Context) (Cursor, error)
 
 	// Changes returns what followed `after`, oldest first, at most limit (1 to

@@ -104,7 +104,7 @@ func (a *App) openControl(ctx context.Context) error {
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.domains, Certificates: a.certs, Checker: a.checker, Statuses: a.keeper, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.near, Certificates: a.certs, Checker: a.checker, Statuses: a.keeper, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	store := a.stores.domains
+	store := a.stores.near
 	if a.cfg.AskURL != "" {
 		if a.asking, err = newAskingStore(store, a.cfg.AskURL, a.log); err != nil {
 			return err
@@ -154,7 +154,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, Copy: a.copy, MasterKey: key, DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
@@ -192,7 +192,7 @@ func (a *App) ensureToken(ctx context.Context) error {
 	if old, err := os.ReadFile(a.TokenPath()); err == nil {
 		text := strings.TrimSpace(string(old))
 		if id, ok := shingle.TokenID(text); ok {
-			t, err := a.stores.domains.Token(ctx, id)
+			t, err := a.stores.near.Token(ctx, id)
 			if err == nil && t.Matches(text) {
 				return nil
 			}

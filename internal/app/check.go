@@ -132,7 +132,7 @@ func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	local := a.cfg.file("probe.key")
-	key, err := storedProbeKey(ctx, a.stores.blobs)
+	key, err := storedProbeKey(ctx, a.stores)
 	if err == nil {
 		if err := writeFile(local, key[:], 0o600); err != nil {
 			a.log.Warn("probe key not kept on this machine", "error", err)
@@ -147,14 +147,14 @@ func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
 	return nil
 }
 
-func storedProbeKey(ctx context.Context, blobs shingle.Blobs) (key shingle.ProbeKey, err error) {
-	b, err := blobs.Get(ctx, probeKeyRecord)
+func storedProbeKey(ctx context.Context, s *stores) (key shingle.ProbeKey, err error) {
+	b, err := s.reader().Get(ctx, probeKeyRecord)
 	if errors.Is(err, shingle.ErrNotFound) {
 		_, _ = rand.Read(key[:]) // never fails
-		if _, err = blobs.Put(ctx, probeKeyRecord, key[:], shingle.NoVersion); err == nil {
+		if _, err = s.blobs.Put(ctx, probeKeyRecord, key[:], shingle.NoVersion); err == nil {
 			return key, nil
 		}
-		b, err = blobs.Get(ctx, probeKeyRecord) // of whoever was first
+		b, err = s.blobs.Get(ctx, probeKeyRecord) // of whoever was first
 	}
 	if err != nil {
 		return key, fmt.Errorf("open probe key: %w", err)

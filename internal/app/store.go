@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/dynamo"
 	"github.com/shingle-proxy/shingle/internal/files"
 	"github.com/shingle-proxy/shingle/internal/s3"
@@ -19,9 +20,14 @@ import (
 type stores struct {
 	domains shingle.DomainStore
 	blobs   shingle.Blobs
-	name    string // of the domain store, unlike that of any other
-	away    bool   // one of them did not answer at the start
-	closers []io.Closer
+	// near is for those who serve, and go on when the home region of the table is
+	// cut off: the domains as they are in this region.
+	near shingle.DomainStore
+	// nearBlobs is likewise; nil: blobs are as near.
+	nearBlobs certs.Reader
+	name      string // of the domain store, unlike that of any other
+	away      bool   // one of them did not answer at the start
+	closers   []io.Closer
 }
 
 // openStores opens the stores that cfg names. onChange is called behind each
@@ -46,8 +52,16 @@ func (s *stores) openDomains(ctx context.Context, cfg *Config, onChange func()) 
 	if err != nil {
 		return err
 	}
-	s.domains, s.blobs, s.name, s.closers = db, db, "sqlite:"+path, append(s.closers, db)
+	s.domains, s.near, s.blobs, s.name, s.closers = db, db, db, "sqlite:"+path, append(s.closers, db)
 	return nil
+}
+
+// reader reads records as near as they are.
+func (s *stores) reader() certs.Reader {
+	if s.nearBlobs != nil {
+		return s.nearBlobs
+	}
+	return s.blobs
 }
 
 func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) error {
@@ -55,7 +69,11 @@ func (s *stores) openTable(ctx context.Context, cfg *Config, onChange func()) er
 	if err != nil {
 		return err
 	}
-	s.domains, s.blobs, s.closers = table, table, append(s.closers, table)
+	s.domains, s.near, s.blobs, s.closers = table, table, table, append(s.closers, table)
+	if cfg.HomeRegion != "" && cfg.HomeRegion != cfg.TableRegion {
+		replica := table.Replica()
+		s.near, s.nearBlobs = replica, replica
+	}
 	s.name = "dynamodb:" + cfg.TableRegion + "/" + cfg.Table
 	return s.reach(ctx, cfg, "--table", table.Check)
 }
@@ -70,14 +88,14 @@ func (s *stores) openBlobs(ctx context.Context, cfg *Config) error {
 		if err != nil {
 			return fmt.Errorf("--blobs: %w", err)
 		}
-		s.blobs, s.closers = folder, append(s.closers, folder)
+		s.blobs, s.nearBlobs, s.closers = folder, nil, append(s.closers, folder)
 		return nil
 	}
 	bucket, err := cfg.bucket(ctx)
 	if err != nil {
 		return err
 	}
-	s.blobs, s.closers = bucket, append(s.closers, bucket)
+	s.blobs, s.nearBlobs, s.closers = bucket, nil, append(s.closers, bucket)
 	return s.reach(ctx, cfg, "--blobs", bucket.Probe)
 }
 

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"log/slog"
 	"time"
@@ -14,6 +15,9 @@ import (
 type Config struct {
 	// Blobs keeps certificates, account and challenges. The whole fleet shares it.
 	Blobs shingle.Blobs
+	// Near, when set, is read in place of Blobs by what serves visitors: a replica of
+	// it, which may be late.
+	Near Reader
 	// Copy, when set, keeps what visitors are served by on this machine: it is read
 	// when Blobs does not answer, and kept in step while it does. No other process
 	// uses it. It may lose what begins with [CopiedCertificates].
@@ -89,6 +93,11 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
+}
+
+// Reader is the part of [shingle.Blobs] that serving needs.
+type Reader interface {
+	Get(ctx context.Context, key string) (shingle.Blob, error)
 }
 
 // validate checks what is required and fills in the defaults.

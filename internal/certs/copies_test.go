@@ -27,6 +27,7 @@ type copyFleet struct {
 	ca      *chainMaker
 	rows    *memory.Store
 	blobs   *storetest.FaultyBlobs
+	near    *late         // of the processes that can be cut off; nil: none
 	copy    *memory.Store // of the process with copies, over its restarts
 	keyFile string
 	orders  atomic.Int64 // permissions asked
@@ -55,8 +56,12 @@ func (f *copyFleet) start(store, local shingle.Blobs) *copyProcess {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	var near Reader
+	if f.near != nil && store != shingle.Blobs(f.rows) {
+		near = f.near
+	}
 	m, err := New(Config{
-		Blobs: store, Copy: local, MasterKey: key, TermsAgreed: true, CAs: []CA{{Directory: "https://ca.example/directory"}},
+		Blobs: store, Near: near, Copy: local, MasterKey: key, TermsAgreed: true, CAs: []CA{{Directory: "https://ca.example/directory"}},
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { f.orders.Add(1); return shingle.ErrForbidden }),
 		Logger:     slog.New(slog.NewTextHandler(&f.log, nil)),
 	})

@@ -35,6 +35,7 @@ type Manager struct {
 	visitors  *visitors
 	working   atomic.Int32 // 1: this process is the fleet's worker
 	survey    survey
+	renewed   atomic.Pointer[map[string]bool] // hosts whose certificates there is news of; nil without a replica
 
 	delegations *delegations
 

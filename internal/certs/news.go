@@ -54,6 +54,7 @@ func (m *Manager) Follow(ctx context.Context) {
 			m.log.Debug("news of certificates not read", "error", err)
 		} else {
 			seen, since = next, start.Add(-newsSpan)
+			m.named(next)
 		}
 		select {
 		case <-ctx.Done():
@@ -86,6 +87,19 @@ func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]b
 	return next, nil
 }
 
+// named has the certificates that there is news of read where they are written: a
+// replica may still have the ones from before.
+func (m *Manager) named(news map[string]bool) {
+	if m.cfg.Near == nil {
+		return
+	}
+	hosts := make(map[string]bool, len(news))
+	for key := range news {
+		hosts[key[strings.LastIndexByte(key, '/')+1:]] = true
+	}
+	m.renewed.Store(&hosts)
+}
+
 // stale has the next handshake for host read the store. The certificate in
 // memory is served until that has been done.
 func (m *Manager) stale(host string) {
@@ -98,7 +112,7 @@ func (m *Manager) stale(host string) {
 
 // refresh reads what the store has in place of a stale entry, in the background.
 func (m *Manager) refresh(host string, e *entry) {
-	if m.store.outage.avoid() {
+	if m.store.outageOfBlobs().avoid() {
 		e.stale.Store(true)
 		return
 	}

@@ -1,9 +1,13 @@
 package certs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // probeEvery is how often a store that fails is tried by those who have a local
@@ -30,6 +34,13 @@ func (o *outage) note(answered bool) {
 	}
 }
 
+// noteRead takes in how a read ended, unless its caller did not wait.
+func (o *outage) noteRead(ctx context.Context, err error) {
+	if answered := err == nil || errors.Is(err, shingle.ErrNotFound); answered || ctx.Err() == nil {
+		o.note(answered)
+	}
+}
+
 // avoid reports whether the caller is to do without the store: while it fails
 // all are, but one each probeEvery.
 func (o *outage) avoid() bool {
@@ -46,15 +57,21 @@ func (o *outage) avoid() bool {
 	return false
 }
 
+// begin returns since when the store fails; zero: it answers.
+func (o *outage) begin() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.since
+}
+
 // Degraded returns why certificates may be older than they need be. It is empty
 // while the store answers.
 func (m *Manager) Degraded() string {
-	o := &m.store.outage
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.since.IsZero() {
-		return ""
+	if since := m.store.outage.begin(); !since.IsZero() {
+		return fmt.Sprintf("the certificate store has not answered since %s; what is in memory or in the local copy is served", since.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("the certificate store has not answered since %s; what is in memory or in the local copy is served",
-		o.since.UTC().Format(time.RFC3339))
+	if since := m.store.away.begin(); !since.IsZero() {
+		return fmt.Sprintf("the home region of the certificate store has not answered since %s; what the replica here has is served", since.UTC().Format(time.RFC3339))
+	}
+	return ""
 }

@@ -45,6 +45,11 @@ func (m *Manager) load(ctx context.Context, host string) (e *entry, version stri
 // loadToServe is load for the sake of a visitor, where the local copy will do
 // when the store does not answer. Such an entry is stale from the beginning.
 func (m *Manager) loadToServe(ctx context.Context, host string) (*entry, error) {
+	if hosts := m.renewed.Load(); hosts != nil && (*hosts)[host] && !m.store.away.avoid() {
+		if e, _, err := m.load(ctx, host); err == nil || errors.Is(err, shingle.ErrNotFound) {
+			return e, err
+		}
+	}
 	var r record
 	_, local, err := m.store.serve(ctx, certKey(host), &r)
 	if errors.Is(err, shingle.ErrNotFound) {

@@ -19,16 +19,22 @@ const (
 // store is the blobs, with a bound on each operation, and the keys that seal what
 // is secret in them.
 type store struct {
-	blobs  shingle.Blobs
-	keys   *keyring
-	reads  chan struct{} // one for each read that runs
-	copies *copies       // on this machine; nil when there are none
-	outage outage
+	blobs   shingle.Blobs
+	near    Reader // read by what serves: a replica, or blobs themselves
+	replica bool
+	keys    *keyring
+	reads   chan struct{} // one for each read that runs
+	copies  *copies       // on this machine; nil when there are none
+	outage  outage        // of near
+	away    outage        // of blobs, when near is a replica
 }
 
 // newStore returns a store that can be used until ctx ends.
 func newStore(ctx context.Context, cfg *Config) *store {
-	s := &store{blobs: cfg.Blobs, reads: make(chan struct{}, maxStoreReads), copies: newCopies(cfg.Copy, cfg.Logger)}
+	s := &store{blobs: cfg.Blobs, near: cfg.Near, replica: cfg.Near != nil, reads: make(chan struct{}, maxStoreReads), copies: newCopies(cfg.Copy, cfg.Logger)}
+	if !s.replica {
+		s.near = cfg.Blobs
+	}
 	s.keys = newKeyring(ctx, s, cfg.MasterKey, cfg.Now, cfg.Logger)
 	return s
 }
@@ -53,16 +59,12 @@ func decode(key string, value []byte, v any) error {
 // copyWait is how long the store may take before the local copy is served.
 const copyWait = time.Second
 
-// serve is get for the sake of a visitor: when the store fails, or takes longer
-// than copyWait, the local copy does, if there is one. Nothing may be written on
-// the ground of a copy, which local reports: the store may have another record
-// meanwhile, or none.
+// serve is get for the sake of a visitor: it asks the replica nearby, and when
+// that fails, or takes longer than copyWait, the local copy does, if there is one.
+// Nothing may be written on the ground of a copy, which local reports: the store may
+// have another record meanwhile, or none.
 func (s *store) serve(ctx context.Context, key string, v any) (version string, local bool, err error) {
-	if s.copies == nil {
-		version, err = s.get(ctx, key, v)
-		return version, false, err
-	}
-	if s.outage.avoid() {
+	if s.copies != nil && s.outage.avoid() {
 		if value, ok := s.copies.get(ctx, key); ok {
 			return "", true, decode(key, value, v)
 		}
@@ -83,7 +85,7 @@ func (s *store) readOrCopy(ctx context.Context, key string) (shingle.Blob, error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b, err = s.read(ctx, key)
+		b, err = s.readFrom(ctx, s.near, &s.outage, key)
 	}()
 	soon := time.NewTimer(copyWait)
 	defer soon.Stop()
@@ -115,14 +117,25 @@ func (s *store) version(ctx context.Context, key string) (string, error) {
 }
 
 func (s *store) read(ctx context.Context, key string) (shingle.Blob, error) {
+	return s.readFrom(ctx, s.blobs, s.outageOfBlobs(), key)
+}
+
+func (s *store) outageOfBlobs() *outage {
+	if s.replica {
+		return &s.away
+	}
+	return &s.outage
+}
+
+func (s *store) readFrom(ctx context.Context, from Reader, o *outage, key string) (shingle.Blob, error) {
 	timed, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if err := acquire(timed, s.reads); err != nil {
 		return shingle.Blob{}, err
 	}
 	defer func() { <-s.reads }()
-	b, err := s.blobs.Get(timed, key)
-	s.noteRead(ctx, err)
+	b, err := from.Get(timed, key)
+	o.noteRead(ctx, err)
 	if errors.Is(err, shingle.ErrNotFound) {
 		s.copies.keep(key, nil)
 		return b, shingle.ErrNotFound
@@ -132,13 +145,6 @@ func (s *store) read(ctx context.Context, key string) (shingle.Blob, error) {
 	}
 	s.copies.keep(key, b.Value)
 	return b, nil
-}
-
-// noteRead takes in how a read ended, unless its caller did not wait.
-func (s *store) noteRead(ctx context.Context, err error) {
-	if answered := err == nil || errors.Is(err, shingle.ErrNotFound); answered || ctx.Err() == nil {
-		s.outage.note(answered)
-	}
 }
 
 // put writes v if the record's version is still ifVersion. After an error that
@@ -179,7 +185,7 @@ func (s *store) list(ctx context.Context, prefix, after string, limit int) ([]st
 	timed, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	keys, err := s.blobs.List(timed, prefix, after, limit)
-	s.noteRead(ctx, err)
+	s.outageOfBlobs().noteRead(ctx, err)
 	if err != nil {
 		return nil, storeError(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,9 +18,6 @@ import (
 type family struct {
 	prefix string
 	shards int
-	// local: read from the replica in this region. The others are read where they
-	// are written: their readers decide what to write.
-	local bool
 	// life, when set, is after how long DynamoDB may delete the record: what its
 	// writer removes himself unless he is killed.
 	life time.Duration
@@ -34,10 +30,8 @@ const day = 24 * time.Hour
 // what the CAs' limits allow.
 var families = []family{
 	{prefix: "due/", shards: 4},
-	{prefix: "news/", shards: 4, local: true, life: 7 * day},
-	{prefix: "certs/", shards: shards, local: true},
-	{prefix: "accounts/", shards: shards, local: true},
-	{prefix: "challenges/", shards: shards, local: true, life: 7 * day},
+	{prefix: "news/", shards: 4, life: 7 * day},
+	{prefix: "challenges/", shards: shards, life: 7 * day},
 	{prefix: "orders/", shards: shards, life: 7 * day},
 }
 
@@ -53,18 +47,10 @@ func familyOf(s string) family {
 
 func blobKey(k string) item { return key(partition("blob", shardOf(k, familyOf(k).shards)), k) }
 
-// Get implements [shingle.Blobs]. In a region that is not home it reads some
-// families from the local replica: what is not there is looked for at home, and
-// so is, for a while, what a write found to be out of date.
+// Get implements [shingle.Blobs].
 func (s *Store) Get(ctx context.Context, k string) (shingle.Blob, error) {
 	if shingle.CheckBlob(k, nil) != nil {
 		return shingle.Blob{}, shingle.ErrNotFound // no such record can be
-	}
-	if !s.atHome() && familyOf(k).local && !s.contended.has(k, s.cfg.Now()) {
-		i, err := s.get(ctx, s.local, blobKey(k))
-		if !errors.Is(err, shingle.ErrNotFound) {
-			return i.blob(k), err
-		}
 	}
 	i, err := s.get(ctx, s.home, blobKey(k))
 	return i.blob(k), err
@@ -102,7 +88,6 @@ func (s *Store) Put(ctx context.Context, k string, value []byte, ifVersion strin
 	case doubtful:
 		return "", doubt("PutItem") // it may have written, and another after it
 	}
-	s.contended.add(k, s.cfg.Now())
 	return "", shingle.ErrConflict
 }
 
@@ -134,7 +119,6 @@ func (s *Store) Delete(ctx context.Context, k, ifVersion string) error {
 	case doubtful:
 		return doubt("DeleteItem")
 	}
-	s.contended.add(k, s.cfg.Now())
 	if len(now) == 0 {
 		return shingle.ErrNotFound
 	}
@@ -148,12 +132,8 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	f, c := familyOf(prefix), s.home
-	if f.local {
-		c = s.local
-	}
-	items, err := s.list(ctx, c, listing{
-		partitions: partitions("blob", f.shards), prefix: prefix, after: after, limit: limit, attributes: "sk",
+	items, err := s.list(ctx, s.home, listing{
+		partitions: partitions("blob", familyOf(prefix).shards), prefix: prefix, after: after, limit: limit, attributes: "sk",
 	})
 	if err != nil {
 		return nil, err
@@ -186,35 +166,4 @@ func found(err error) item {
 		return e.Item
 	}
 	return nil
-}
-
-// recent remembers keys for a while. The zero value is ready.
-type recent struct {
-	mu   sync.Mutex
-	keys map[string]time.Time // until when
-}
-
-const (
-	recentTime = 30 * time.Second
-	maxRecent  = 10_000 // beyond that all are forgotten
-)
-
-func (r *recent) add(k string, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.keys == nil || len(r.keys) >= maxRecent {
-		r.keys = map[string]time.Time{}
-	}
-	r.keys[k] = now.Add(recentTime)
-}
-
-func (r *recent) has(k string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	until, ok := r.keys[k]
-	if ok && !now.Before(until) {
-		delete(r.keys, k)
-		return false
-	}
-	return ok
 }

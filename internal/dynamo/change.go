@@ -98,7 +98,7 @@ func (s *Store) append(ctx context.Context, host string, who author, old, next *
 		log.known = true
 	}
 	end := head{number: log.last.number + 1, at: s.tick(log.last.at)}
-	entry, err := s.writeChange(shard, end, host, who, old, next)
+	entry, err := s.writeChange(shard, end, log.last.at, host, who, old, next)
 	if err != nil {
 		return err
 	}
@@ -179,10 +179,11 @@ func (s *Store) writeRow(host string, old, next *shingle.Domain) types.TransactW
 }
 
 // writeChange appends to the log: who made the change and when, the row as it
-// left it, and as JSON the row before.
-func (s *Store) writeChange(shard int, end head, host string, who author, old, next *shingle.Domain) (types.TransactWriteItem, error) {
+// left it, as JSON the row before, and when the last change of the log was made, by
+// which a replica tells one that is late from one that was removed.
+func (s *Store) writeChange(shard int, end head, last int64, host string, who author, old, next *shingle.Domain) (types.TransactWriteItem, error) {
 	i := key(partition("change", shard), changeNumber(end.number))
-	i["host"], i["at"], i["made"] = text(host), number(end.at), number(who.at.UnixMicro())
+	i["host"], i["at"], i["made"], i["prev"] = text(host), number(end.at), number(who.at.UnixMicro()), number(last)
 	i["ttl"] = expiry(s.cfg.Now().Add(s.cfg.Retention))
 	if next != nil {
 		i.setDomain(next)

@@ -26,7 +26,7 @@ func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 
 // Domain implements [shingle.DomainStore].
 func (s *Store) Domain(ctx context.Context, host string) (shingle.Domain, error) {
-	d, err := s.domain(ctx, s.local, host)
+	d, err := s.domain(ctx, s.home, host)
 	if err == nil && d == nil {
 		err = shingle.ErrNotFound
 	}
@@ -68,10 +68,14 @@ func (s *Store) DeleteDomain(ctx context.Context, host string, version int64, by
 
 // Domains implements [shingle.DomainStore].
 func (s *Store) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
+	return s.domains(ctx, s.home, after, limit)
+}
+
+func (s *Store) domains(ctx context.Context, c *client, after string, limit int) ([]shingle.Domain, error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	items, err := s.list(ctx, s.local, listing{partitions: partitions("domain", shards), after: after, limit: limit})
+	items, err := s.list(ctx, c, listing{partitions: partitions("domain", shards), after: after, limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +104,11 @@ func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
 
 // Token implements [shingle.DomainStore].
 func (s *Store) Token(ctx context.Context, id string) (shingle.Token, error) {
-	i, err := s.get(ctx, s.local, key("token", id))
+	return s.token(ctx, s.home, id)
+}
+
+func (s *Store) token(ctx context.Context, c *client, id string) (shingle.Token, error) {
+	i, err := s.get(ctx, c, key("token", id))
 	if err != nil {
 		return shingle.Token{}, err
 	}

@@ -36,12 +36,12 @@ const shards = 16
 // Config says which table, and how to reach it.
 type Config struct {
 	Table string
-	// Region is where reads go: that of this machine, in which the table must be
-	// or have a replica.
+	// Region is that of this machine, in which the table must be or have a
+	// replica: where a [Replica] reads.
 	Region string
-	// HomeRegion is where writes go, and the reads that they depend on: the same
-	// for the whole fleet, because conditions hold in one region only. Default:
-	// Region.
+	// HomeRegion is where the table is written, and read by those who decide what
+	// to write: the same for the whole fleet, because conditions hold in one region
+	// only. Default: Region.
 	HomeRegion string
 	// Endpoint and HomeEndpoint are URLs to use instead of AWS's, for tests.
 	Endpoint, HomeEndpoint string
@@ -87,15 +87,15 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Store is a [shingle.DomainStore] and a [shingle.Blobs] over one table.
+// Store is a [shingle.DomainStore] and a [shingle.Blobs] over one table, which is
+// read and written in its home region. [Store.Replica] reads nearby.
 type Store struct {
 	cfg   Config
-	local *client // reads
-	home  *client // writes, and reads that must be of the newest; local itself where that is home
+	home  *client
+	local *client // of the replica; home itself where that is home
 
-	logs      [shards]changeLog
-	lastAt    atomic.Int64 // of the changes written here, Unix microseconds
-	contended recent       // keys of blobs whose local replica was seen to be behind
+	logs   [shards]changeLog
+	lastAt atomic.Int64 // of the changes written here, Unix microseconds
 }
 
 var (

@@ -44,9 +44,9 @@ func (c *client) translate(operation string, err error) error {
 	case code == "ValidationException" && strings.Contains(err.Error(), "schema"):
 		return setup(err, "the table %s in %s is not one of Shingle's: its key must be pk and sk, both strings", c.table, c.region)
 	case code == "":
-		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the table cannot be reached now, try again later", Err: fmt.Errorf("%s: %w", operation, err)}
+		return &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf("the table cannot be reached now in %s, try again later", c.region), Err: fmt.Errorf("%s: %w", operation, err)}
 	}
-	return &shingle.Error{Code: shingle.CodeUnavailable, Message: "the table cannot be used now, try again later", Err: fmt.Errorf("%s: %w", operation, err)}
+	return &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf("the table cannot be used now in %s, try again later", c.region), Err: fmt.Errorf("%s: %w", operation, err)}
 }
 
 func throttling(err error) error {

@@ -16,17 +16,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// settleTime is how late a replica in another region may be before what it lacks
-// counts as gone.
-const settleTime = time.Hour
-
 // position is a place in the feed: the number of the last change taken, in each
 // log.
 type position [shards]int64
 
 // Head implements [shingle.DomainStore].
 func (s *Store) Head(ctx context.Context) (shingle.Cursor, error) {
-	heads, err := s.heads(ctx, s.local, true)
+	heads, err := s.heads(ctx, s.home, true)
 	if err != nil {
 		return "", err
 	}
@@ -42,6 +38,10 @@ func (s *Store) Head(ctx context.Context) (shingle.Cursor, error) {
 // of the fleet agree. It costs one request when nothing has changed. A cursor of
 // another kind of store gets [shingle.ErrNotFound], like one that is too old.
 func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
+	return s.changes(ctx, s.home, after, limit)
+}
+
+func (s *Store) changes(ctx context.Context, c *client, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, "", err
 	}
@@ -49,16 +49,16 @@ func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) ([
 	if err != nil {
 		return nil, "", err
 	}
-	heads, err := s.heads(ctx, s.local, false)
+	heads, err := s.heads(ctx, c, false)
 	if err == nil && behind(heads, from) { // an eventually consistent answer may be an old one
-		if heads, err = s.heads(ctx, s.local, true); err == nil && behind(heads, from) {
+		if heads, err = s.heads(ctx, c, true); err == nil && behind(heads, from) {
 			err = shingle.ErrNotFound // the cursor is of another table, or of a time before a restore
 		}
 	}
 	if err != nil {
 		return nil, "", err
 	}
-	logs, err := s.entries(ctx, from, heads, limit)
+	logs, err := s.entries(ctx, c, from, heads, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -106,7 +106,9 @@ func behind(heads [shards]head, p position) bool {
 // entry is a change with its place in the feed.
 type entry struct {
 	shingle.Change
-	number, at int64
+	number int64
+	at     int64 // when it was made, Unix microseconds
+	prev   int64 // when the one before it in its log was
 }
 
 // log is a part of one log, without a gap.
@@ -117,7 +119,7 @@ type log struct {
 
 // entries reads what each log has behind from: its share of the limit, if they
 // are all alike.
-func (s *Store) entries(ctx context.Context, from position, heads [shards]head, limit int) (logs [shards]log, err error) {
+func (s *Store) entries(ctx context.Context, c *client, from position, heads [shards]head, limit int) (logs [shards]log, err error) {
 	changed := 0
 	for i := range heads {
 		if heads[i].number > from[i] {
@@ -128,7 +130,7 @@ func (s *Store) entries(ctx context.Context, from position, heads [shards]head, 
 	for i := range heads {
 		if heads[i].number > from[i] {
 			group.Go(func() (err error) {
-				logs[i], err = s.entriesOf(ctx, i, from[i], heads[i], min(limit, share(limit, changed)+1))
+				logs[i], err = s.entriesOf(ctx, c, i, from[i], heads[i], min(limit, share(limit, changed)+1))
 				return err
 			})
 		}
@@ -136,49 +138,74 @@ func (s *Store) entries(ctx context.Context, from position, heads [shards]head, 
 	return logs, group.Wait()
 }
 
-// entriesOf reads one log behind the number from. A number that is missing was
-// removed by its TTL, which makes [shingle.ErrNotFound], or has not come yet.
-func (s *Store) entriesOf(ctx context.Context, shard int, from int64, end head, limit int) (log, error) {
-	entries, err := s.query(ctx, shard, from, limit, false)
-	if err == nil && len(entries) == 0 {
-		entries, err = s.query(ctx, shard, from, limit, true)
+// entriesOf reads one log behind the number from, up to where one is missing. The
+// first of all that is missing was removed by its TTL, which makes
+// [shingle.ErrNotFound], or has not come to a replica yet.
+func (s *Store) entriesOf(ctx context.Context, c *client, shard int, from int64, end head, limit int) (log, error) {
+	q := logQuery{shard: shard, from: from, limit: limit}
+	entries, err := s.query(ctx, c, q)
+	if err == nil && (len(entries) == 0 || entries[0].number != from+1) {
+		q.consistent = true
+		entries, err = s.query(ctx, c, q)
+	}
+	if err != nil {
+		return log{}, err
+	}
+	n := 0
+	for n < len(entries) && entries[n].number == from+int64(n)+1 {
+		n++
 	}
 	switch {
-	case err != nil:
-		return log{}, err
-	case len(entries) > 0:
-		return log{entries: entries, more: entries[len(entries)-1].number < end.number}, nil
-	case !s.atHome() && s.cfg.Now().Sub(time.UnixMicro(end.at)) < settleTime:
-		return log{}, nil // replicas receive items in any order
+	case n > 0:
+		return log{entries: entries[:n], more: entries[n-1].number < end.number}, nil
+	case c != s.home && s.late(entries, end):
+		return log{}, nil
 	}
 	return log{}, shingle.ErrNotFound
 }
 
-// query returns the changes of one log that follow from without a gap.
-func (s *Store) query(ctx context.Context, shard int, from int64, limit int, consistent bool) ([]entry, error) {
-	c := s.local
+// late reports whether the change in front of the first that is there, or else the
+// last of the log, is too young to have been removed: a replica gets items in any
+// order. Until that one has come nothing is known of those before it.
+func (s *Store) late(there []entry, end head) bool {
+	missing := end.at
+	if len(there) > 0 {
+		missing = there[0].prev
+	}
+	return s.cfg.Now().Sub(time.UnixMicro(missing)) < s.cfg.Retention
+}
+
+// logQuery is a question for changes of one log.
+type logQuery struct {
+	shard      int
+	from       int64 // those behind this number; or, backwards, up to it
+	backwards  bool
+	limit      int
+	consistent bool
+}
+
+func (s *Store) query(ctx context.Context, c *client, q logQuery) ([]entry, error) {
+	condition := "pk = :p AND sk > :from"
+	if q.backwards {
+		condition = "pk = :p AND sk <= :from"
+	}
 	var out *dynamodb.QueryOutput
 	_, err := c.call(ctx, "Query", func(ctx context.Context) (err error) {
 		out, err = c.Query(ctx, &dynamodb.QueryInput{
-			TableName: &c.table, ConsistentRead: &consistent, Limit: aws.Int32(int32(limit)),
-			KeyConditionExpression:    aws.String("pk = :p AND sk > :from"),
-			ExpressionAttributeValues: item{":p": text(partition("change", shard)), ":from": text(changeNumber(from))},
+			TableName: &c.table, ConsistentRead: &q.consistent, Limit: aws.Int32(int32(q.limit)),
+			KeyConditionExpression: &condition, ScanIndexForward: aws.Bool(!q.backwards),
+			ExpressionAttributeValues: item{":p": text(partition("change", q.shard)), ":from": text(changeNumber(q.from))},
 		})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	var list []entry
-	for _, i := range out.Items {
-		e, err := item(i).entry()
-		if err != nil {
+	list := make([]entry, len(out.Items))
+	for i := range out.Items {
+		if list[i], err = item(out.Items[i]).entry(); err != nil {
 			return nil, err
 		}
-		if from++; e.number != from {
-			break
-		}
-		list = append(list, e)
 	}
 	return list, nil
 }
@@ -189,6 +216,11 @@ func (i item) entry() (e entry, err error) {
 	}
 	if e.at, err = i.number("at"); err != nil {
 		return e, err
+	}
+	if _, ok := i["prev"]; ok { // an earlier version wrote none
+		if e.prev, err = i.number("prev"); err != nil {
+			return e, err
+		}
 	}
 	if e.At, err = i.time("made"); err != nil {
 		return e, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // shard is a part of the table: some names with their sites, close together and
@@ -55,6 +57,31 @@ func (s *shard) all() iter.Seq2[[]byte, *site] {
 			}
 		}
 	}
+}
+
+// len returns how many names a shard has; nil has none.
+func (s *shard) len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.ends)
+}
+
+// changed returns a shard in which a domain is as a change left it. s may be nil.
+func (s *shard) changed(tag byte, c *shingle.Change, t *table) *shard {
+	name := key(c.Host)
+	switch {
+	case !c.Deleted && s == nil:
+		return (&shard{}).with(name, tag, t.own(settingsOf(&c.Domain)))
+	case !c.Deleted:
+		return s.with(name, tag, t.own(settingsOf(&c.Domain)))
+	case s == nil:
+		return nil
+	}
+	if at := s.find(name, tag); at >= 0 {
+		return s.without(at)
+	}
+	return s
 }
 
 // with returns a shard in which host has the site, nil for the plain one.

@@ -101,39 +101,39 @@ func (f *follower) step(ctx context.Context) error {
 			return fmt.Errorf("load domains: %w", err)
 		}
 	}
+	next, err := f.follow(ctx, f.cursor, f.table.apply)
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrInvalid) { // invalid: a cursor that another version wrote
+		f.log.Warn("fell behind the change feed, reading all domains again")
+		return f.load(ctx)
+	}
+	f.cursor = next
+	return err
+}
+
+// follow takes in what changed behind a place in the feed, and returns the place
+// to go on from, after an error too.
+func (f *follower) follow(ctx context.Context, from shingle.Cursor, apply func(*shingle.Change)) (shingle.Cursor, error) {
 	for {
 		page, cancel := context.WithTimeout(ctx, syncTimeout)
-		changes, next, err := f.store.Changes(page, f.cursor, syncPage)
+		changes, next, err := f.store.Changes(page, from, syncPage)
 		cancel()
-		if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrInvalid) { // invalid: a cursor that another version wrote
-			f.log.Warn("fell behind the change feed, reading all domains again")
-			return f.load(ctx)
-		}
 		if err != nil {
-			return fmt.Errorf("read changes: %w", err)
+			return from, fmt.Errorf("read changes: %w", err)
+		}
+		if len(changes) == 0 {
+			return from, nil
 		}
 		for i := range changes {
-			f.apply(&changes[i])
+			apply(&changes[i])
+			f.forget(changes[i].Host)
 		}
-		f.cursor = next
-		if len(changes) == 0 {
-			f.loaded.Store(true)
-			return nil
-		}
+		from = next
 	}
 }
 
-func (f *follower) apply(c *shingle.Change) {
-	if c.Deleted {
-		f.table.remove(c.Host)
-	} else {
-		f.table.set(&c.Domain)
-	}
-	f.forget(c.Host)
-}
-
-// load reads all domains. Changes made meanwhile follow from the cursor that
-// was taken first.
+// load reads all domains, and what changed since the place in the feed that was
+// taken first: it may be from before the rows were read, so that the table is
+// replaced only when all of it is there.
 func (f *follower) load(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, syncTimeout)
 	cursor, err := f.store.Head(first)
@@ -157,8 +157,12 @@ func (f *follower) load(ctx context.Context) error {
 		}
 		after = list[len(list)-1].Host
 	}
+	if cursor, err = f.follow(ctx, cursor, all.apply); err != nil {
+		return err
+	}
 	f.table.replace(all)
 	f.cursor = cursor
+	f.loaded.Store(true)
 	return nil
 }
 

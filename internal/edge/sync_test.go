@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -35,5 +36,55 @@ func TestFollower_MissIsRememberedAndAFailureIsNot(t *testing.T) {
 	f.forget(host) // as its change does
 	if !served(f.find(t.Context(), host)) {
 		t.Error("a name that is there now is not served")
+	}
+}
+
+// rewound is a store whose head is the beginning of its feed, as a replica's may
+// be, and that tells of each read of the feed.
+type rewound struct {
+	*memory.Store
+	changes func()
+}
+
+// Head implements [shingle.DomainStore].
+func (rewound) Head(context.Context) (shingle.Cursor, error) { return "", nil }
+
+// Changes implements [shingle.DomainStore], one at a time.
+func (r rewound) Changes(ctx context.Context, after shingle.Cursor, _ int) ([]shingle.Change, shingle.Cursor, error) {
+	r.changes()
+	return r.Store.Changes(ctx, after, 1)
+}
+
+// A domain that was deleted and added again must not be gone for a moment when all
+// domains are read again, and the feed from before that.
+func TestFollower_ReadsAllWithoutGoingBack(t *testing.T) {
+	const again, gone = "again.example.com", "gone.example.com"
+	rows := &memory.Store{}
+	for _, host := range []string{again, gone} {
+		if _, err := rows.CreateDomain(t.Context(), shingle.Domain{Host: host}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := rows.DeleteDomain(t.Context(), host, 0, "", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := rows.CreateDomain(t.Context(), shingle.Domain{Host: again}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443)
+	table.set(&shingle.Domain{Host: again})
+	reads := 0
+	store := rewound{rows, func() {
+		reads++
+		if !table.lookup(again).served() || table.lookup(gone).served() {
+			t.Errorf("at read %d of the feed the table has gone back", reads)
+		}
+	}}
+	f := newFollower(&Config{Store: store, Logger: slog.New(slog.DiscardHandler)}, table)
+	if err := f.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if reads < 5 || !table.lookup(again).served() || table.lookup(gone).served() || !f.loaded.Load() {
+		t.Errorf("after %d reads: %v, %v", reads, table.lookup(again), table.lookup(gone))
 	}
 }

@@ -99,37 +99,15 @@ func (t *table) get(key string) *site {
 	return t.plain
 }
 
-// set adds or replaces a domain.
-func (t *table) set(d *shingle.Domain) {
+// apply takes in a change of a domain.
+func (t *table) apply(c *shingle.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := key(d.Host)
-	index, tag := t.place(name)
+	index, tag := t.place(key(c.Host))
 	old := t.shards[index].Load()
-	if old == nil {
-		old = &shard{}
-	}
-	t.swap(index, old, old.with(name, tag, t.own(settingsOf(d))))
-}
-
-// remove forgets a domain.
-func (t *table) remove(domain string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	name := key(domain)
-	index, tag := t.place(name)
-	old := t.shards[index].Load()
-	if old == nil {
-		return
-	}
-	if at := old.find(name, tag); at >= 0 {
-		t.swap(index, old, old.without(at))
-	}
-}
-
-func (t *table) swap(index int, old, s *shard) {
+	s := old.changed(tag, c, t)
 	t.shards[index].Store(s)
-	t.count.Add(int64(len(s.ends) - len(old.ends)))
+	t.count.Add(int64(s.len() - old.len()))
 }
 
 // settings reverses own.
@@ -167,9 +145,7 @@ func (t *table) picture() *picture {
 func (p *picture) len() int {
 	n := 0
 	for _, s := range p.shards {
-		if s != nil {
-			n += len(s.ends)
-		}
+		n += s.len()
 	}
 	return n
 }
@@ -188,6 +164,12 @@ func (p *picture) all() iter.Seq2[[]byte, settings] {
 			}
 		}
 	}
+}
+
+// apply takes in a change of a domain.
+func (p *picture) apply(c *shingle.Change) {
+	index, tag := p.table.place(key(c.Host))
+	p.shards[index] = p.shards[index].changed(tag, c, p.table)
 }
 
 // add adds the domain with that key.

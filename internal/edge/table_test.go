@@ -15,6 +15,12 @@ func testTable() *table {
 
 // TestTable_IsWhatAMapWouldBe makes random changes to few names, so that shards
 // grow, shrink and change their kinds of site, and compares with a map.
+// set adds or replaces a domain.
+func (t *table) set(d *shingle.Domain) { t.apply(&shingle.Change{Host: d.Host, Domain: *d}) }
+
+// remove forgets a domain.
+func (t *table) remove(domain string) { t.apply(&shingle.Change{Host: domain, Deleted: true}) }
+
 func TestTable_IsWhatAMapWouldBe(t *testing.T) {
 	table, want := testTable(), map[string]settings{}
 	kinds := []settings{{}, {paused: true}, {redirect: "www.example.com"}, {origin: "https://other.example.com"}, {}}

@@ -247,7 +247,7 @@ func TestFollower_WildcardAddedAMomentAgo(t *testing.T) {
 	if most := missReadBurst + int(time.Since(start).Seconds()*missReadsPerSecond) + 1; len(store.reads) > most {
 		t.Errorf("a flood of names cost %d reads, more than %d", len(store.reads), most)
 	}
-	f.apply(&shingle.Change{Host: "*.customer.test", Domain: shingle.Domain{Host: "*.customer.test"}})
+	f.table.apply(&shingle.Change{Host: "*.customer.test", Domain: shingle.Domain{Host: "*.customer.test"}})
 	if !served(f.find(t.Context(), "b.customer.test")) {
 		t.Error("the table does not have the wildcard")
 	}

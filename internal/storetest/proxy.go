@@ -68,6 +68,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wound == nil {
 		wound = pass
 	}
+	r.Body = io.NopCloser(bytes.NewReader(body)) // a wound may look at it
 	wound(w, r, func() (*http.Response, []byte, error) { return p.forward(r, body) })
 }
 
