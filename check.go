@@ -1,6 +1,7 @@
 package shingle
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -32,7 +33,7 @@ type DNSResult struct {
 	Finding             // where the host points
 	CAA       Finding   // whether our CAs may issue; no reason: not looked at
 	Notes     []Finding // what does not keep the host from working
-	Proven    bool      // the tenant's own token was seen, which nobody else could have set
+	Proven    bool      // the tenant's own label or text was seen, which nobody else could have set
 	Chain     []Alias   // the CNAME records from the host on
 	Addresses []netip.Addr
 	TTL       time.Duration // how long resolvers may keep the answer, be it negative
@@ -44,6 +45,26 @@ type DNSResult struct {
 
 	Set    []DNSRecord // what to set so that the host points here
 	Remove []DNSRecord // what is in the way
+	Proof  *DNSRecord  // what proves control before that, or besides; nil: nothing is known
+}
+
+// Instructions is what a tenant's customer may set for a domain. What does not
+// apply is empty.
+type Instructions struct {
+	Target    string       // of a CNAME record: the tenant's own name here, which proves control too
+	Addresses []netip.Addr // of A and AAAA records, where there can be no CNAME record
+	ProofName string       // of a TXT record that proves control, before the others are set or besides
+	ProofText string       // its text, and what may be shown at ProofURL instead
+	ProofURL  string       // on the server that the host has until now
+}
+
+// ProofNeeded says that control of host is not proven, and how it can be.
+func (r *DNSResult) ProofNeeded(host string) Finding {
+	how := "set the record that this service names for you"
+	if r.Proof != nil {
+		how = fmt.Sprintf("set a record of type %s with the name %q and the value %q", r.Proof.Type, r.Proof.Name, r.Proof.Value)
+	}
+	return Finding{ReasonProofNeeded, fmt.Sprintf("Nothing shows yet that %s is yours: a record that leads here may be somebody else's. To prove it, %s at your DNS provider.", host, how)}
 }
 
 // Alias is a CNAME record.
@@ -54,7 +75,7 @@ type Alias struct {
 
 // DNSRecord is a record as it is typed in at the customer's DNS provider.
 type DNSRecord struct {
-	Type  string // CNAME, ALIAS, ANAME, A or AAAA
+	Type  string // CNAME, ALIAS, ANAME, A, AAAA or TXT
 	Name  string // for the name field there: relative, "@" or in full
 	FQDN  string // the same in full, without the final dot
 	Value string // with a final dot only where the provider needs it
@@ -107,6 +128,15 @@ func Preflight(r CheckResult) error {
 	return nil
 }
 
+// PreflightUnproven is [Preflight] for a domain of which nothing has shown before
+// that it is its tenant's: this check has to.
+func PreflightUnproven(r CheckResult) error {
+	if err := Preflight(r); err != nil || r.DNS.Proven {
+		return err
+	}
+	return refuse(r.DNS.ProofNeeded(r.Host))
+}
+
 // Verdict is what matters most about a result, and who must act: what keeps a CA
 // from issuing, or else what keeps visitors from being served.
 func (r *CheckResult) Verdict() (f Finding, who string) {
@@ -139,7 +169,7 @@ func (r *CheckResult) preflight() *Refusal {
 // us, whatever is in between.
 func (r *CheckResult) pointsHere() Outcome {
 	dns := r.DNS.Reason.Outcome()
-	if dns != OutcomeGood && r.DNS.Reason != ReasonDNSSECBogus && r.HTTPS.Reached {
+	if dns != OutcomeGood && r.DNS.Reason != ReasonDNSSECBogus && r.DNS.Reason != ReasonOtherTenant && r.HTTPS.Reached {
 		return OutcomeGood
 	}
 	return dns

@@ -2,7 +2,6 @@ package shingle
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 )
 
@@ -13,18 +12,30 @@ type Lifecycle struct {
 	Grace      time.Duration // for which a drifting domain is served before it is paused. Default 7 days
 	Patience   time.Duration // for which a domain's DNS may not answer before that counts as drift. Default 24 h
 	Quarantine time.Duration // for which a removed name is remembered. Default 30 days
+	// AnyPointer takes it for a proof of control that a new name points here, which a
+	// record that somebody left behind does too. Otherwise a domain that has a tenant
+	// needs a proof of that tenant's own.
+	AnyPointer bool
 }
 
 func (l Lifecycle) grace() time.Duration      { return cmp.Or(l.Grace, 7*24*time.Hour) }
 func (l Lifecycle) patience() time.Duration   { return cmp.Or(l.Patience, 24*time.Hour) }
 func (l Lifecycle) quarantine() time.Duration { return cmp.Or(l.Quarantine, 30*24*time.Hour) }
 
-// Begin returns the status of a domain that was added now. before is what is
-// remembered of its name, the zero Status when nothing is: another tenant's name
-// needs proof of control, whether or not DNS points here.
+// Begin returns the status of a domain that was added, or given to another tenant,
+// now. before is what is remembered of its name, the zero Status when nothing is:
+// another tenant's name needs a proof of control, whatever DNS points to, and one
+// that this tenant has proven needs none.
 func (l Lifecycle) Begin(d Domain, before Status, now time.Time) Status {
 	s := Status{Host: d.Host, Tenant: d.Tenant, History: before.History}
-	s.ProofNeeded = before.Host != "" && (before.Tenant != d.Tenant || before.ProofNeeded)
+	switch {
+	case before.Host == "":
+		s.ProofNeeded = l.NeedsProof(d)
+	case before.Tenant != d.Tenant:
+		s.ProofNeeded = true
+	default:
+		s.ProofNeeded, s.Proven = before.ProofNeeded, before.Proven
+	}
 	s.move(StatePending, Finding{ReasonNew, "The domain was added and is being checked."}, WhoNobody, now)
 	if d.Paused {
 		s.block(now)
@@ -32,6 +43,10 @@ func (l Lifecycle) Begin(d Domain, before Status, now time.Time) Status {
 	s.Next = l.next(&s, now)
 	return s
 }
+
+// NeedsProof reports whether a domain whose name nothing is known of needs a proof
+// of control. The operator vouches for what has no tenant.
+func (l Lifecycle) NeedsProof(d Domain) bool { return !l.AnyPointer && d.Tenant != "" }
 
 // Remove returns the status of a domain that is deleted now. The record is to be
 // kept until Next, so that nobody else gets the name without a proof.
@@ -66,11 +81,16 @@ func (l Lifecycle) Apply(d Domain, s Status, r CheckResult, now time.Time) Statu
 	if s.State == StateRemoved {
 		return s
 	}
-	s.Checked, s.Tenant = now, d.Tenant
+	if s.Tenant != d.Tenant {
+		s = l.Begin(d, s, now)
+	}
+	s.Checked = now
 	if r.CertifiedUntil.After(s.CertifiedUntil) {
 		s.CertifiedUntil = r.CertifiedUntil
 	}
-	s.ProofNeeded = s.ProofNeeded && !r.DNS.Proven
+	if r.DNS.Proven {
+		s.ProofNeeded, s.Proven = false, now
+	}
 	if d.Paused {
 		s.block(now)
 	} else {
@@ -168,7 +188,7 @@ func (s *Status) here(r *CheckResult, now time.Time) {
 // refusal is why no CA is to be asked, or nil.
 func (s *Status) refusal(r *CheckResult) *Refusal {
 	if s.ProofNeeded {
-		return refuse(Finding{ReasonProofNeeded, fmt.Sprintf("%s belonged to another customer before. Prove that you control it: set the record that this service names for you.", s.Host)})
+		return refuse(r.DNS.ProofNeeded(s.Host))
 	}
 	return r.preflight()
 }

@@ -49,6 +49,9 @@ func withCAA(of func(time.Time) shingle.CheckResult, r shingle.Reason) func(time
 	}
 }
 
+// anyPointer leaves the proof of control to tests of its own.
+var anyPointer = shingle.Lifecycle{AnyPointer: true}
+
 // The results of the transition table.
 var (
 	here      = found(shingle.ReasonPointsHere, shingle.ReasonCertificateInvalid, 0)
@@ -130,21 +133,21 @@ func TestLifecycle_Transitions(t *testing.T) {
 	for from, row := range table {
 		for i, want := range row {
 			t.Run(string(from)+"/"+results[i].name, func(t *testing.T) {
-				s, now := reach(t, shingle.Lifecycle{}, d, from)
+				s, now := reach(t, anyPointer, d, from)
 				now = now.Add(results[i].after)
-				got := shingle.Lifecycle{}.Apply(d, s, results[i].of(now), now)
+				got := anyPointer.Apply(d, s, results[i].of(now), now)
 				if got.State != want {
 					t.Errorf("%s, not %s: %s", got.State, want, got.Message)
 				}
 			})
 		}
-		s, now := reach(t, shingle.Lifecycle{}, d, from)
+		s, now := reach(t, anyPointer, d, from)
 		now = now.Add(hour)
 		want := blocked
 		if from == removed {
 			want = removed
 		}
-		if got := (shingle.Lifecycle{}).Apply(shingle.Domain{Host: d.Host, Paused: true}, s, hereCert(now), now); got.State != want {
+		if got := anyPointer.Apply(shingle.Domain{Host: d.Host, Tenant: d.Tenant, Paused: true}, s, hereCert(now), now); got.State != want {
 			t.Errorf("%s and blocked by the operator: %s", from, got.State)
 		}
 	}
@@ -188,36 +191,73 @@ func TestLifecycle_SilenceIsDrift(t *testing.T) {
 	}
 }
 
-// TestLifecycle_Proof: a name that was another tenant's needs more than DNS.
+// TestLifecycle_Proof: that a name leads here does not make it the tenant's.
 func TestLifecycle_Proof(t *testing.T) {
-	l := shingle.Lifecycle{}
-	old, now := reach(t, l, shingle.Domain{Host: "blog.customer.com", Tenant: "acme"}, shingle.StateActive)
-	old = l.Remove(old, now)
-	if got := old.Next.Sub(now); got != 30*day {
-		t.Errorf("the name is remembered for %s", got)
+	remembered := func(tenant string, proven bool) shingle.Status {
+		l := shingle.Lifecycle{}
+		s := l.Begin(shingle.Domain{Host: "blog.customer.com", Tenant: tenant}, shingle.Status{}, start)
+		if r := hereCert(start); proven {
+			r.DNS.Proven = true
+			s = l.Apply(shingle.Domain{Host: "blog.customer.com", Tenant: tenant}, s, r, start)
+		}
+		s = l.Remove(s, start)
+		if got := s.Next.Sub(start); got != 30*day {
+			t.Errorf("the name is remembered for %s", got)
+		}
+		return s
 	}
 	for _, x := range []struct {
-		tenant string
-		proven bool
-		want   shingle.State
-	}{{"acme", false, shingle.StateActive}, {"mallory", false, shingle.StateVerifying}, {"mallory", true, shingle.StateActive}} {
-		d := shingle.Domain{Host: "blog.customer.com", Tenant: x.tenant}
-		s := l.Begin(d, old, now)
-		r := hereCert(now)
-		r.DNS.Proven = x.proven
-		s = l.Apply(d, s, r, now)
-		if s.State != x.want {
-			t.Errorf("%+v: %s", x, s.State)
-		}
-		if refused := s.MayIssue() != nil; refused != (x.want == shingle.StateVerifying) {
-			t.Errorf("%+v: refused %t", x, refused)
+		name       string
+		before     shingle.Status
+		tenant     string
+		anyPointer bool
+		needed     bool
+	}{
+		{"a new name", shingle.Status{}, "acme", false, true},
+		{"a new name, pointing is enough", shingle.Status{}, "acme", true, false},
+		{"the operator's own", shingle.Status{}, "", false, false},
+		{"the same tenant's again", remembered("acme", true), "acme", false, false},
+		{"the same tenant's again, never proven", remembered("acme", false), "acme", false, true},
+		{"another's", remembered("acme", true), "mallory", false, true},
+		{"another's, pointing is enough for new names", remembered("acme", true), "mallory", true, true},
+		{"another's, that was never proven", remembered("acme", false), "mallory", true, true},
+		{"another's, now the operator's", remembered("acme", true), "", false, true},
+		{"deleted and added again by who has not proven it", shingle.Lifecycle{}.Remove(shingle.Lifecycle{}.Begin(
+			shingle.Domain{Host: "blog.customer.com", Tenant: "mallory"}, remembered("acme", true), start), start), "mallory", true, true},
+	} {
+		for _, proven := range []bool{false, true} {
+			l := shingle.Lifecycle{AnyPointer: x.anyPointer}
+			d := shingle.Domain{Host: "blog.customer.com", Tenant: x.tenant}
+			r := hereCert(start)
+			r.DNS.Proven = proven
+			s := l.Apply(d, l.Begin(d, x.before, start), r, start)
+			want := shingle.StateActive
+			if x.needed && !proven {
+				want = shingle.StateVerifying
+			}
+			if s.State != want || (s.MayIssue() != nil) != (want == shingle.StateVerifying) {
+				t.Errorf("%s, proven %t: %s, %v", x.name, proven, s.State, s.MayIssue())
+			}
+			if proven && !s.Proven.Equal(start) {
+				t.Errorf("%s: proven at %s", x.name, s.Proven)
+			}
 		}
 	}
-	// Deleting and adding again does not wash the need away.
-	d := shingle.Domain{Host: "blog.customer.com", Tenant: "mallory"}
-	again := l.Begin(d, l.Remove(l.Begin(d, old, now), now), now)
-	if !again.ProofNeeded {
-		t.Error("a second try needs no proof")
+}
+
+// TestLifecycle_AnotherTenant: who gets a domain that is served has to prove that
+// it is theirs.
+func TestLifecycle_AnotherTenant(t *testing.T) {
+	d := shingle.Domain{Host: "blog.customer.com", Tenant: "acme"}
+	s, now := reach(t, anyPointer, d, shingle.StateActive)
+	d.Tenant = "newco"
+	if s = anyPointer.Apply(d, s, hereCert(now), now); s.State != shingle.StateVerifying || s.Reason != shingle.ReasonProofNeeded || s.Tenant != "newco" {
+		t.Errorf("%+v", s)
+	}
+	r := hereCert(now)
+	r.DNS.Proven = true
+	if s = anyPointer.Apply(d, s, r, now.Add(hour)); s.State != shingle.StateActive {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -226,7 +266,7 @@ func TestLifecycle_Properties(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
-	l := shingle.Lifecycle{}
+	l := anyPointer
 	var all []shingle.Reason
 	for r := range shingle.Reasons() {
 		all = append(all, r)
@@ -329,7 +369,7 @@ func TestLifecycle_ChecksAreSpread(t *testing.T) {
 	for i := range domains {
 		host := "h" + strings.Repeat("x", i%7) + time.Duration(i).String() + ".example.com"
 		d := shingle.Domain{Host: host}
-		l := shingle.Lifecycle{}
+		l := anyPointer
 		s := l.Apply(d, l.Begin(d, shingle.Status{}, start), hereCert(start), start)
 		hours[s.Next.Hour()]++
 	}
@@ -343,7 +383,7 @@ func TestLifecycle_ChecksAreSpread(t *testing.T) {
 // TestLifecycle_BackOff counts the checks of a customer who never sets the record.
 func TestLifecycle_BackOff(t *testing.T) {
 	d := shingle.Domain{Host: "slow.customer.com"}
-	l := shingle.Lifecycle{}
+	l := anyPointer
 	now, s := start, l.Begin(d, shingle.Status{}, start)
 	counts := map[string]int{}
 	for checks := 0; now.Sub(start) < 90*day; checks++ {
@@ -375,6 +415,7 @@ func TestPreflight(t *testing.T) {
 		{"silence", unclear, shingle.ErrUnavailable, shingle.WhoCustomer},
 		{"our fault", ours, shingle.ErrUnavailable, shingle.WhoOperator},
 		{"bogus, though it answers", found(shingle.ReasonDNSSECBogus, shingle.ReasonHTTPSWorks, day), shingle.ErrForbidden, shingle.WhoCustomer},
+		{"another tenant's name", found(shingle.ReasonOtherTenant, shingle.ReasonHTTPSWorks, day), shingle.ErrForbidden, shingle.WhoCustomer},
 		{"nothing to compare with", found(shingle.ReasonUnconfigured, "", 0), nil, ""},
 	} {
 		err := shingle.Preflight(x.of(start))

@@ -22,11 +22,41 @@ const (
 // tenants prove who they are come from it too.
 type ProbeKey [32]byte
 
-// Label returns the DNS label that is the tenant's own. It cannot be guessed.
+// Label returns the DNS label below the CNAME targets that is the tenant's own. It
+// cannot be guessed: a CNAME record that leads there says whose the host is.
 func (k ProbeKey) Label(tenant string) string {
 	mac := hmac.New(sha256.New, k[:])
 	mac.Write([]byte("tenant 1\x00" + tenant))
-	return hex.EncodeToString(mac.Sum(nil)[:10])
+	return hex.EncodeToString(mac.Sum(nil)[:labelBytes])
+}
+
+const labelBytes = 10
+
+// IsTenantLabel reports whether a DNS label, in lower case, is of the form of those
+// of [ProbeKey.Label].
+func IsTenantLabel(label string) bool {
+	_, err := hex.DecodeString(label)
+	return err == nil && len(label) == 2*labelBytes
+}
+
+// Proof returns the text by which whoever controls a domain says that it is the
+// tenant's: in a TXT record, or at [ProofPath]. For another domain or tenant it is
+// another one.
+func (k ProbeKey) Proof(domain, tenant string) string {
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("proof 1\x00" + domain + "\x00" + tenant))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// ProofPath is where the present server of a host may show the text of
+// [ProbeKey.Proof]. No edge passes a request for it on: else whoever has content on
+// a host that we serve could claim it.
+const ProofPath = "/.well-known/shingle-challenge"
+
+// ProofName returns the name of the TXT record that may hold the text of
+// [ProbeKey.Proof]; a wildcard's is that of what it covers.
+func ProofName(domain string) string {
+	return "_shingle-challenge." + strings.TrimPrefix(domain, "*.")
 }
 
 // NewProbeNonce returns what makes a probe unlike all before it.

@@ -26,6 +26,7 @@ const (
 	ReasonCNAMEBroken     Reason = "cname_broken"     // the alias leads to a name without an address
 	ReasonDNSSECBogus     Reason = "dnssec_bogus"     // signatures do not verify: validating resolvers see nothing
 	ReasonLameDelegation  Reason = "lame_delegation"  // no name server that the zone is delegated to knows it
+	ReasonOtherTenant     Reason = "other_tenant"     // to the name that another tenant was given here
 	ReasonPropagating     Reason = "propagating"      // name servers of the zone give different answers
 	ReasonDNSTimeout      Reason = "dns_timeout"      // the zone's name servers do not answer
 	ReasonDNSFailure      Reason = "dns_failure"      // the zone's name servers answer with a failure
@@ -60,7 +61,7 @@ const (
 	ReasonNotAdded           Reason = "not_added"           // DNS is in order, but the domain is not set up here
 	ReasonNew                Reason = "new"                 // not checked yet
 	ReasonServed             Reason = "served"              // all is well
-	ReasonProofNeeded        Reason = "proof_needed"        // the name was another tenant's: control must be proven
+	ReasonProofNeeded        Reason = "proof_needed"        // nothing shows that the name is this tenant's
 	ReasonCertificateOrdered Reason = "certificate_ordered" // a certificate is being obtained
 	ReasonCertificateFailed  Reason = "certificate_failed"  // the last attempt failed
 	ReasonBlocked            Reason = "blocked"             // by the operator
@@ -102,6 +103,7 @@ var reasons = map[Reason]struct {
 	ReasonCNAMEBroken:     {OutcomeBad, WhoCustomer},
 	ReasonDNSSECBogus:     {OutcomeBad, WhoCustomer},
 	ReasonLameDelegation:  {OutcomeBad, WhoCustomer},
+	ReasonOtherTenant:     {OutcomeBad, WhoCustomer},
 	ReasonPropagating:     {OutcomePartly, WhoCustomer},
 	ReasonDNSTimeout:      {OutcomeUnclear, WhoCustomer},
 	ReasonDNSFailure:      {OutcomeUnclear, WhoCustomer},

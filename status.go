@@ -42,9 +42,10 @@ type Status struct {
 	DriftedAt      time.Time `json:"drifted_at,omitzero"`      // when it was first seen to point elsewhere, while it does
 	UnclearSince   time.Time `json:"unclear_since,omitzero"`   // when checks began to say nothing, while they do
 	CertifiedUntil time.Time `json:"certified_until,omitzero"` // end of the newest certificate known
-	// ProofNeeded says that the name was another tenant's before. That DNS points
-	// here is then no proof: the record may be the old tenant's.
-	ProofNeeded bool `json:"proof_needed,omitempty"`
+	// ProofNeeded says that nothing has shown yet that the name is this tenant's.
+	// That DNS points here is no proof: the record may be another tenant's.
+	ProofNeeded bool      `json:"proof_needed,omitempty"`
+	Proven      time.Time `json:"proven,omitzero"` // when something did, last; zero: never
 
 	History []Step `json:"history,omitempty"` // oldest first, at most MaxHistory
 }

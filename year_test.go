@@ -101,7 +101,7 @@ func TestLifecycle_Year(t *testing.T) {
 		pending, verifying, issuing, active = shingle.StatePending, shingle.StateVerifying, shingle.StateIssuing, shingle.StateActive
 		drifting, paused, blocked, removed  = shingle.StateDrifting, shingle.StatePaused, shingle.StateBlocked, shingle.StateRemoved
 	)
-	w := &life{t: t, now: start, domain: shingle.Domain{Host: "blog.customer.com"}}
+	w := &life{t: t, now: start, domain: shingle.Domain{Host: "blog.customer.com"}, proven: true}
 
 	w.dns = shingle.ReasonNoRecord
 	w.add("acme")
@@ -155,7 +155,7 @@ func TestLifecycle_Year(t *testing.T) {
 	w.remove()
 	w.run(5 * day)
 	w.lived("deleted; the CNAME record stays behind", 0, removed)
-	w.checks = 0
+	w.checks, w.proven = 0, false
 	w.add("mallory")
 	w.run(20 * day)
 	w.lived("takeover attempt: the record is not mallory's", 0, pending, verifying)

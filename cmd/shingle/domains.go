@@ -17,6 +17,7 @@ type domainsCmd struct {
 	Show   domainsShowCmd   `cmd:"" help:"Show a domain."`
 	Update domainsUpdateCmd `cmd:"" help:"Change a domain."`
 	Check  domainsCheckCmd  `cmd:"" help:"Check a domain's DNS and HTTPS now, and say what to set."`
+	Claim  domainsClaimCmd  `cmd:"" help:"Give a domain to the tenant who controls it, whoever has it now."`
 	Rm     domainsRmCmd     `cmd:"" help:"Delete domains: they are no longer served."`
 	Import domainsImportCmd `cmd:"" help:"Add the domains in a file."`
 	Export domainsExportCmd `cmd:"" help:"Print all domains as a file for import."`

@@ -10,8 +10,9 @@ import (
 )
 
 type domainsCheckCmd struct {
-	Host string `arg:"" help:"The customer's name; it need not have been added."`
-	JSON bool   `name:"json" help:"Print JSON."`
+	Host   string `arg:"" help:"The customer's name; it need not have been added."`
+	Tenant string `placeholder:"NAME" help:"Who is to have it: what to set is this tenant's. Default: who has it."`
+	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
 // Run checks a domain. It fails when somebody has to act.
@@ -20,7 +21,7 @@ func (c *domainsCheckCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := client.CheckDomain(ctx, c.Host)
+	r, err := client.CheckDomain(ctx, c.Host, c.Tenant)
 	if err != nil {
 		return err
 	}
@@ -43,6 +44,9 @@ func printCheck(w io.Writer, r api.Check) error {
 	}
 	for _, record := range r.DNS.Set {
 		rows = append(rows, [2]string{"set", recordText(record)})
+	}
+	if r.DNS.Proof != nil && !r.DNS.Proven {
+		rows = append(rows, [2]string{"to prove", recordText(*r.DNS.Proof)})
 	}
 	for _, record := range r.DNS.Remove {
 		rows = append(rows, [2]string{"remove", recordText(record)})

@@ -72,13 +72,15 @@ type controlFlags struct {
 
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
 
-	CNAMETarget []string `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
-	EdgeAddress []string `name:"edge-address" placeholder:"IP" env:"SHINGLE_EDGE_ADDRESS" help:"Address of your edges, for domains that cannot have a CNAME record. Several: repeat it, or put , between them."`
+	CNAMETarget []string      `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
+	Proof       string        `enum:"tenant,pointing" default:"tenant" env:"SHINGLE_PROOF" help:"What proves that a name that is new here is its tenant's: tenant, a CNAME record to the tenant's own name below --cname-target, a TXT record or a file; pointing, that it leads here in any way, as a record that somebody left behind does. Domains without a tenant need no proof."`
+	Quarantine  time.Duration `default:"720h" placeholder:"TIME" env:"SHINGLE_QUARANTINE" help:"How long a deleted name is remembered: until then another tenant has to prove control of it in any case."`
+	EdgeAddress []string      `name:"edge-address" placeholder:"IP" env:"SHINGLE_EDGE_ADDRESS" help:"Address of your edges, for domains that cannot have a CNAME record. Several: repeat it, or put , between them."`
 }
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
-	c.CNAMETargets, c.EdgeAddresses = f.CNAMETarget, f.EdgeAddress
+	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine
 }
 
 // storeFlags say where everything is kept.

@@ -30,9 +30,31 @@ func printDomain(w io.Writer, d api.Domain, asJSON bool) error {
 		{"tenant", d.Tenant},
 		{"goes to", destination(d)},
 		{"customer sets", must},
+		{"cname", cname(d)},
+		{"txt", proof(d)},
 		{"added", localTime(d.CreatedAt)},
 		{"changed", localTime(d.UpdatedAt)},
 	}, settingRows(d.Settings)...))
+}
+
+// cname is what a CNAME record of the customer's is to lead to.
+func cname(d api.Domain) string {
+	if d.DNS == nil {
+		return ""
+	}
+	return d.DNS.CNAME
+}
+
+// proof is the TXT record that proves control, of a domain with a tenant.
+func proof(d api.Domain) string {
+	if d.DNS == nil || d.DNS.Proof == nil || d.Tenant == "" {
+		return ""
+	}
+	text := d.DNS.Proof.TXT + " " + d.DNS.Proof.Text
+	if d.Status != nil && !d.Status.Proven.IsZero() {
+		text += " (proven " + localTime(d.Status.Proven) + ")"
+	}
+	return text
 }
 
 // printRows writes a line for each name whose value is not empty.

@@ -71,6 +71,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Checker != nil {
 		s.checkRoutes(a)
+		s.claimRoutes(a)
 	}
 	if cfg.Events != nil {
 		s.eventRoutes(a)

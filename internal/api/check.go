@@ -18,6 +18,12 @@ type Checker interface {
 	// here, within a bounded time. It returns [shingle.ErrLimited] when too many
 	// are being checked.
 	CheckDomain(ctx context.Context, host string) (shingle.CheckResult, error)
+
+	// CheckFor is CheckDomain for a tenant who may have the host or not.
+	CheckFor(ctx context.Context, host, tenant string) (shingle.CheckResult, error)
+
+	// Instructions returns what the customer of a tenant may set for a domain.
+	Instructions(host, tenant string) shingle.Instructions
 }
 
 // Check is what a check of a domain found.
@@ -55,8 +61,10 @@ type CheckDNS struct {
 	Nameservers []string     `json:"nameservers,omitempty" nullable:"false" doc:"Of the zone"`
 	Provider    string       `json:"provider,omitempty" doc:"Who runs the name servers"`
 	Service     string       `json:"service,omitempty" doc:"The CDN or web host that the domain points to"`
+	Proven      bool         `json:"proven" doc:"The tenant's own record, or text, was seen"`
 	Set         []Record     `json:"set,omitempty" nullable:"false" doc:"Records to set"`
 	Remove      []Record     `json:"remove,omitempty" nullable:"false" doc:"Records that are in the way"`
+	Proof       *Record      `json:"proof,omitempty" doc:"What proves control without that"`
 	Notes       []Finding    `json:"notes,omitempty" nullable:"false" doc:"What does not keep the domain from working"`
 }
 
@@ -105,12 +113,23 @@ func (s *server) checkRoutes(a huma.API) {
 	register(s, a, op, s.check)
 }
 
-func (s *server) check(ctx context.Context, in *HostInput) (*checkAnswer, error) {
+type checkInput struct {
+	HostInput
+	Tenant string `query:"tenant" doc:"Who is to have the domain: the records to set are this tenant's. Default: who has it"`
+}
+
+func (s *server) check(ctx context.Context, in *checkInput) (*checkAnswer, error) {
 	host, err := hostInPath(in.Host)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.Checker.CheckDomain(ctx, host)
+	look := s.Checker.CheckDomain
+	if in.Tenant != "" {
+		look = func(ctx context.Context, host string) (shingle.CheckResult, error) {
+			return s.Checker.CheckFor(ctx, host, in.Tenant)
+		}
+	}
+	r, err := look(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +137,24 @@ func (s *server) check(ctx context.Context, in *HostInput) (*checkAnswer, error)
 	if out.Known, err = s.known(ctx, host); err != nil {
 		return nil, err
 	}
+	if err := s.judgeProof(ctx, in.Tenant, &r, &out); err != nil {
+		return nil, err
+	}
 	if !out.Known && out.Ready {
 		out.Verdict = showFinding(shingle.Finding{Reason: shingle.ReasonNotAdded, Message: "DNS is in order, but the domain has not been added here, so that our edge refuses it."})
 	}
 	return &checkAnswer{out}, nil
+}
+
+// judgeProof corrects the verdict on a domain of which nothing shows that it is its
+// tenant's.
+func (s *server) judgeProof(ctx context.Context, tenant string, r *shingle.CheckResult, out *Check) error {
+	status, err := s.status(ctx, r.Host)
+	if err != nil || status == nil || !status.ProofNeeded || r.DNS.Proven || tenant != "" || !out.Ready {
+		return err
+	}
+	out.Ready, out.Verdict = false, showFinding(r.DNS.ProofNeeded(r.Host))
+	return nil
 }
 
 // known reports whether a host, or a wildcard that covers it, is set up here.
@@ -144,7 +177,7 @@ func showCheck(r shingle.CheckResult) Check {
 		DNS: CheckDNS{
 			Finding: showFinding(r.DNS.Finding), Addresses: r.DNS.Addresses, TTL: seconds(r.DNS.TTL), Zone: r.DNS.Zone,
 			Nameservers: r.DNS.Nameservers, Provider: r.DNS.Provider, Service: r.DNS.Service,
-			Set: showRecords(r.DNS.Set), Remove: showRecords(r.DNS.Remove), Notes: showFindings(r.DNS.Notes),
+			Proven: r.DNS.Proven, Set: showRecords(r.DNS.Set), Remove: showRecords(r.DNS.Remove), Notes: showFindings(r.DNS.Notes),
 		},
 		HTTPS: CheckHTTPS{
 			Finding: showFinding(r.HTTPS.Finding), Reached: r.HTTPS.Reached, Issuer: r.HTTPS.Issuer, NotAfter: r.HTTPS.NotAfter,
@@ -152,6 +185,9 @@ func showCheck(r shingle.CheckResult) Check {
 		},
 	}
 	out.Verdict.Who = who
+	if r.DNS.Proof != nil {
+		out.DNS.Proof = &showRecords([]shingle.DNSRecord{*r.DNS.Proof})[0]
+	}
 	if r.DNS.CAA.Reason != "" {
 		caa := showFinding(r.DNS.CAA)
 		out.CAA = &caa

@@ -16,12 +16,25 @@ import (
 type lens struct {
 	result shingle.CheckResult
 	err    error
+	owners map[string]shingle.Reason // the tenants whom DNS names
 }
 
 func (l *lens) CheckDomain(_ context.Context, host string) (shingle.CheckResult, error) {
 	r := l.result
 	r.Host = host
 	return r, l.err
+}
+
+func (l *lens) CheckFor(ctx context.Context, host, tenant string) (shingle.CheckResult, error) {
+	r, err := l.CheckDomain(ctx, host)
+	if reason, ok := l.owners[tenant]; ok {
+		r.DNS.Proven, r.DNS.Reason = true, reason
+	}
+	return r, err
+}
+
+func (l *lens) Instructions(host, tenant string) shingle.Instructions {
+	return shingle.Instructions{Target: tenant + ".edge.example.com", ProofName: "_shingle-challenge." + host, ProofText: "proof-of-" + tenant}
 }
 
 func finding(r shingle.Reason) shingle.Finding {
@@ -47,7 +60,7 @@ func TestCheck(t *testing.T) {
 		},
 	}}
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.Checker = l })
-	got, err := s.client().CheckDomain(t.Context(), "Blog.Customer.com.")
+	got, err := s.client().CheckDomain(t.Context(), "Blog.Customer.com.", "")
 	check(t, err)
 	if got.Host != "blog.customer.com" || got.Known || got.Ready || got.Verdict.Reason != "points_elsewhere" || got.Verdict.Good || got.Verdict.Who != "customer" {
 		t.Errorf("%+v", got)
@@ -87,7 +100,7 @@ func TestCheck_Verdict(t *testing.T) {
 		s := open(t, &memory.Store{}, func(c *api.Config) { c.Checker = &lens{result: x.of} })
 		_, err := s.client().CreateDomain(t.Context(), api.NewDomain{Host: x.added})
 		check(t, err)
-		got, err := s.client().CheckDomain(t.Context(), "blog.customer.com")
+		got, err := s.client().CheckDomain(t.Context(), "blog.customer.com", "")
 		check(t, err)
 		if got.Verdict.Reason != x.reason || got.Verdict.Who != x.who || got.Verdict.Message == "" {
 			t.Errorf("%s: %+v", x.name, got.Verdict)
@@ -97,10 +110,10 @@ func TestCheck_Verdict(t *testing.T) {
 
 func TestCheck_Errors(t *testing.T) {
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.Checker = &lens{err: shingle.ErrLimited} })
-	if _, err := s.client().CheckDomain(t.Context(), "blog.customer.com"); !errors.Is(err, shingle.ErrLimited) {
+	if _, err := s.client().CheckDomain(t.Context(), "blog.customer.com", ""); !errors.Is(err, shingle.ErrLimited) {
 		t.Errorf("too many: %v", err)
 	}
-	if _, err := s.client().CheckDomain(t.Context(), "192.0.2.1"); !errors.Is(err, shingle.ErrInvalid) {
+	if _, err := s.client().CheckDomain(t.Context(), "192.0.2.1", ""); !errors.Is(err, shingle.ErrInvalid) {
 		t.Errorf("an address: %v", err)
 	}
 	s.want(401, s.do("POST", "/v1/domains/blog.customer.com/check", "", "Authorization", ""))

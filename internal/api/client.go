@@ -143,13 +143,24 @@ func (c *Client) UpdateDomain(ctx context.Context, host string, p DomainPatch) (
 	return out, c.call(ctx, http.MethodPatch, path, p, &out)
 }
 
-// CheckDomain looks at a domain's DNS and HTTPS now.
-func (c *Client) CheckDomain(ctx context.Context, host string) (out Check, err error) {
+// CheckDomain looks at a domain's DNS and HTTPS now, for a tenant, or when that is
+// empty for who has it.
+func (c *Client) CheckDomain(ctx context.Context, host, tenant string) (out Check, err error) {
 	path, err := domainPath(host)
 	if err != nil {
 		return out, err
 	}
-	return out, c.call(ctx, http.MethodPost, path+"/check", nil, &out)
+	return out, c.call(ctx, http.MethodPost, path+"/check?tenant="+url.QueryEscape(tenant), nil, &out)
+}
+
+// ClaimDomain gives a domain to a tenant who controls it, or returns
+// [shingle.ErrForbidden], which says what to set.
+func (c *Client) ClaimDomain(ctx context.Context, host, tenant string) (out Domain, err error) {
+	path, err := domainPath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodPost, path+"/claim", Claim{Tenant: tenant}, &out)
 }
 
 // DeleteDomain deletes a domain, or returns [shingle.ErrNotFound].

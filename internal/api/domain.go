@@ -29,6 +29,8 @@ type Domain struct {
 
 	Delegation *Delegation `json:"delegation,omitempty" doc:"The record by which the customer lets us answer DNS-01 validations; absent in lists, and where that is not set up"`
 
+	DNS *Instructions `json:"dns,omitempty" doc:"What the customer may set; absent in lists, and where it is not known what customers are to point at"`
+
 	_ struct{} `additionalProperties:"true"` // more will come
 }
 
@@ -133,6 +135,7 @@ func show(d shingle.Domain) Domain {
 // shown all the same.
 func (s *server) shown(ctx context.Context, d shingle.Domain) Domain {
 	out := show(d)
+	out.DNS = s.instructions(d)
 	if s.Certificates == nil {
 		return out
 	}

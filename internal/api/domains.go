@@ -116,6 +116,9 @@ func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, er
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
+	if err := s.mustNotBeCovered(ctx, d); err != nil {
+		return nil, err
+	}
 	made, err := s.Store.CreateDomain(ctx, d, s.Now())
 	if err != nil {
 		return nil, named(d.Host, err)

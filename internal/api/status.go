@@ -17,14 +17,16 @@ type Statuses interface {
 
 // Status is where a domain is in its life.
 type Status struct {
-	State   string    `json:"state" enum:"pending,verifying,issuing,active,drifting,paused,blocked,removed"`
-	Reason  string    `json:"reason" example:"points_elsewhere" doc:"For programs; docs/domains.md lists them"`
-	Message string    `json:"message" doc:"For people, the customer too"`
-	Who     string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
-	Since   time.Time `json:"since" doc:"The state is what it is"`
-	Checked time.Time `json:"checked,omitzero" doc:"Last; absent: never"`
-	Next    time.Time `json:"next,omitzero" doc:"When it is checked again; absent: never"`
-	History []Step    `json:"history" nullable:"false" doc:"Oldest first, the last 32"`
+	State       string    `json:"state" enum:"pending,verifying,issuing,active,drifting,paused,blocked,removed"`
+	Reason      string    `json:"reason" example:"points_elsewhere" doc:"For programs; docs/domains.md lists them"`
+	Message     string    `json:"message" doc:"For people, the customer too"`
+	Who         string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
+	Since       time.Time `json:"since" doc:"The state is what it is"`
+	Checked     time.Time `json:"checked,omitzero" doc:"Last; absent: never"`
+	Next        time.Time `json:"next,omitzero" doc:"When it is checked again; absent: never"`
+	Proven      time.Time `json:"proven,omitzero" doc:"When the tenant's own record, or text, was last seen; absent: never"`
+	ProofNeeded bool      `json:"proof_needed,omitempty" doc:"Nothing has shown yet that the domain is this tenant's: no certificate is obtained"`
+	History     []Step    `json:"history" nullable:"false" doc:"Oldest first, the last 32"`
 
 	_ struct{} `additionalProperties:"true"` // more will come
 }
@@ -54,7 +56,7 @@ func (s *server) status(ctx context.Context, host string) (*Status, error) {
 	}
 	out := &Status{
 		State: string(st.State), Reason: string(st.Reason), Message: st.Message, Who: st.Who,
-		Since: st.Since, Checked: st.Checked, Next: st.Next, History: make([]Step, len(st.History)),
+		Since: st.Since, Checked: st.Checked, Next: st.Next, Proven: st.Proven, ProofNeeded: st.ProofNeeded, History: make([]Step, len(st.History)),
 	}
 	for i, step := range st.History {
 		out.History[i] = Step{At: step.At, State: string(step.State), Reason: string(step.Reason), Who: step.Who, Message: step.Message}

@@ -30,35 +30,86 @@ type domainChecker struct {
 
 // CheckDomain implements [api.Checker].
 func (c *domainChecker) CheckDomain(ctx context.Context, host string) (shingle.CheckResult, error) {
+	return c.inTurn(func() (shingle.CheckResult, error) {
+		r, _, err := c.keeper.CheckNow(ctx, host)
+		if errors.Is(err, shingle.ErrNotFound) {
+			return c.probe(ctx, check.Request{Host: host, Thorough: true, AnyTenant: true})
+		}
+		return r, err
+	})
+}
+
+// CheckFor implements [api.Checker].
+func (c *domainChecker) CheckFor(ctx context.Context, host, tenant string) (shingle.CheckResult, error) {
+	return c.inTurn(func() (shingle.CheckResult, error) {
+		return c.look(ctx, shingle.Domain{Host: host, Tenant: tenant}, check.Look{Thorough: true, Prove: true})
+	})
+}
+
+// Instructions implements [api.Checker].
+func (c *domainChecker) Instructions(host, tenant string) shingle.Instructions {
+	return c.probes.Instructions(host, c.label(tenant), c.proof(host, tenant))
+}
+
+// inTurn does a check that somebody waits for, unless there are too many.
+func (c *domainChecker) inTurn(do func() (shingle.CheckResult, error)) (shingle.CheckResult, error) {
 	select {
 	case c.turns <- struct{}{}:
 		defer func() { <-c.turns }()
 	default:
 		return shingle.CheckResult{}, shingle.Errorf(shingle.CodeLimited, "%d domains are being checked now, try again in a moment", maxChecks)
 	}
-	r, _, err := c.keeper.CheckNow(ctx, host)
-	if errors.Is(err, shingle.ErrNotFound) {
-		return c.look(ctx, host, "", true)
-	}
-	return r, err
+	return do()
 }
 
-// token is the tenant's own label below the CNAME targets, which nobody else can
-// know: who sets it has proven who they are.
-func (c *domainChecker) token(tenant string) string {
+// label is the tenant's own below the CNAME targets; empty when there is none.
+func (c *domainChecker) label(tenant string) string {
 	if c.key == nil || tenant == "" {
 		return ""
 	}
 	return c.key.Label(tenant)
 }
 
+// proof is the text by which the owner of host says that it is the tenant's.
+func (c *domainChecker) proof(host, tenant string) string {
+	if c.key == nil {
+		return ""
+	}
+	return c.key.Proof(host, tenant)
+}
+
 // look probes a domain, and adds what is known of its certificate.
-func (c *domainChecker) look(ctx context.Context, host, tenant string, thorough bool) (shingle.CheckResult, error) {
-	r, err := c.probes.Check(ctx, check.Request{Host: host, Token: c.token(tenant), Thorough: thorough})
+func (c *domainChecker) look(ctx context.Context, d shingle.Domain, how check.Look) (shingle.CheckResult, error) {
+	r, err := c.probe(ctx, check.Request{
+		Host: d.Host, Label: c.label(d.Tenant), Proof: c.proof(d.Host, d.Tenant), Thorough: how.Thorough, Prove: how.Prove,
+	})
+	if err == nil && how.Prove && !r.DNS.Proven {
+		r.DNS.Proven, err = c.hasWildcard(ctx, d)
+	}
+	return r, err
+}
+
+// hasWildcard reports whether a tenant has proven the wildcard that covers a domain,
+// and so the domain.
+func (c *domainChecker) hasWildcard(ctx context.Context, d shingle.Domain) (bool, error) {
+	wildcard := shingle.Covering(d.Host)
+	if wildcard == "" || wildcard == d.Host || d.Tenant == "" {
+		return false, nil
+	}
+	s, err := c.keeper.Status(ctx, wildcard)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return false, nil
+	}
+	proven := !s.Proven.IsZero() || !s.Activated.IsZero() // no wildcard has a certificate without a record of its tenant's own
+	return proven && s.Tenant == d.Tenant && !s.ProofNeeded && s.State != shingle.StateRemoved, err
+}
+
+func (c *domainChecker) probe(ctx context.Context, req check.Request) (shingle.CheckResult, error) {
+	r, err := c.probes.Check(ctx, req)
 	if err != nil {
 		return r, err
 	}
-	info, err := c.certs.Info(ctx, host)
+	info, err := c.certs.Info(ctx, req.Host)
 	if errors.Is(err, shingle.ErrNotFound) {
 		return r, nil
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	EdgeAddresses []string // IP addresses of the edges, for domains that cannot have a CNAME record
 	Resolvers     []string // DNS resolvers of the domain check, address or address:port; none: the system's
 
+	Proof      string        // what proves control of a name that is new here: ProofTenant, the default, or ProofPointing
+	Quarantine time.Duration // for which a deleted name is remembered; 0: 30 days
+
 	DNS01Zone     string // zone of ours in which DNS-01 validations are answered, such as acme.example.com; empty: none
 	DNS01Provider string // who hosts it: "route53", or "route53:ZONEID"
 
@@ -99,6 +102,8 @@ const (
 	handshakeOverhead = 5 * time.Second // for all but that wait
 )
 
+const maxQuarantine = 10 * 365 * 24 * time.Hour
+
 // validate resolves names and refuses what cannot work, saying which flag is at
 // fault.
 func (c *Config) validate() error {
@@ -134,6 +139,13 @@ func (c *Config) validate() error {
 		if _, err := shingle.NormalizeHost(target); err != nil {
 			return fmt.Errorf("--cname-target: %s", shingle.MessageOf(err))
 		}
+	}
+	c.Proof = cmp.Or(c.Proof, ProofTenant)
+	if c.Proof != ProofTenant && c.Proof != ProofPointing {
+		return fmt.Errorf("--proof: it must be %s or %s, not %q", ProofTenant, ProofPointing, c.Proof)
+	}
+	if c.Quarantine != 0 && (c.Quarantine < time.Hour || c.Quarantine > maxQuarantine) {
+		return fmt.Errorf("--quarantine: it must be 1h to %s, not %s", maxQuarantine, c.Quarantine)
 	}
 	if err := c.validateDNS01(); err != nil {
 		return err

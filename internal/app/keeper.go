@@ -16,11 +16,12 @@ func (a *App) openKeeper() error {
 	var err error
 	a.keeper, err = check.NewKeeper(check.KeeperConfig{
 		Blobs: a.stores.blobs, Domains: a.stores.domains, Events: a.events, Wake: a.wakeKeeper, Logger: a.log,
-		Check: func(ctx context.Context, d shingle.Domain, thorough bool) (shingle.CheckResult, error) {
+		Lifecycle: a.cfg.lifecycle(),
+		Check: func(ctx context.Context, d shingle.Domain, how check.Look) (shingle.CheckResult, error) {
 			if a.checker == nil {
 				return shingle.CheckResult{}, shingle.Errorf(shingle.CodeUnavailable, "this process does not check domains")
 			}
-			return a.checker.look(ctx, d.Host, d.Tenant, thorough)
+			return a.checker.look(ctx, d, how)
 		},
 		Ready: func(ctx context.Context, d shingle.Domain) error { return a.certs.Want(ctx, d.Host, d.Tenant) },
 	})
@@ -47,22 +48,50 @@ func (a *App) mayIssue(ctx context.Context, host string) error {
 		return nil
 	}
 	s, err := a.keeper.Status(ctx, host)
-	switch {
-	case err != nil && !errors.Is(err, shingle.ErrNotFound):
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 		return err
-	case s.State == shingle.StateRemoved && s.Tenant != d.Tenant:
-		return shingle.Errorf(shingle.CodeUnavailable, "%s is being checked", host)
-	case s.ProofNeeded:
-		return s.MayIssue()
-	case !s.Checked.IsZero() && s.MayIssue() == nil:
+	}
+	known := err == nil
+	unproven := s.ProofNeeded || known && s.Tenant != d.Tenant || !known && a.cfg.lifecycle().NeedsProof(d)
+	switch {
+	case known && !unproven && !s.Checked.IsZero() && s.MayIssue() == nil:
 		return nil
 	case a.checker != nil: // it was not looked at yet, or may have come right since
-		return a.preflights.judge(ctx, a.checker, d)
-	case s.Checked.IsZero():
+		return a.preflights.judge(ctx, a.checker, d, unproven)
+	case !known:
+		return a.unknown(ctx, host)
+	case s.Tenant != d.Tenant || s.State == shingle.StateRemoved:
+		return beingChecked(host)
+	case s.Checked.IsZero() && !unproven:
 		return nil
 	}
 	return s.MayIssue()
 }
+
+// unknown is for an edge, which has nothing to check by: whether a domain without a
+// status may have a certificate depends on whether the fleet checks domains at all.
+func (a *App) unknown(ctx context.Context, host string) error {
+	kept, err := a.keeper.Runs(ctx)
+	if err == nil && kept {
+		return beingChecked(host)
+	}
+	return err
+}
+
+func beingChecked(host string) error {
+	return shingle.Errorf(shingle.CodeUnavailable, "%s is being checked", host)
+}
+
+// lifecycle is what the operator decided about the lives of domains.
+func (c *Config) lifecycle() shingle.Lifecycle {
+	return shingle.Lifecycle{AnyPointer: c.Proof == ProofPointing, Quarantine: c.Quarantine}
+}
+
+// What proves control of a new name, in [Config.Proof].
+const (
+	ProofTenant   = "tenant"   // the tenant's own CNAME target, TXT record or file
+	ProofPointing = "pointing" // that it points here, too
+)
 
 // Bounds of the preflights that handshakes can cause.
 const (
@@ -74,7 +103,12 @@ const (
 // answer for a moment: handshakes for a domain whose DNS is broken ask often.
 type preflights struct {
 	mu   sync.Mutex
-	list map[string]preflight
+	list map[preflightKey]preflight
+}
+
+type preflightKey struct {
+	host, tenant string
+	unproven     bool
 }
 
 type preflight struct {
@@ -84,24 +118,30 @@ type preflight struct {
 
 // judge returns nil when an order makes sense. HTTPS is not looked at: the edge
 // would answer the probe when this order is done.
-func (p *preflights) judge(ctx context.Context, c *domainChecker, d shingle.Domain) error {
-	now := time.Now()
+func (p *preflights) judge(ctx context.Context, c *domainChecker, d shingle.Domain, unproven bool) error {
+	now, key := time.Now(), preflightKey{d.Host, d.Tenant, unproven}
 	p.mu.Lock()
-	known, ok := p.list[d.Host]
+	known, ok := p.list[key]
 	p.mu.Unlock()
 	if ok && now.Before(known.until) {
 		return known.err
 	}
-	r, err := c.probes.CheckDNS(ctx, check.Request{Host: d.Host, Token: c.token(d.Tenant), Thorough: true})
+	r, err := c.probes.CheckDNS(ctx, check.Request{
+		Host: d.Host, Label: c.label(d.Tenant), Proof: c.proof(d.Host, d.Tenant), Thorough: true, Prove: unproven,
+	})
 	if err != nil {
 		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "DNS could not be looked at in time", Err: err}
 	}
-	err = shingle.Preflight(shingle.CheckResult{Host: d.Host, DNS: r})
+	look := shingle.Preflight
+	if unproven {
+		look = shingle.PreflightUnproven
+	}
+	err = look(shingle.CheckResult{Host: d.Host, DNS: r})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.list == nil || len(p.list) >= preflightMemory {
-		p.list = map[string]preflight{}
+		p.list = map[preflightKey]preflight{}
 	}
-	p.list[d.Host] = preflight{now.Add(preflightLife), err}
+	p.list[key] = preflight{now.Add(preflightLife), err}
 	return err
 }

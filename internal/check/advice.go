@@ -24,7 +24,7 @@ func (p *dnsProbe) advise() {
 var needsRecord = map[shingle.Reason]bool{
 	shingle.ReasonNoRecord: true, shingle.ReasonPointsElsewhere: true, shingle.ReasonPartlyElsewhere: true,
 	shingle.ReasonIPv6Elsewhere: true, shingle.ReasonCDNInFront: true, shingle.ReasonPrivateAddress: true,
-	shingle.ReasonCNAMELoop: true, shingle.ReasonCNAMETooLong: true, shingle.ReasonCNAMEBroken: true,
+	shingle.ReasonOtherTenant: true, shingle.ReasonCNAMELoop: true, shingle.ReasonCNAMETooLong: true, shingle.ReasonCNAMEBroken: true,
 }
 
 // diagnosis says what is wrong.
@@ -43,6 +43,8 @@ func (p *dnsProbe) diagnosis() string {
 		return fmt.Sprintf("%s has no address in DNS yet.", host)
 	case shingle.ReasonPointsElsewhere:
 		return fmt.Sprintf("%s points to %s, not here.", host, p.whither())
+	case shingle.ReasonOtherTenant:
+		return fmt.Sprintf("%s leads to %s, which is the name of another customer here, not yours.", host, p.foreign(&p.seen))
 	case shingle.ReasonPartlyElsewhere:
 		return fmt.Sprintf("%s points here, but also to %s: some visitors, and some certificate authorities, end up there.", host, p.strangers())
 	case shingle.ReasonIPv6Elsewhere:
@@ -152,8 +154,8 @@ func (p *dnsProbe) target() string {
 	switch {
 	case len(p.cfg.Targets) == 0:
 		return ""
-	case p.req.Token != "":
-		return p.req.Token + "." + p.cfg.Targets[0]
+	case p.req.Label != "":
+		return p.req.Label + "." + p.cfg.Targets[0]
 	}
 	return p.cfg.Targets[0]
 }

@@ -22,9 +22,16 @@ type Checker struct {
 // Request is what to check.
 type Request struct {
 	Host string // as [shingle.NormalizeDomain] returns it; a wildcard is checked by a name that it alone covers
-	// Token is the tenant's own label below the targets. Empty: it has none, and
-	// control is not proven by it.
-	Token string
+	// Label is the tenant's own below the targets ([shingle.ProbeKey.Label]). Empty:
+	// it has none, and control is not proven by it.
+	Label string
+	// Proof is the tenant's text ([shingle.ProbeKey.Proof]). Empty: it has none.
+	Proof string
+	// Prove asks for Proof where the records of the host itself do not prove control.
+	Prove bool
+	// AnyTenant says that it is not known whose the host is to be: then a name that
+	// a tenant was given is here as well.
+	AnyTenant bool
 	// Thorough asks every source and compares, also when the first says that all
 	// is well: for people who wait for the answer, and before an order.
 	Thorough bool
@@ -101,7 +108,7 @@ func reached(r *shingle.CheckResult) {
 	case d.Reason == shingle.ReasonUnconfigured:
 		d.Finding = found(shingle.ReasonPointsHere, "%s points here: our edge answers.", r.Host)
 	case d.Reason.Outcome() == shingle.OutcomeGood, d.Reason.Outcome() == shingle.OutcomeUnclear, d.Reason == shingle.ReasonDNSSECBogus,
-		d.Reason == shingle.ReasonPropagating:
+		d.Reason == shingle.ReasonPropagating, d.Reason == shingle.ReasonOtherTenant:
 		return
 	default:
 		by := "Another server"

@@ -31,7 +31,7 @@ func (c *Checker) probeDNS(ctx context.Context, req Request, name string) shingl
 	ctx = withBudget(ctx)
 	p := &dnsProbe{Checker: c, req: req, name: name + ".", edges: c.edges(ctx)}
 	p.seen = c.look(name, func(kind uint16) answer { return c.stub.lookup(ctx, p.name, kind) })
-	p.Reason = p.seen.judge(p.edges)
+	p.Reason = p.judge(&p.seen)
 	if p.Reason != shingle.ReasonPointsHere || req.Thorough {
 		p.askOwners(ctx)
 		if p.Reason == shingle.ReasonDNSFailure {
@@ -77,7 +77,7 @@ func (p *dnsProbe) askOwners(ctx context.Context) {
 	if p.zone = zones[0]; p.zone == nil {
 		p.zone = zones[1]
 	}
-	verdict := own.judge(p.edges)
+	verdict := p.judge(&own)
 	fault, _ := own.fault()
 	switch {
 	case p.Reason == shingle.ReasonDNSSECBogus: // that is for resolvers to find
@@ -136,7 +136,7 @@ func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
 	v := view{host: trim(p.name)}
 	v.a.take(msgs[0], p.name, dns.TypeA)
 	v.aaaa.take(msgs[1], p.name, dns.TypeAAAA)
-	if verdict := v.judge(p.edges); verdict == shingle.ReasonPointsHere || verdict == shingle.ReasonTargetBroken {
+	if verdict := p.judge(&v); verdict == shingle.ReasonPointsHere || verdict == shingle.ReasonTargetBroken {
 		return true
 	}
 	known, here := p.seen.targets(), v.targets()
@@ -152,7 +152,7 @@ func (p *dnsProbe) askAllResolvers(ctx context.Context) {
 	for _, server := range p.stub.servers[1:] {
 		one := &stub{client: p.stub.client, servers: []netip.AddrPort{server}}
 		v := p.look(trim(p.name), func(kind uint16) answer { return one.lookup(ctx, p.name, kind) })
-		if fault, _ := v.fault(); fault == "" && v.judge(p.edges) != p.Reason {
+		if fault, _ := v.fault(); fault == "" && p.judge(&v) != p.Reason {
 			p.note(shingle.ReasonStaleCache, "The resolver %s has another answer, for %s at most.", server.Addr(), roughly(v.ttl()))
 		}
 	}
@@ -203,30 +203,6 @@ func (p *dnsProbe) findWildcard(ctx context.Context) {
 		p.note(shingle.ReasonWildcard, "The answer is that of a wildcard record, *.%s: every name below %s leads here, whoever claims it.", parent, parent)
 	}
 }
-
-// prove looks for the tenant's own token: in the alias, or in a TXT record that
-// can be set before the cut-over.
-func (p *dnsProbe) prove(ctx context.Context) {
-	if p.req.Token == "" {
-		return
-	}
-	p.Proven = slices.ContainsFunc(p.seen.targets(), func(name string) bool {
-		label, rest, _ := strings.Cut(name, ".")
-		return label == p.req.Token && slices.Contains(p.edges.names, rest)
-	})
-	if p.Proven {
-		return
-	}
-	for _, rr := range p.stub.lookup(ctx, ProofPrefix+strings.TrimPrefix(p.req.Host, "*.")+".", dns.TypeTXT).records {
-		if txt, ok := rr.(*dns.TXT); ok && strings.Join(txt.Txt, "") == p.req.Token {
-			p.Proven = true
-		}
-	}
-}
-
-// ProofPrefix is before the host in the name of the TXT record whose text is the
-// tenant's token.
-const ProofPrefix = "_shingle."
 
 func (p *dnsProbe) note(r shingle.Reason, format string, args ...any) {
 	p.Notes = append(p.Notes, shingle.Finding{Reason: r, Message: fmt.Sprintf(format, args...)})

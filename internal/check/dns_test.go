@@ -31,14 +31,7 @@ type dnsCase struct {
 }
 
 func (c *dnsCase) run(t *testing.T) {
-	records := ""
-	for line := range strings.Lines(c.records) {
-		if line = strings.TrimSpace(line); line != "" {
-			name, rest, _ := strings.Cut(line, " ")
-			records += ownerOf(name) + " 300 " + rest + "\n"
-		}
-	}
-	w := newWorld(t, records)
+	w := newWorld(t, zoneRecords(c.records))
 	if c.world != nil {
 		c.world(w)
 	}
@@ -66,6 +59,17 @@ func (c *dnsCase) run(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 	c.compare(t, got)
+}
+
+// zoneRecords makes owners of the zone customer.com absolute.
+func zoneRecords(text string) (records string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			name, rest, _ := strings.Cut(line, " ")
+			records += ownerOf(name) + " 300 " + rest + "\n"
+		}
+	}
+	return records
 }
 
 func ownerOf(name string) string {
@@ -354,7 +358,7 @@ var dnsCases = []dnsCase{
 	// The operator's settings.
 	{name: "nothing to compare with", records: "blog A 11.7.7.7", config: func(c *Config) { c.Targets = nil }, want: shingle.ReasonUnconfigured, says: []string{"--cname-target"}},
 	{name: "addresses alone", config: func(c *Config) { c.Targets = nil; edgeAddresses(c) }, want: shingle.ReasonNoRecord, set: "A blog 11.1.0.1, AAAA blog 2a0a:1::1"},
-	{name: "tenant's own target is told", req: func(r *Request) { r.Token = "tok3n" }, want: shingle.ReasonNoRecord, set: "CNAME blog tok3n.edge.operator.net"},
+	{name: "tenant's own target is told", req: func(r *Request) { r.Label = "tok3n" }, want: shingle.ReasonNoRecord, set: "CNAME blog tok3n.edge.operator.net"},
 }
 
 // expandRelative makes targets of one label relative to the zone.

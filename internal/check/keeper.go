@@ -31,9 +31,8 @@ const (
 type KeeperConfig struct {
 	Blobs   shingle.Blobs // the whole fleet shares it
 	Domains shingle.DomainStore
-	// Check looks at a domain, and knows of its certificate. thorough is as in
-	// [Request].
-	Check func(ctx context.Context, d shingle.Domain, thorough bool) (shingle.CheckResult, error)
+	// Check looks at a domain, and knows of its certificate.
+	Check func(ctx context.Context, d shingle.Domain, how Look) (shingle.CheckResult, error)
 	// Ready, when set, is called for a domain that may now have a certificate.
 	Ready func(ctx context.Context, d shingle.Domain) error
 	// Events, when set, hears of each change of a status.
@@ -89,6 +88,15 @@ func (k *Keeper) Status(ctx context.Context, host string) (shingle.Status, error
 	return s, err
 }
 
+// Runs reports whether a process of the fleet keeps statuses, or did.
+func (k *Keeper) Runs(ctx context.Context) (bool, error) {
+	_, err := k.cfg.Blobs.Get(ctx, positionKey)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // CheckNow checks a domain thoroughly, for somebody who waits, and returns what
 // was found and the status that follows from it. A domain that is not set up is
 // [shingle.ErrNotFound].
@@ -101,7 +109,12 @@ func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle
 	if err != nil {
 		return shingle.CheckResult{}, shingle.Status{}, err
 	}
-	r, err := k.cfg.Check(ctx, d, thorough)
+	known, _, err := k.entry(ctx, host)
+	if err != nil {
+		return shingle.CheckResult{}, shingle.Status{}, err
+	}
+	unknown := known.Host == "" || known.Tenant != d.Tenant
+	r, err := k.cfg.Check(ctx, d, Look{Thorough: thorough, Prove: thorough || unknown || known.ProofNeeded})
 	if err != nil {
 		return r, shingle.Status{}, err
 	}
@@ -125,7 +138,7 @@ func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
 			return s
 		case c.Deleted:
 			return k.cfg.Lifecycle.Remove(s, now)
-		case s.Host == "" || s.State == shingle.StateRemoved:
+		case s.Host == "" || s.State == shingle.StateRemoved || s.Tenant != c.Domain.Tenant:
 			s = k.cfg.Lifecycle.Begin(c.Domain, s, now)
 		}
 		if c.Before.Host != "" || s.Checked.IsZero() {
@@ -139,6 +152,7 @@ func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
 const (
 	statusPrefix = "statuses/"
 	duePrefix    = "checks/due/"
+	positionKey  = "checks/position"
 	dueTime      = "20060102T150405"
 	changeTries  = 8
 )
@@ -247,7 +261,7 @@ func (k *Keeper) tell(ctx context.Context, before, after *shingle.Status) error 
 func (k *Keeper) Run(ctx context.Context) error {
 	r := &rounds{Keeper: k, busy: map[string]bool{}, snoozing: map[string]time.Time{}, done: make(chan finished, k.cfg.AtOnce)}
 	r.feed = records.Feed{
-		Records: k.records, Domains: k.cfg.Domains, Key: "checks/position", All: true, Take: k.take,
+		Records: k.records, Domains: k.cfg.Domains, Key: positionKey, All: true, Take: k.take,
 		Gap: func() { k.log.Warn("checks fell behind the change feed, reading all domains again") },
 	}
 	defer r.checks.Wait()

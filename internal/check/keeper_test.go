@@ -38,8 +38,8 @@ func newHousehold(t *testing.T) *household {
 	}
 	h.blobs = &storetest.FaultyBlobs{Blobs: h.store}
 	h.cfg = KeeperConfig{
-		Blobs: h.blobs, Domains: h.store, Poll: 2 * time.Millisecond, Now: h.now, Events: h,
-		Check: func(_ context.Context, d shingle.Domain, _ bool) (shingle.CheckResult, error) {
+		Blobs: h.blobs, Domains: h.store, Poll: 2 * time.Millisecond, Now: h.now, Events: h, Lifecycle: shingle.Lifecycle{AnyPointer: true},
+		Check: func(_ context.Context, d shingle.Domain, _ Look) (shingle.CheckResult, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.checks[d.Host]++

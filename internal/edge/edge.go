@@ -132,6 +132,8 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 		writePage(w, r, pageMisdirected)
 	case e.isProbe(r):
 		e.serveProbe(w, r, host)
+	case isProof(r):
+		writePage(w, r, pageNotFound)
 	case s.redirect != "" && s.redirect != host: // a wildcard may redirect to a host that it covers
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:
