@@ -1,6 +1,9 @@
 package shingle
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // CertificateState is whether visitors of a host are served, and if not, why.
 type CertificateState string
@@ -23,13 +26,38 @@ type Certificate struct {
 	NotBefore time.Time
 	NotAfter  time.Time // zero when there is none
 	Uploaded  bool      // by the operator
+	Keep      bool      // uploaded, and not to be replaced by ACME while it is valid
 	RenewAt   time.Time // when an order is planned
 	Next      time.Time // when the host is looked at again; zero: never
 	Advice    string    // URL in which the CA explains when it wants the certificate renewed
 	Failures  int       // attempts in a row that failed
 	Failed    *CertificateFailure
 	Limits    []NameLimits // of each CA; nil when not asked for
+	Warnings  []string     // what the operator should see to although nothing failed
 }
+
+// Upload is a certificate of the operator's own. It holds a private key, and does
+// not print.
+type Upload struct {
+	Chain  string // PEM: the certificate, and the intermediates in any order
+	Key    string // PEM
+	Keep   bool   // ACME does not replace it while it is valid
+	Issuer string // directory URL of the CA that issued it; empty: not known
+	By     string // the ID of the token that sent it
+	// IfNewer leaves a valid certificate alone that was issued later, or is to be
+	// kept: that is [ErrExists].
+	IfNewer bool
+	DryRun  bool // check everything, and store nothing
+}
+
+// String implements [fmt.Stringer], lest the key be printed.
+func (Upload) String() string { return "certificate and key" }
+
+// GoString implements [fmt.GoStringer], likewise.
+func (u Upload) GoString() string { return u.String() }
+
+// LogValue implements [slog.LogValuer], likewise.
+func (u Upload) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
 // NameLimits are what is left of a CA's limits for one name.
 type NameLimits struct {

@@ -23,6 +23,9 @@ const (
 	EventCertificateFailed  EventType = "certificate.failed" // an attempt; Data says who must act
 	EventCertificateStopped EventType = "certificate.stopped"
 
+	EventCertificateUploaded EventType = "certificate.uploaded" // by the operator
+	EventCertificateExpiring EventType = "certificate.expiring" // one that the operator keeps ends soon
+
 	EventWebhookDisabled EventType = "webhook.disabled" // it failed for days, or asked for it
 	EventWebhookTest     EventType = "webhook.test"     // sent on demand, to one webhook
 )
@@ -30,7 +33,8 @@ const (
 // EventTypes lists the events that a webhook may ask for.
 var EventTypes = []EventType{
 	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainStatus,
-	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped, EventWebhookDisabled,
+	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped,
+	EventCertificateUploaded, EventCertificateExpiring, EventWebhookDisabled,
 }
 
 // Event is something that happened to a domain, its DNS or its certificate. It

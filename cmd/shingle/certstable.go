@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -19,11 +20,12 @@ func printCertificate(w io.Writer, c api.Certificate, now time.Time) error {
 		{"serial", c.Serial},
 		{"valid from", timeOrEmpty(c.NotBefore)},
 		{"valid until", timeOrEmpty(c.NotAfter) + left(c.NotAfter, now)},
-		{"renewal", timeOrEmpty(c.RenewAt)},
+		{"renewal", renewalOf(c)},
 		{"looked at", timeOrEmpty(c.Next)},
 		{"CA's advice", c.Advice},
 		{"problem", problemOf(c)},
 		{"who acts", actor(c)},
+		{"warning", strings.Join(c.Warnings, "; ")},
 		{"CA's limits", limits(c)},
 	})
 }
@@ -40,7 +42,7 @@ func printCertificates(w io.Writer, list []api.Certificate, now time.Time) error
 		if c.NotAfter.After(now) {
 			days = fmt.Sprint(int(c.NotAfter.Sub(now).Hours() / 24))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.Host, c.State, days, orDash(timeOrEmpty(c.Next)), orDash(problemOf(c)))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", c.Host, c.State, days, orDash(timeOrEmpty(c.Next)), orDash(cmp.Or(problemOf(c), strings.Join(c.Warnings, "; "))))
 	}
 	return t.Flush()
 }
@@ -131,9 +133,20 @@ func problemOf(c api.Certificate) string {
 	return c.Failed.Message
 }
 
+// renewalOf says when a certificate is replaced.
+func renewalOf(c api.Certificate) string {
+	if c.Keep {
+		return "kept until it ends; upload the next one before"
+	}
+	return timeOrEmpty(c.RenewAt)
+}
+
 // actor says who must act, in words.
 func actor(c api.Certificate) string {
 	if c.Failed == nil {
+		if len(c.Warnings) > 0 {
+			return "you"
+		}
 		return ""
 	}
 	switch c.Failed.Who {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/shingle-proxy/shingle/internal/certtest"
 )
 
 // TestMain puts a `shingle` on the PATH that is this test binary: scripts and
@@ -60,6 +63,8 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"visit":     visit,
 	"within":    within,
 	"orders":    orders,
+	"own-cert":  ownCert,
+	"serves":    serves,
 }
 
 // awaitDev is `await-dev`: it waits until the `shingle dev` that keeps its data
@@ -174,6 +179,49 @@ func orders(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if got < want {
 			return fmt.Errorf("the CA has seen %d orders, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// scriptT is a script for what needs a test.
+type scriptT struct{ *testscript.TestScript }
+
+func (scriptT) Helper() {}
+
+func (s scriptT) Fatal(args ...any) { s.Fatalf("%s", fmt.Sprint(args...)) }
+
+// ownCert is `own-cert NAME DAYS HOST...`: it writes NAME.crt, a chain for the
+// hosts that a CA of its own has signed, which ends in so many days, and NAME.key.
+func ownCert(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: own-cert NAME DAYS HOST...")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	leaf := certtest.New(scriptT{ts}, "Own").Issue(func(c *x509.Certificate) {
+		c.NotAfter = time.Now().AddDate(0, 0, days).Add(time.Hour)
+		c.NotBefore = c.NotAfter.AddDate(0, 0, -90)
+	}, args[2:]...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".crt"), []byte(leaf.Chain()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), []byte(leaf.KeyPEM()), 0o600))
+}
+
+// serves is `serves HOST FILE`: it waits until visitors of the host get the
+// certificate that is the first in the file.
+func serves(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serves HOST FILE")
+	}
+	block, _ := pem.Decode([]byte(ts.ReadFile(args[1])))
+	poll(ts, scriptPatience, func() error {
+		c, err := tls.Dial("tcp", ts.Getenv("HTTPS"), &tls.Config{ServerName: args[0], InsecureSkipVerify: true})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if leaf := c.ConnectionState().PeerCertificates[0]; !bytes.Equal(leaf.Raw, block.Bytes) {
+			return fmt.Errorf("the certificate that is served was issued by %s", leaf.Issuer)
 		}
 		return nil
 	})

@@ -21,6 +21,11 @@ type Certificates interface {
 	// Delegation returns the record by which a tenant's domain lets us answer DNS-01
 	// validations, or [shingle.ErrNotFound] when that is not set up.
 	Delegation(ctx context.Context, domain, tenant string) (shingle.Delegation, error)
+	// Upload stores a certificate of the operator's, and returns it as it is then. Its
+	// errors are [shingle.ErrNotFound] for a host that is no domain,
+	// [shingle.ErrInvalid] with the field chain or key, [shingle.ErrExists] when
+	// u.IfNewer and it is not, and [shingle.ErrUnavailable].
+	Upload(ctx context.Context, host string, u shingle.Upload) (shingle.Certificate, error)
 	// Renew has host's certificate replaced now, or returns [shingle.ErrNotFound].
 	Renew(ctx context.Context, host string) error
 	// Queue returns what waits, with at most limit hosts of it.
@@ -39,12 +44,15 @@ type Certificate struct {
 	Serial    string    `json:"serial,omitempty" doc:"Serial number in hexadecimal"`
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
-	Uploaded  bool      `json:"uploaded,omitempty" doc:"Yours, not from a CA"`
+	Uploaded  bool      `json:"uploaded,omitempty" doc:"Yours, not obtained by Shingle"`
+	Keep      bool      `json:"keep,omitempty" doc:"Yours, and not to be replaced by ACME while it is valid"`
 	RenewAt   time.Time `json:"renew_at,omitzero" doc:"When its renewal is planned"`
 	Next      time.Time `json:"next,omitzero" doc:"When the worker looks at it again; absent: never"`
 	Advice    string    `json:"advice,omitempty" doc:"Where the CA explains when it wants the certificate renewed"`
 	Failures  int       `json:"failures,omitempty" doc:"Attempts in a row that failed"`
 	Failed    *Failure  `json:"failed,omitempty" doc:"The last attempt, when it failed"`
+
+	Warnings []string `json:"warnings,omitempty" doc:"What you should see to although nothing failed"`
 
 	Limits []NameLimits `json:"limits,omitempty" doc:"What is left of each CA's limits for this name; not in lists"`
 
@@ -135,6 +143,7 @@ func (s *server) certificateRoutes(a huma.API) {
 	const all, one = "/v1/certificates", "/v1/certificates/{host}"
 	register(s, a, operation("list-certificates", http.MethodGet, all, "List the certificates"), s.listCertificates)
 	register(s, a, operation("get-certificate", http.MethodGet, one, "Show a certificate", http.StatusNotFound), s.getCertificate)
+	s.uploadRoute(a, one)
 	renew := operation("renew-certificate", http.MethodPost, one+"/renew", "Renew a certificate now", http.StatusNotFound)
 	renew.DefaultStatus = http.StatusAccepted
 	renew.Description = "Attempts that were given up are begun again. The answer is the state before the attempt."
@@ -212,8 +221,8 @@ func showBudget(b shingle.Budget) Budget {
 func showCertificate(c shingle.Certificate) Certificate {
 	out := Certificate{
 		Host: c.Host, Tenant: c.Tenant, State: string(c.State), Issuer: c.Issuer, Serial: c.Serial,
-		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Uploaded: c.Uploaded, RenewAt: c.RenewAt, Next: c.Next,
-		Advice: c.Advice, Failures: c.Failures,
+		NotBefore: c.NotBefore, NotAfter: c.NotAfter, Uploaded: c.Uploaded, Keep: c.Keep, RenewAt: c.RenewAt, Next: c.Next,
+		Advice: c.Advice, Failures: c.Failures, Warnings: c.Warnings,
 	}
 	if f := c.Failed; f != nil {
 		out.Failed = &Failure{Code: string(f.Code), Problem: f.Problem, Message: f.Message, Who: f.Who, At: f.At}

@@ -90,6 +90,18 @@ func (c *Client) Certificates(ctx context.Context) iter.Seq2[Certificate, error]
 	return pages(ctx, c, "/v1/certificates?limit=1000", func(l CertificateList) ([]Certificate, string) { return l.Certificates, l.Next })
 }
 
+// UploadCertificate stores a certificate of the operator's own. It returns
+// [shingle.ErrNotFound] for a host that is no domain, [shingle.ErrInvalid] for what
+// visitors could not be served with and, with ifNewer, [shingle.ErrExists] when the
+// one that is there is to stay. A dry run stores nothing.
+func (c *Client) UploadCertificate(ctx context.Context, host string, n NewCertificate, ifNewer, dryRun bool) (out Certificate, err error) {
+	path, err := certificatePath(host)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, http.MethodPut, fmt.Sprintf("%s?if_newer=%t&dry_run=%t", path, ifNewer, dryRun), n, &out)
+}
+
 // RenewCertificate has a certificate replaced now, or returns
 // [shingle.ErrNotFound].
 func (c *Client) RenewCertificate(ctx context.Context, host string) (out Certificate, err error) {

@@ -36,6 +36,7 @@ const (
 	problemPrefix = "urn:shingle:problem:" // and the code
 	problemType   = "application/problem+json"
 	maxErrors     = 10
+	maxLocation   = 64
 )
 
 // statuses is the one map from codes to HTTP.
@@ -154,11 +155,22 @@ func translate(_ huma.Context, _ string, v any) (any, error) {
 		if message == validation.MsgUnexpectedProperty {
 			message = "there is no such member"
 		}
-		p.Errors = append(p.Errors, InvalidField{Location: d.Location, Message: message})
-		details = append(details, fieldOf(d.Location)+": "+message)
+		location := knownLocation(d.Location)
+		p.Errors = append(p.Errors, InvalidField{Location: location, Message: message})
+		details = append(details, fieldOf(location)+": "+message)
 	}
 	p.Detail = strings.Join(details, "; ")
 	return p, nil
+}
+
+// knownLocation returns the location, without a name that cannot be one of ours: it
+// could be a secret that was sent in the wrong place.
+func knownLocation(location string) string {
+	if len(location) <= maxLocation && !strings.ContainsFunc(location, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return location
+	}
+	where, _, _ := strings.Cut(location, ".")
+	return where
 }
 
 // fieldOf returns the name in a location: "host" for "body.host".

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -117,6 +118,11 @@ func (c *domainChecker) probe(ctx context.Context, req check.Request) (shingle.C
 		r.CertifiedUntil = info.NotAfter
 	}
 	r.Failed = info.Failed
+	if len(info.Warnings) > 0 { // it knows better than the probe, which expects it to be renewed
+		r.HTTPS.Notes = slices.DeleteFunc(r.HTTPS.Notes, func(f shingle.Finding) bool { return f.Reason == shingle.ReasonExpiresSoon })
+		r.HTTPS.Notes = append(r.HTTPS.Notes, shingle.Finding{Reason: shingle.ReasonExpiresSoon, Message: fmt.Sprintf(
+			"The certificate ends on %s and is not renewed by itself: the operator has to upload the next one.", info.NotAfter.UTC().Format("2 January 2006"))})
+	}
 	return r, err
 }
 

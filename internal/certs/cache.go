@@ -57,15 +57,16 @@ func (c *cache) get(host string) *entry {
 	return e
 }
 
-// put keeps e, unless a certificate issued later is there already: a slow read
-// of the store must not undo a renewal. No one else reads an entry before it was
+// put keeps e, unless one that was stored later is there already, by its fencing
+// token: a slow read of the store must not undo a renewal. When they were issued
+// does not count, for the operator may bring one that is older. No one else reads an entry before it was
 // put for the first time: its intermediates are exchanged for shared ones.
 func (c *cache) put(host string, e *entry) {
 	s := c.shard(host)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.entries[host]
-	if old == e || old != nil && old.notBefore.After(e.notBefore) {
+	if old == e || old != nil && old.fence > e.fence {
 		return
 	}
 	if old != nil {

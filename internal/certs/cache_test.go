@@ -17,7 +17,7 @@ import (
 )
 
 func fakeEntry(issued time.Time, life time.Duration) *entry {
-	return &entry{notBefore: issued, notAfter: issued.Add(life), renewAt: renewalTime(issued, issued.Add(life))}
+	return &entry{notAfter: issued.Add(life), renewAt: renewalTime(issued, issued.Add(life))}
 }
 
 func TestCache_IsBoundedAndKeepsWhatIsUsed(t *testing.T) {
@@ -190,7 +190,8 @@ func liveBytes() int64 {
 func TestCache_SlowReadDoesNotUndoARenewal(t *testing.T) {
 	c := newCache(1 << 20)
 	now := time.Now()
-	old, renewed := fakeEntry(now, 90*24*time.Hour), fakeEntry(now.Add(time.Hour), 6*24*time.Hour)
+	old, renewed := fakeEntry(now, 90*24*time.Hour), fakeEntry(now.Add(-time.Hour), 6*24*time.Hour) // an upload may be older
+	old.fence, renewed.fence = 1, 2
 	c.put("a.example", renewed)
 	c.put("a.example", old)
 	if c.get("a.example") != renewed {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"log/slog"
 	"time"
 
@@ -34,6 +35,10 @@ type Config struct {
 	// TermsAgreed says that the operator agrees to the CA's terms of service. It
 	// must be true: no CA issues without.
 	TermsAgreed bool
+
+	// Roots are what visitors are taken to trust, to warn of an uploaded chain that
+	// leads nowhere. Default: the roots of this machine.
+	Roots *x509.CertPool
 
 	// DNS01 is the zone in which DNS-01 validations are answered. Default: none, so
 	// that there are no certificates for wildcards.

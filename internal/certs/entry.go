@@ -15,12 +15,12 @@ import (
 type entry struct {
 	// cert has no Leaf, which would be half of its memory: crypto/tls looks at it
 	// only to choose between several certificates, and we choose by name.
-	cert      tls.Certificate
-	notBefore time.Time
-	notAfter  time.Time
-	renewAt   time.Time
-	issuer    string // directory URL
-	fence     uint64 // of the stored record
+	cert     tls.Certificate
+	notAfter time.Time
+	renewAt  time.Time
+	issuer   string  // directory URL
+	fence    uint64  // of the stored record
+	upload   *upload // nil: obtained by ACME
 
 	host  string // in the cache
 	links links  // in the cache
@@ -42,6 +42,14 @@ const (
 // renewPause is the least time between two renewals begun for one entry: a busy
 // host in its renewal period costs its handshakes no more than a comparison.
 const renewPause = time.Minute
+
+// brought notes that the operator brought the certificate, unless u is nil. One that
+// is to be kept is not due before it ends.
+func (e *entry) brought(u *upload) {
+	if e.upload = u; u != nil && u.Keep {
+		e.renewAt = e.notAfter
+	}
+}
 
 // valid reports whether the certificate can be served. NotBefore is not looked
 // at: a CA backdates it, and our clock may be the one that is wrong.

@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -30,6 +31,22 @@ func (m *Manager) tellIssued(ctx context.Context, host string, p *plan, renewal 
 		ID: shingle.EventID(string(shingle.EventCertificateIssued), host, p.Serial), Type: shingle.EventCertificateIssued,
 		Host: host, Tenant: p.Tenant,
 	}, issuedData{p.Issuer, p.Serial, p.NotAfter, renewal})
+}
+
+// uploadedData is the data of a certificate that the operator brought.
+type uploadedData struct {
+	Serial   string    `json:"serial"`
+	NotAfter time.Time `json:"not_after"`
+	Keep     bool      `json:"keep"`
+}
+
+// tellUploaded records that p has a certificate of the operator's, e. A crash behind
+// it may have it recorded again, with the same ID.
+func (m *Manager) tellUploaded(ctx context.Context, host string, p *plan, e *entry) {
+	m.tell(ctx, shingle.Event{
+		ID:   shingle.EventID(string(shingle.EventCertificateUploaded), host, strconv.FormatUint(e.fence, 10)),
+		Type: shingle.EventCertificateUploaded, Host: host, Tenant: p.Tenant, By: e.upload.By,
+	}, uploadedData{p.Serial, p.NotAfter, p.Keep})
 }
 
 // tellFailed records that an attempt failed.

@@ -125,7 +125,11 @@ func (i *issuance) adopt(ctx context.Context, e *entry, issuer string) (plan, er
 	i.finish(ctx)
 	now, next := i.cfg.Now(), i.plan
 	next.adopt(i.host, e, issuer, now)
-	i.tellIssued(ctx, i.host, &next, !i.plan.NotAfter.IsZero())
+	if e.upload != nil {
+		i.tellUploaded(ctx, i.host, &next, e)
+	} else {
+		i.tellIssued(ctx, i.host, &next, !i.plan.NotAfter.IsZero())
+	}
 	return i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, issuer, now) })
 }
 
@@ -228,6 +232,7 @@ func (i *issuance) issueAt(ctx context.Context, ca *authority) (*entry, error) {
 	log.Info("certificate issued", "order", o.state.Location, "challenge", o.challenge,
 		"took", i.cfg.Now().Sub(now), "expires", e.notAfter)
 	i.refusals.clear(i.host)
+	e.fence = i.fence
 	i.cache.put(i.host, e)
 	if err := i.keep(ctx, o, e); err != nil {
 		log.Error("certificate not stored, it is in memory only", "error", err)
@@ -313,10 +318,10 @@ func (i *issuance) pay(ctx context.Context, o *order) error {
 	return err
 }
 
-// replaces is the ID of the certificate that an order at ca renews, if ca
-// issued it (RFC 9773 section 5).
+// replaces is the ID of the certificate that an order at ca renews, if ca issued it
+// to our account (RFC 9773 section 5): one that was uploaded is another account's.
 func (i *issuance) replaces(ca *authority) string {
-	if i.stored == nil || i.plan.Issuer != ca.Directory || !i.stored.valid(i.cfg.Now()) {
+	if i.stored == nil || i.plan.Uploaded || i.plan.Issuer != ca.Directory || !i.stored.valid(i.cfg.Now()) {
 		return ""
 	}
 	return i.plan.CertID

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"sync"
 	"time"
@@ -12,8 +13,10 @@ import (
 // News tells every process of the fleet whose certificate was replaced or
 // dropped, so that none serves an old one from memory for longer than a poll:
 //
-//	news/20261124T040102/blog.customer.com
+//	news/20261124T040102/K5XU2RZD/blog.customer.com
 //
+// with a word that no other news has, lest the second change of a second be taken
+// for the first.
 // A follower reads what is younger than newsSpan each time, and than its last
 // reading by as much, and remembers what it has seen, so that a writer whose clock
 // is behind is heard too. The worker
@@ -28,7 +31,7 @@ const (
 
 // announce makes news of host.
 func (s *store) announce(ctx context.Context, host string, now time.Time) error {
-	return s.mark(ctx, newsPrefix+now.UTC().Format(dueTime)+"/"+host)
+	return s.mark(ctx, newsPrefix+now.UTC().Format(dueTime)+"/"+rand.Text()[:8]+"/"+host)
 }
 
 // Follow keeps the memory of this process and its local copies in step with what

@@ -28,7 +28,8 @@ type plan struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero"`
 	Uploaded  bool      `json:"uploaded,omitempty"` // by the operator
-	Keep      bool      `json:"keep,omitempty"`     // uploaded, and not to be renewed by ACME
+	Keep      bool      `json:"keep,omitempty"`     // uploaded, and not to be replaced by ACME while it is valid
+	Warned    int       `json:"warned,omitempty"`   // of the end of one that is kept: one of the warnings
 
 	RenewAt time.Time `json:"renew_at,omitzero"` // chosen within Window, or by the lifetime
 	Window  *window   `json:"window,omitempty"`  // what the CA last suggested
@@ -87,10 +88,12 @@ func (p *plan) due(now time.Time) bool {
 // reschedule sets Next from everything else.
 func (p *plan) reschedule() {
 	switch {
-	case p.Stopped, p.Keep:
+	case p.Stopped:
 		p.Next = time.Time{}
 	case !p.RetryAt.IsZero():
 		p.Next = p.RetryAt
+	case p.Keep:
+		p.Next = p.nextWarning()
 	default:
 		p.Next = p.RenewAt
 		if !p.PollAt.IsZero() && p.PollAt.Before(p.Next) {
@@ -109,12 +112,15 @@ func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 		p.NotBefore, p.Serial = leaf.NotBefore, hex.EncodeToString(leaf.SerialNumber.Bytes())
 		p.CertID, _ = acme.ARIUniqueIdentifier(leaf) // empty for a certificate that ARI cannot name
 	}
-	p.NotAfter, p.Uploaded, p.Keep = e.notAfter, false, false
+	p.NotAfter, p.Uploaded, p.Keep, p.Warned = e.notAfter, e.upload != nil, e.upload != nil && e.upload.Keep, 0
 	p.Window, p.RenewAt, p.PollAt = nil, spread(host, e.renewAt, e.notAfter), time.Time{}
 	if soonest := now.Add(min(e.notAfter.Sub(p.NotBefore)/20, e.notAfter.Sub(now)/2)); p.RenewAt.Before(soonest) {
 		p.RenewAt = soonest.UTC().Truncate(time.Second)
 	}
 	p.Failures, p.Failed, p.RetryAt, p.Stopped = 0, nil, time.Time{}, false
+	if p.Keep || issuer == "" {
+		p.CertID = "" // there is nobody to ask when to renew it
+	}
 	if p.CertID != "" {
 		p.PollAt = p.NotBefore.Add(pollEvery)
 	}

@@ -22,6 +22,15 @@ type record struct {
 	Issued   time.Time `json:"issued"` // by our clock
 	NotAfter time.Time `json:"not_after"`
 	Fence    uint64    `json:"fence"` // token of the lease under which it was written
+
+	Upload *upload `json:"upload,omitempty"` // nil: obtained by ACME
+}
+
+// upload is what is known of a certificate that the operator brought. It is part of
+// the record, for a plan can be made anew from that alone.
+type upload struct {
+	Keep bool   `json:"keep,omitempty"`
+	By   string `json:"by,omitempty"` // a token's ID
 }
 
 func certKey(host string) string { return "certs/" + host }
@@ -77,6 +86,7 @@ func (m *Manager) unseal(ctx context.Context, host string, r record) (*entry, er
 		return nil, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the stored certificate cannot be read", Err: err}
 	}
 	e.issuer, e.fence = m.issuer(r.Issuer), r.Fence
+	e.brought(r.Upload)
 	return e, nil
 }
 
@@ -112,8 +122,17 @@ func newEntry(chain []byte, key crypto.Signer, host string) (*entry, error) {
 	if !ok || !public.Equal(leaf.PublicKey) {
 		return nil, errors.New("certificate and key do not belong together")
 	}
-	e.notBefore, e.notAfter, e.renewAt = leaf.NotBefore, leaf.NotAfter, renewalTime(leaf.NotBefore, leaf.NotAfter)
+	e.notAfter, e.renewAt = leaf.NotAfter, renewalTime(leaf.NotBefore, leaf.NotAfter)
 	return e, nil
+}
+
+// leafOf parses the first certificate of a PEM chain.
+func leafOf(chain []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(chain)
+	if block == nil {
+		return nil, errors.New("the chain is empty")
+	}
+	return x509.ParseCertificate(block.Bytes)
 }
 
 // save stores r, which is ours, in place of the version that was read. It

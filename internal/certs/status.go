@@ -79,11 +79,14 @@ func (m *Manager) List(ctx context.Context, after string, limit int) ([]shingle.
 func (p *plan) show(host string, now time.Time) shingle.Certificate {
 	c := shingle.Certificate{
 		Host: host, Tenant: p.Tenant, State: p.state(now), Issuer: p.Issuer, Serial: p.Serial,
-		NotBefore: p.NotBefore, NotAfter: p.NotAfter, Uploaded: p.Uploaded, RenewAt: p.RenewAt, Next: p.Next,
+		NotBefore: p.NotBefore, NotAfter: p.NotAfter, Uploaded: p.Uploaded, Keep: p.Keep, RenewAt: p.RenewAt, Next: p.Next,
 		Failures: p.Failures, Failed: p.Failed,
 	}
 	if p.Window != nil {
 		c.Advice = p.Window.Explanation
+	}
+	if w := p.warning(now); w != "" {
+		c.Warnings = []string{w}
 	}
 	return c
 }

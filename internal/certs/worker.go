@@ -226,6 +226,8 @@ func (m *Manager) process(ctx context.Context, i item) (moved bool, err error) {
 	switch {
 	case p.due(now):
 		err = m.renewDue(ctx, i.host)
+	case p.Keep && now.Before(p.NotAfter):
+		err = m.warn(ctx, i.host)
 	case !p.PollAt.IsZero() && !now.Before(p.PollAt):
 		p, err = m.poll(ctx, i.host, p)
 		if err == nil && p.due(now) {

@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 }
 
 // serve answers each line "HOST" on stdin with "HOST SERIAL" or "HOST error
-// MESSAGE", many at once, until stdin ends.
+// MESSAGE", many at once, until stdin ends. "upload:FILE" in place of a host uploads
+// what is in the file.
 func serve(ctx context.Context, text string) error {
 	var s setting
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
@@ -80,7 +81,12 @@ func serve(ctx context.Context, text string) error {
 	for lines.Scan() {
 		host := lines.Text()
 		running.Go(func() {
-			answer := host + " " + serial(m, host)
+			answer := host + " "
+			if file, ok := strings.CutPrefix(host, uploadCommand); ok {
+				answer += upload(m, file)
+			} else {
+				answer += serial(m, host)
+			}
 			out.Lock()
 			defer out.Unlock()
 			fmt.Println(answer)
