@@ -19,25 +19,26 @@ type suggested struct {
 var errNoARI = errors.New("the certificate authority has no renewal information")
 
 // renewalInfo asks when to renew the certificate with that ID. The answer needs
-// no account and no certificate, so a poll reads neither.
-func (c *client) renewalInfo(ctx context.Context, certID string) (suggested, error) {
+// no account and no certificate, so a poll reads neither. status is 0 when the CA
+// did not answer.
+func (c *client) renewalInfo(ctx context.Context, certID string) (s suggested, status int, err error) {
+	s.again = pollEvery
 	base, err := c.ariURL(ctx)
 	if err != nil {
-		return suggested{}, err
+		return s, 0, err
 	}
 	var last answer
 	status, body, err := c.get(noteAnswer(ctx, &last), base+"/"+certID)
 	if err != nil {
-		return suggested{}, fmt.Errorf("ask for renewal information: %w", err)
+		return s, 0, fmt.Errorf("ask for renewal information: %w", err)
 	}
-	s := suggested{again: pollEvery}
 	if !last.retryAt.IsZero() {
 		s.again = last.retryAt.Sub(c.now())
 	}
 	if status != http.StatusOK {
-		return s, fmt.Errorf("ask for renewal information: status %d", status)
+		return s, status, fmt.Errorf("ask for renewal information: status %d", status)
 	}
-	return s, s.decode(body)
+	return s, status, s.decode(body)
 }
 
 // ariURL returns where the CA has its renewal information, or errNoARI.

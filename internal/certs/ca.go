@@ -85,7 +85,8 @@ type authority struct {
 	CA
 	client   *client
 	accounts *accounts
-	breaker  breaker
+	breaker  breaker // of orders
+	polls    breaker // of questions when to renew
 	tally    tally
 	limited  pause
 }

@@ -35,17 +35,31 @@ type item struct {
 	host  string
 }
 
-// index sets Due to the entry that belongs to Next: the one that is there when it
-// says the same, and else a new one.
+// index sets what the plan names among the keys of others: its entry in the due
+// index and its question to the CA. Each is what was there, when it says the same,
+// and else a new one.
 func (p *plan) index(host string) {
+	p.Due, p.Poll = p.renumber(p.Due, p.dueStem(host)), p.renumber(p.Poll, p.pollStem(host))
+}
+
+// keys are those that the plan names; empty: none.
+func (p *plan) keys() []string { return []string{p.Due, p.Poll} }
+
+func (p *plan) renumber(key, stem string) string {
+	switch {
+	case stem == "":
+		return ""
+	case strings.HasPrefix(key, stem):
+		return key
+	}
+	return stem + strconv.FormatInt(p.Seq, 36)
+}
+
+func (p *plan) dueStem(host string) string {
 	if p.Next.IsZero() {
-		p.Due = ""
-		return
+		return ""
 	}
-	stem := duePrefix + p.Next.UTC().Format(dueTime) + "/" + string(p.class(p.Next)) + group(p.Tenant, host) + "/" + host + "/"
-	if !strings.HasPrefix(p.Due, stem) {
-		p.Due = stem + strconv.FormatInt(p.Seq, 36)
-	}
+	return duePrefix + p.Next.UTC().Format(dueTime) + "/" + string(p.class(p.Next)) + group(p.Tenant, host) + "/" + host + "/"
 }
 
 // group is the tenant's, or that of the registered domain for a host without.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -33,7 +34,6 @@ type plan struct {
 
 	RenewAt time.Time `json:"renew_at,omitzero"` // chosen within Window, or by the lifetime
 	Window  *window   `json:"window,omitempty"`  // what the CA last suggested
-	PollAt  time.Time `json:"poll_at,omitzero"`  // ask the CA again
 
 	Failures int                         `json:"failures,omitempty"` // in a row
 	Failed   *shingle.CertificateFailure `json:"failed,omitempty"`   // the last, when it is after the last success
@@ -43,8 +43,9 @@ type plan struct {
 	// Next is when the worker looks at the host again: the time of its entry in
 	// the due index. Zero: never.
 	Next time.Time `json:"next,omitzero"`
-	Due  string    `json:"due,omitempty"` // the key of that entry
-	Seq  int64     `json:"seq"`           // grows with every write, from a start that is the plan's own
+	Due  string    `json:"due,omitempty"`  // the key of that entry
+	Poll string    `json:"poll,omitempty"` // that of the question when to renew
+	Seq  int64     `json:"seq"`            // grows with every write, from a start that is the plan's own
 }
 
 // newPlan is that of a host without one. A host that was dropped and comes back
@@ -91,14 +92,11 @@ func (p *plan) reschedule() {
 	case p.Stopped:
 		p.Next = time.Time{}
 	case !p.RetryAt.IsZero():
-		p.Next = p.RetryAt
+		p.Next = p.RetryAt.Add(time.Second - 1) // not before, in whole seconds
 	case p.Keep:
 		p.Next = p.nextWarning()
 	default:
 		p.Next = p.RenewAt
-		if !p.PollAt.IsZero() && p.PollAt.Before(p.Next) {
-			p.Next = p.PollAt
-		}
 	}
 	p.Next = p.Next.UTC().Truncate(time.Second)
 }
@@ -113,7 +111,7 @@ func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 		p.CertID, _ = acme.ARIUniqueIdentifier(leaf) // empty for a certificate that ARI cannot name
 	}
 	p.NotAfter, p.Uploaded, p.Keep, p.Warned = e.notAfter, e.upload != nil, e.upload != nil && e.upload.Keep, 0
-	p.Window, p.RenewAt, p.PollAt = nil, spread(host, e.renewAt, e.notAfter), time.Time{}
+	p.Window, p.RenewAt = nil, spread(host, e.renewAt, e.notAfter)
 	if soonest := now.Add(min(e.notAfter.Sub(p.NotBefore)/20, e.notAfter.Sub(now)/2)); p.RenewAt.Before(soonest) {
 		p.RenewAt = soonest.UTC().Truncate(time.Second)
 	}
@@ -121,34 +119,22 @@ func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 	if p.Keep || issuer == "" {
 		p.CertID = "" // there is nobody to ask when to renew it
 	}
-	if p.CertID != "" {
-		p.PollAt = p.NotBefore.Add(pollEvery)
-	}
 }
-
-// pollEvery is how often the CA is asked when to renew: twice a day at least.
-const pollEvery = 12 * time.Hour
 
 // suggested takes in what the CA suggests (RFC 9773 section 4.2). The renewal is
-// at the host's own place in the window, but not later than by the lifetime.
-func (p *plan) suggested(host string, s suggested, now time.Time) {
-	if s.window != nil {
-		p.Window = s.window
-		at := s.window.Start.Add(time.Duration(shingle.Share(host) * float64(s.window.End.Sub(s.window.Start))))
-		latest := backstop(host, p.NotBefore, p.NotAfter)
-		if at.After(latest) {
-			at = latest
-		}
-		p.RenewAt = at.UTC().Truncate(time.Second)
+// at the host's own place in the window, as far as that is not later than by the
+// lifetime.
+func (p *plan) suggested(host string, w *window, now time.Time) {
+	p.Window = w
+	latest := renewalTime(p.NotBefore, p.NotAfter)
+	end, at := w.End, spread(host, latest, p.NotAfter)
+	if latest.Before(end) {
+		end = latest
 	}
-	p.PollAt = now.Add(min(max(s.again, pollSoonest), pollEvery))
-}
-
-const pollSoonest = time.Minute // however often a CA wants to be asked
-
-// backstop is when to renew by the lifetime alone.
-func backstop(host string, notBefore, notAfter time.Time) time.Time {
-	return spread(host, renewalTime(notBefore, notAfter), notAfter)
+	if w.Start.Before(end) {
+		at = w.Start.Add(time.Duration(shingle.Share(host) * float64(end.Sub(w.Start))))
+	}
+	p.RenewAt = later(now, at).UTC().Truncate(time.Second)
 }
 
 // failed takes in an attempt that came to nothing.
@@ -246,25 +232,60 @@ func (s *store) changePlan(ctx context.Context, host string, now time.Time, edit
 	return plan{}, fmt.Errorf("write plan: %w", shingle.ErrConflict)
 }
 
-// putPlan writes a plan between making its new entry in the due index and
-// removing the old one, so that a crash leaves an entry too many and never one
-// too few. One that the plan does not name is dropped when its time comes.
+// putPlan writes a plan between making what it names anew and removing what it
+// named before: its entry in the due index, and its question to the CA. So a crash
+// leaves a key too many and never one too few.
 func (s *store) putPlan(ctx context.Context, host string, before plan, p *plan, version string) error {
 	p.Seq++
 	p.index(host)
-	if p.Due != before.Due && p.Due != "" {
-		if err := s.mark(ctx, p.Due); err != nil {
-			return err
+	was, is := before.keys(), p.keys()
+	for n, key := range is {
+		if key != "" && key != was[n] {
+			if err := s.mark(ctx, key); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := s.put(ctx, planKey(host), p, version); err != nil {
 		return err
 	}
-	switch {
-	case version == shingle.NoVersion && p.Due != "":
-		return s.mark(ctx, p.Due) // see tidy
-	case p.Due != before.Due && before.Due != "":
-		return s.unmark(ctx, before.Due)
+	for n, key := range is {
+		switch {
+		case key != "" && version == shingle.NoVersion:
+			if err := s.mark(ctx, key); err != nil { // see strike
+				return err
+			}
+		case was[n] != "" && key != was[n]:
+			if err := s.unmark(ctx, was[n]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// strike removes a key that the host's plan does not name. Whoever made it may have
+// stood still, and be about to write a plan that does: so the plan is written first,
+// and that write meets a conflict. When there is no plan, each of the two looks
+// after the other: that one marks the key again once the plan is written, this one
+// reads the plan once the key is removed. struck is false when it was named after
+// all.
+func (s *store) strike(ctx context.Context, host, key string, p plan, version string) (struck bool, err error) {
+	if version != shingle.NoVersion {
+		if err := s.putPlan(ctx, host, p, &p, version); err != nil {
+			return false, err
+		}
+		return true, s.unmark(ctx, key)
+	}
+	if err := s.unmark(ctx, key); err != nil {
+		return false, err
+	}
+	p, _, err = s.plan(ctx, host)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
+		return true, nil
+	case err == nil && slices.Contains(p.keys(), key):
+		return false, s.mark(ctx, key)
+	}
+	return true, err
 }

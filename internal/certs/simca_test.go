@@ -47,7 +47,8 @@ type simCA struct {
 	serials   map[string]span
 	accepted  []simAccepted
 	polls     int
-	replaced  int // accepted orders that named what they replace
+	polledAt  map[string][]time.Time // by the certificate; nil: not noted
+	replaced  int                    // accepted orders that named what they replace
 	refusals  map[string]int
 	expiries  []string // hosts whose certificate had expired when the next one came
 	busyUntil time.Time
@@ -251,6 +252,42 @@ func (c *simCA) finalize(id string, payload []byte) (*http.Response, error) {
 	return c.show(id, http.StatusOK), nil
 }
 
+// notePolls begins to note when the CA is asked about each certificate.
+func (c *simCA) notePolls() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.polledAt = map[string][]time.Time{}
+}
+
+// asked returns how many questions about certificates there were.
+func (c *simCA) asked() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.polls
+}
+
+// polled returns how many certificates it was asked about.
+func (c *simCA) polled() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.polledAt)
+}
+
+// pollGaps returns the longest and the shortest time between two questions about a
+// certificate.
+func (c *simCA) pollGaps() (longest, shortest time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	shortest = 1000 * time.Hour
+	for _, times := range c.polledAt {
+		for i := 1; i < len(times); i++ {
+			gap := times[i].Sub(times[i-1])
+			longest, shortest = max(longest, gap), min(shortest, gap)
+		}
+	}
+	return longest, shortest
+}
+
 // sign issues a certificate. The caller holds the lock, or is alone.
 func (c *simCA) sign(host string, public any, now time.Time) (chain []byte, err error) {
 	serial := make([]byte, 16)
@@ -287,6 +324,9 @@ func (c *simCA) renewalInfo(id string) (*http.Response, error) {
 		return nil, err
 	}
 	s, ok := c.serials[hex.EncodeToString(serial)]
+	if c.polledAt != nil {
+		c.polledAt[id] = append(c.polledAt[id], time.Now())
+	}
 	if !ok {
 		return c.problem(&simProblem{status: http.StatusNotFound, problem: "malformed", detail: "no such certificate"})
 	}

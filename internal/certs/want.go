@@ -89,9 +89,12 @@ func (m *Manager) Drop(ctx context.Context, host string) error {
 			return fmt.Errorf("drop certificate: %w", err)
 		}
 	}
-	if p.Due != "" {
-		if err := m.store.unmark(ctx, p.Due); err != nil {
-			return err
+	for _, key := range p.keys() {
+		if key == "" {
+			continue
+		}
+		if err := m.store.unmark(ctx, key); err != nil {
+			return fmt.Errorf("drop certificate: %w", err)
 		}
 	}
 	if p.NotAfter.IsZero() {

@@ -3,11 +3,9 @@ package certs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/records"
 )
 
@@ -66,6 +64,9 @@ func newWorker(m *Manager) *worker {
 // run works until ctx ends. A store that fails is asked again at the next poll.
 func (w *worker) run(ctx context.Context) error {
 	defer w.tasks.Wait()
+	for _, ca := range w.m.cas {
+		w.tasks.Go(func() { w.m.poll(ctx, ca) })
+	}
 	tick := time.NewTicker(w.m.cfg.Poll)
 	defer tick.Stop()
 	failing := false
@@ -210,130 +211,4 @@ func (m *Manager) nextOrder(ctx context.Context, now time.Time) (first time.Time
 		}
 	}
 	return first, nil
-}
-
-// process does what is due for an item. moved reports that its entry is no
-// longer in the index.
-func (m *Manager) process(ctx context.Context, i item) (moved bool, err error) {
-	now := m.cfg.Now()
-	p, version, err := m.store.plan(ctx, i.host)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-		return false, err
-	}
-	if p.Due != i.key {
-		return m.tidy(ctx, i, p, version, now)
-	}
-	switch {
-	case p.due(now):
-		err = m.renewDue(ctx, i.host)
-	case p.Keep && now.Before(p.NotAfter):
-		err = m.warn(ctx, i.host)
-	case !p.PollAt.IsZero() && !now.Before(p.PollAt):
-		p, err = m.poll(ctx, i.host, p)
-		if err == nil && p.due(now) {
-			err = m.renewDue(ctx, i.host)
-		}
-	default:
-		_, err = m.store.changePlan(ctx, i.host, now, func(p *plan, exists bool) bool { p.reschedule(); return exists })
-	}
-	if after, _, planErr := m.store.plan(ctx, i.host); planErr == nil {
-		moved = after.Due != i.key
-	}
-	return moved, err
-}
-
-// tidy removes an entry that the plan does not name. A young one may be that of a
-// plan which is just being written. And whoever made an old one may have stood
-// still, and be about to write a plan that names it: so the plan is written first,
-// and that write meets a conflict. Of two who make and remove the entry of a plan
-// that is not there yet, each looks after the other: the one marks it again once
-// the plan is written, this one once the entry is removed.
-func (m *Manager) tidy(ctx context.Context, i item, p plan, version string, now time.Time) (moved bool, err error) {
-	if now.Sub(i.at) < settleTime {
-		return false, nil
-	}
-	if version != shingle.NoVersion {
-		if err := m.store.putPlan(ctx, i.host, p, &p, version); err != nil {
-			return false, err
-		}
-		return true, m.store.unmark(ctx, i.key)
-	}
-	if err := m.store.unmark(ctx, i.key); err != nil {
-		return false, err
-	}
-	p, _, err = m.store.plan(ctx, i.host)
-	switch {
-	case errors.Is(err, shingle.ErrNotFound):
-		return true, nil
-	case err == nil && p.Due == i.key:
-		return false, m.store.mark(ctx, i.key)
-	}
-	return true, err
-}
-
-// renewDue issues for host, together with a handshake that may be waiting for
-// the same. The outcome is in the plan.
-func (m *Manager) renewDue(ctx context.Context, host string) error {
-	m.refusals.clear(host) // the plan is what counts
-	f, err := m.begin(host, m.cfg.Now())
-	if err != nil {
-		return err
-	}
-	select {
-	case <-f.ended:
-		_, err = f.entry, f.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if errors.Is(err, shingle.ErrForbidden) {
-		return m.forbidden(ctx, host, err)
-	}
-	return err
-}
-
-// forbidden stops the attempts for a host that the operator does not allow, or
-// whose DNS is such that they would be in vain.
-func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
-	now, who := m.cfg.Now(), shingle.WhoOperator
-	if refusal, ok := errors.AsType[*shingle.Refusal](why); ok {
-		who = refusal.Who
-	}
-	_, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
-		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: who, At: now}
-		p.Stopped = true
-		p.reschedule()
-		return exists
-	})
-	return err
-}
-
-// poll asks the CA when to renew.
-func (m *Manager) poll(ctx context.Context, host string, p plan) (plan, error) {
-	now := m.cfg.Now()
-	s := suggested{again: pollEvery}
-	for _, ca := range m.cas {
-		if ca.Directory != p.Issuer || !ca.breaker.closed(now).IsZero() {
-			continue
-		}
-		var err error
-		if s, err = ca.client.renewalInfo(ctx, p.CertID); err != nil && !errors.Is(err, errNoARI) {
-			m.log.Debug("no renewal information", "host", host, "ca", ca.Directory, "error", err)
-		}
-	}
-	changed := s.window != nil && (p.Window == nil || !p.Window.Start.Equal(s.window.Start))
-	if changed && s.window.Explanation != "" {
-		m.log.Warn("the certificate authority suggests when to renew", "host", host, "from", s.window.Start, "see", s.window.Explanation)
-	}
-	after, err := m.store.changePlan(ctx, host, now, func(q *plan, exists bool) bool {
-		if q.Serial != p.Serial {
-			return false // renewed meanwhile
-		}
-		q.suggested(host, s, now)
-		q.reschedule()
-		return exists
-	})
-	if err != nil {
-		return p, fmt.Errorf("note renewal information: %w", err)
-	}
-	return after, nil
 }
