@@ -56,7 +56,7 @@ func TestPoll_AsTheCAWants(t *testing.T) {
 
 func TestPoll_CostsAFewListings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n = 2000
+		const n = 600
 		s := polled(t, n)
 		defer s.close()
 		stop := s.work()
