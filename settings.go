@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -17,6 +15,42 @@ import (
 type Settings struct {
 	Tags     []string        `json:"tags,omitempty" nullable:"false" doc:"Words to find domains by: at most 20, of at most 64 letters, digits and ._:/=@-" example:"[\"eu\",\"plan:pro\"]"`
 	Metadata json.RawMessage `json:"metadata,omitempty" doc:"A JSON object of yours, of at most 4096 bytes"`
+	// MetadataHeader has the edge send the metadata to the origin.
+	MetadataHeader bool `json:"metadata_header,omitempty" doc:"Send the metadata to the origin, in User-Custom-Metadata"`
+
+	Redirect    *Redirect    `json:"redirect,omitempty"`
+	HSTS        *HSTS        `json:"hsts,omitempty"`
+	Access      *Access      `json:"access,omitempty"`
+	Maintenance *Maintenance `json:"maintenance,omitempty"`
+	ErrorPage   string       `json:"error_page,omitempty" doc:"HTML in place of the edge's own words when the origin does not answer, of at most 8192 bytes"`
+}
+
+// Redirect sends visitors elsewhere.
+type Redirect struct {
+	To       string `json:"to" doc:"Where to: a host that is served here too, or a URL without a query" example:"www.customer.com"`
+	Status   int    `json:"status,omitempty" enum:"301,302,307,308" doc:"308 where none is given"`
+	DropPath bool   `json:"drop_path,omitempty" doc:"Send all to the same page, not each to its own path and query below it"`
+}
+
+// HSTS is the Strict-Transport-Security field of all answers over HTTPS (RFC 6797).
+// It takes the place of the origin's own.
+type HSTS struct {
+	MaxAge            int  `json:"max_age" minimum:"0" maximum:"315360000" doc:"Seconds for which browsers use HTTPS alone; 0 has them forget it"`
+	IncludeSubdomains bool `json:"include_subdomains,omitempty" doc:"For all names below this one too, also those that are not served here"`
+	Preload           bool `json:"preload,omitempty" doc:"The owner agrees to the browsers' built-in lists. Takes include_subdomains and a max_age of a year"`
+}
+
+// Access says who is served, by the address of the connection.
+type Access struct {
+	Allow []string `json:"allow,omitempty" nullable:"false" doc:"Only these addresses and networks: at most 256, such as 203.0.113.0/24" example:"[\"203.0.113.0/24\",\"2001:db8::/32\"]"`
+	Deny  []string `json:"deny,omitempty" nullable:"false" doc:"None of these, even if allowed: at most 256"`
+}
+
+// Maintenance answers in place of the origin while it is on.
+type Maintenance struct {
+	On         bool   `json:"on,omitempty" doc:"Answer 503 with this page"`
+	Page       string `json:"page,omitempty" doc:"HTML of at most 8192 bytes; without it the edge has a sentence of its own"`
+	RetryAfter int    `json:"retry_after,omitempty" minimum:"0" maximum:"604800" doc:"Seconds after which clients may come again; 0: they are not told"`
 }
 
 // SettingsText is [Settings] as JSON, as a row has them: empty when nothing is set,
@@ -29,13 +63,16 @@ const (
 	MaxTags     = 20
 	MaxTag      = 64      // bytes
 	MaxMetadata = 4 << 10 // bytes, in ASCII as [Settings.MetadataText] has it
+	MaxPage     = 8 << 10 // bytes of HTML
+	MaxNetworks = 256     // in one list
 )
-
-var tagPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/=@-]*$`)
 
 // sections are the members of settings by their names.
 func (s *Settings) sections() map[string]any {
-	return map[string]any{"tags": &s.Tags, "metadata": &s.Metadata}
+	return map[string]any{
+		"tags": &s.Tags, "metadata": &s.Metadata, "metadata_header": &s.MetadataHeader,
+		"redirect": &s.Redirect, "hsts": &s.HSTS, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
+	}
 }
 
 // Parse reads the text. It returns an [ErrInvalid] for each member that cannot be
@@ -101,58 +138,6 @@ func (s *Settings) MetadataText() string {
 		}
 	}
 	return b.String()
-}
-
-// validateSettings brings the settings into the form in which equal ones are equal.
-func (d *Domain) validateSettings() error {
-	s, err := d.Settings.Parse()
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(s.validateTags(), s.validateMetadata()); err != nil {
-		return err
-	}
-	text, err := s.Text()
-	if err != nil {
-		return err
-	}
-	if len(text) > MaxSettings {
-		return tooLong()
-	}
-	d.Settings = text
-	return nil
-}
-
-func (s *Settings) validateTags() error {
-	for i, tag := range s.Tags {
-		if len(tag) > MaxTag || !tagPattern.MatchString(tag) {
-			return invalidSetting("tags["+strconv.Itoa(i)+"]", "a tag has at most %d letters, digits and ._:/=@-, and begins with a letter or digit", MaxTag)
-		}
-	}
-	slices.Sort(s.Tags)
-	if s.Tags = slices.Compact(s.Tags); len(s.Tags) > MaxTags {
-		return invalidSetting("tags", "there may be at most %d, not %d", MaxTags, len(s.Tags))
-	}
-	return nil
-}
-
-func (s *Settings) validateMetadata() error {
-	if len(s.Metadata) == 0 || string(s.Metadata) == "null" {
-		s.Metadata = nil
-		return nil
-	}
-	var compact, stored bytes.Buffer
-	if err := json.Compact(&compact, bytes.ToValidUTF8(s.Metadata, []byte("\ufffd"))); err != nil || compact.Bytes()[0] != '{' {
-		return invalidSetting("metadata", "this must be a JSON object, such as {\"plan\":\"pro\"}")
-	}
-	json.HTMLEscape(&stored, compact.Bytes()) // as [json.Marshal] does
-	if s.Metadata = stored.Bytes(); stored.Len() == len("{}") {
-		s.Metadata = nil
-	}
-	if n := len(s.MetadataText()); n > MaxMetadata {
-		return invalidSetting("metadata", "this has %d bytes, and may have %d", n, MaxMetadata)
-	}
-	return nil
 }
 
 // decodeSetting reads one member. Members of its own that it does not have are

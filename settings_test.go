@@ -21,6 +21,10 @@ func settled(text string) (shingle.SettingsText, error) {
 
 func TestSettings_EqualOnesAreEqualTexts(t *testing.T) {
 	for text, want := range map[string]string{
+		`{"access":{"allow":[]},"maintenance":{"on":false},"error_page":""}`: ``,
+		`{"redirect":{"to":"https://WWW.Example.com:8443/a b/"}}`:            `{"redirect":{"to":"https://www.example.com:8443/a%20b"}}`,
+		`{"redirect":{"to":"Bücher.example.com","status":308}}`:              `{"redirect":{"to":"xn--bcher-kva.example.com","status":308}}`,
+		`{"access":{"deny":["::ffff:10.0.0.1","10.0.0.1","2001:DB8::/32"]}}`: `{"access":{"deny":["10.0.0.1/32","2001:db8::/32"]}}`,
 		``: ``, `{}`: ``, ` null `: ``, `{"tags":[]}`: ``, `{"tags":null,"metadata":{}}`: ``,
 		`{"tags":["b","a","b"]}`:                                   `{"tags":["a","b"]}`,
 		`{ "metadata" : { "b":1.0, "a" : 12345678901234567890 } }`: `{"metadata":{"b":1.0,"a":12345678901234567890}}`,
@@ -35,6 +39,18 @@ func TestSettings_EqualOnesAreEqualTexts(t *testing.T) {
 
 func TestSettings_ErrorsNameTheirFields(t *testing.T) {
 	for text, want := range map[string]string{
+		`{"redirect":{"to":"a.example.com","status":303},"hsts":{"max_age":-1},"access":{"allow":["x","10.0.0.1/8"],"deny":["1.2.3.4"]},"maintenance":{"retry_after":-1}}`: "settings.redirect.status settings.redirect.to settings.hsts.max_age settings.access.allow[0] settings.access.allow[1] settings.maintenance.retry_after",
+		`{"redirect":{}}`: "settings.redirect.to",
+		`{"redirect":{"to":"https://u:p@x.example.com"}}`:                 "settings.redirect.to",
+		`{"redirect":{"to":"https://x.example.com/?q"}}`:                  "settings.redirect.to",
+		`{"redirect":{"to":"javascript://x.example.com"}}`:                "settings.redirect.to",
+		`{"redirect":{"to":"https://x.example.com:99999"}}`:               "settings.redirect.to",
+		`{"redirect":{"to":"https://192.0.2.1/"}}`:                        "settings.redirect.to",
+		`{"redirect":{"too":"x"},"hsts":{"max_age":"1"}}`:                 "settings.hsts.max_age settings.redirect.too",
+		`{"hsts":{"max_age":1,"preload":true}}`:                           "settings.hsts.preload",
+		`{"access":{"deny":["::ffff:0:0/90"]}}`:                           "settings.access.deny[0]",
+		`{"access":{"deny":["fe80::1%eth0"]}}`:                            "settings.access.deny[0]",
+		`{"error_page":"` + strings.Repeat("x", shingle.MaxPage+1) + `"}`: "settings.error_page",
 		`[]`:                                  "settings",
 		`{"tags"`:                             "settings",
 		`{"Tags":[]}`:                         "settings.Tags",
@@ -102,10 +118,16 @@ func TestSettings_ValidOnesStay(t *testing.T) {
 func randomSettings() map[string]any {
 	all := map[string]any{}
 	for name, values := range map[string][]any{
-		"tags":     {[]string{}, []string{"b", "a"}, []string{"x", "x"}, []string{"ü"}, nil, "a"},
-		"metadata": {map[string]any{}, map[string]any{"<": "\u2028"}, map[string]any{"a": []any{nil, 1e300, fmt.Sprint(rand.Int())}}, 5, nil},
+		"tags":            {[]string{}, []string{"b", "a"}, []string{"x", "x"}, []string{"ü"}, nil, "a"},
+		"metadata_header": {true, false, nil},
+		"redirect":        {map[string]any{"to": "B.example.com"}, map[string]any{"to": "https://x.example.com/a/", "status": 301, "drop_path": true}, map[string]any{"to": "x y"}, nil},
+		"hsts":            {map[string]any{"max_age": 5}, map[string]any{"max_age": 5, "preload": true}, map[string]any{}},
+		"access":          {map[string]any{"allow": []string{"10.0.0.1", "::1"}}, map[string]any{"deny": []string{"10.0.0.1/8"}}, map[string]any{"deny": nil}},
+		"maintenance":     {map[string]any{"on": true, "page": "<p>", "retry_after": 1}, map[string]any{}},
+		"error_page":      {"", "<p>\u2028", 5},
+		"metadata":        {map[string]any{}, map[string]any{"<": "\u2028"}, map[string]any{"a": []any{nil, 1e300, fmt.Sprint(rand.Int())}}, 5, nil},
 	} {
-		if rand.IntN(2) == 0 {
+		if rand.IntN(3) == 0 {
 			all[name] = values[rand.IntN(len(values))]
 		}
 	}

@@ -29,21 +29,22 @@ func newLogger(w io.Writer, name string) *slog.Logger {
 
 // edgeFlags are those of a process that serves visitors.
 type edgeFlags struct {
-	Target        string        `required:"" placeholder:"HOST" env:"SHINGLE_TARGET,TARGET_DOMAIN" help:"The product behind the domains: app.example.com, or a URL."`
-	EdgeHTTPS     string        `name:"edge-https" default:":443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS."`
-	EdgeHTTP      string        `name:"edge-http" default:":80" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
-	PublicPort    int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
-	HandshakeWait time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
-	CertMemory    int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 450 of them in each; those that are visited stay."`
-	LocalCopy     int           `name:"local-copy" default:"512" placeholder:"MIB" env:"SHINGLE_LOCAL_COPY" help:"MiB in --data for a sealed copy of the certificates that this edge has to do with, 128 of them in each, from which it serves when the store does not answer. 0: none."`
-	AskURL        string        `name:"ask-url" placeholder:"URL" env:"SHINGLE_ASK_URL,DOMAIN_SERVICE_ENDPOINT" help:"Service that answers GET URL?domain=NAME: 2xx adds a domain that is not there yet, 4xx does not. A domain deleted here comes back while the service allows it."`
-	AccessLog     bool          `env:"SHINGLE_ACCESS_LOG" help:"Log each request."`
+	Target         string        `required:"" placeholder:"HOST" env:"SHINGLE_TARGET,TARGET_DOMAIN" help:"The product behind the domains: app.example.com, or a URL."`
+	EdgeHTTPS      string        `name:"edge-https" default:":443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS."`
+	EdgeHTTP       string        `name:"edge-http" default:":80" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
+	PublicPort     int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
+	HandshakeWait  time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
+	CertMemory     int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 450 of them in each; those that are visited stay."`
+	SettingsMemory int           `name:"settings-memory" default:"256" placeholder:"MIB" env:"SHINGLE_SETTINGS_MEMORY" help:"MiB of memory for the settings of domains, equal ones once. Domains for whose settings there is no room are not served."`
+	LocalCopy      int           `name:"local-copy" default:"512" placeholder:"MIB" env:"SHINGLE_LOCAL_COPY" help:"MiB in --data for a sealed copy of the certificates that this edge has to do with, 128 of them in each, from which it serves when the store does not answer. 0: none."`
+	AskURL         string        `name:"ask-url" placeholder:"URL" env:"SHINGLE_ASK_URL,DOMAIN_SERVICE_ENDPOINT" help:"Service that answers GET URL?domain=NAME: 2xx adds a domain that is not there yet, 4xx does not. A domain deleted here comes back while the service allows it."`
+	AccessLog      bool          `env:"SHINGLE_ACCESS_LOG" help:"Log each request."`
 }
 
 func (f *edgeFlags) apply(c *app.Config) {
 	c.Target, c.EdgeHTTPS, c.EdgeHTTP, c.PublicPort = f.Target, f.EdgeHTTPS, f.EdgeHTTP, f.PublicPort
 	c.HandshakeWait, c.AskURL, c.AccessLog = f.HandshakeWait, f.AskURL, f.AccessLog
-	c.CertMemory, c.LocalCopy = f.CertMemory, f.LocalCopy
+	c.CertMemory, c.SettingsMemory, c.LocalCopy = f.CertMemory, f.SettingsMemory, f.LocalCopy
 }
 
 // acmeFlags are those of a process that obtains certificates: each does, for a

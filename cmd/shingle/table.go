@@ -131,7 +131,10 @@ func state(d api.Domain) string {
 }
 
 func destination(d api.Domain) string {
+	set, _ := shingle.SettingsText(d.Settings).Parse() // of a newer server there may be more
 	switch {
+	case set.Redirect != nil:
+		return "redirect to " + set.Redirect.To
 	case d.Redirect != "":
 		return "redirect to " + d.Redirect
 	case d.Origin != "":

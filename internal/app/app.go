@@ -132,7 +132,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
-		HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
+		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
 	return err
 }

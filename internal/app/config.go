@@ -65,9 +65,10 @@ type Config struct {
 	DNS01Zone     string // zone of ours in which DNS-01 validations are answered, such as acme.example.com; empty: none
 	DNS01Provider string // who hosts it: "route53", or "route53:ZONEID"
 
-	HandshakeWait time.Duration // for a certificate that is not there yet; 0: 10 s
-	CertMemory    int           // MiB for certificates in memory; 0: 64
-	LocalCopy     int           // MiB in Data for an edge's copy of certificates; 0: none
+	HandshakeWait  time.Duration // for a certificate that is not there yet; 0: 10 s
+	CertMemory     int           // MiB for certificates in memory; 0: 64
+	SettingsMemory int           // MiB for the settings of domains; 0: 256
+	LocalCopy      int           // MiB in Data for an edge's copy of certificates; 0: none
 
 	// AskURL is a service that is asked about names that the store does not
 	// have, by GET AskURL?domain=NAME: 2xx adds the domain, 4xx is a no, and all
@@ -123,6 +124,10 @@ func (c *Config) validate() error {
 	c.CertMemory = cmp.Or(c.CertMemory, 64)
 	if c.LocalCopy < 0 {
 		return fmt.Errorf("--local-copy: it must be 0 or more, not %d", c.LocalCopy)
+	}
+	c.SettingsMemory = cmp.Or(c.SettingsMemory, 256)
+	if c.SettingsMemory < 1 {
+		return fmt.Errorf("--settings-memory: it must be 1 or more, not %d", c.SettingsMemory)
 	}
 	if c.CertMemory < 1 {
 		return fmt.Errorf("--cert-memory: it must be 1 or more, not %d", c.CertMemory)

@@ -61,6 +61,9 @@ type Config struct {
 	Snapshot string
 	// StoreName tells one store from another: a snapshot of another is not used.
 	StoreName string
+	// SettingsBytes bounds the memory for domains' settings. Domains for whose
+	// settings there is no room are not served. Default 256 MiB.
+	SettingsBytes int64
 	// ProbeKey signs what the domain check is answered. Nil: it is not answered.
 	ProbeKey *shingle.ProbeKey
 	// Wake, when it receives, says that the store has changes: the edge need
@@ -106,6 +109,7 @@ func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.SettingsBytes = cmp.Or(c.SettingsBytes, 256<<20)
 	c.PollInterval = cmp.Or(c.PollInterval, 500*time.Millisecond)
 	c.MaxConns = cmp.Or(c.MaxConns, 16384)
 	c.MaxOriginConns = cmp.Or(c.MaxOriginConns, 4096)

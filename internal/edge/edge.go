@@ -41,7 +41,7 @@ func New(cfg Config) (*Edge, error) {
 		return nil, err
 	}
 	e := &Edge{cfg: cfg, log: cfg.Logger, closing: make(chan struct{})}
-	e.table = newTable(cfg.Target, cfg.PublicPort)
+	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
 	e.origins = newOrigins(&e.cfg)
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
@@ -134,10 +134,12 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 		e.serveProbe(w, r, host)
 	case isProof(r):
 		writePage(w, r, pageNotFound)
+	case s.rules != nil:
+		e.serveRuled(ctx, w, r, s, host)
 	case s.redirect != "" && s.redirect != host: // a wildcard may redirect to a host that it covers
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:
-		e.proxy(ctx, w, r, s.target, host)
+		e.proxy(ctx, w, r, s.target, host, nil)
 	}
 }
 

@@ -22,6 +22,7 @@ type exchange struct {
 	r       *Request
 	to      *target
 	host    string // as normalised
+	rules   *rules // nil: none
 	conn    *originConn
 	upload  *upload // nil without a body
 	// unwatch ends the watch for the client's leaving, which interrupts conn. It
@@ -34,9 +35,9 @@ type exchange struct {
 // errClientGone is a client that stalled or left: there is nobody to answer.
 var errClientGone = errors.New("client gone")
 
-// proxy sends r to an origin and streams the answer back.
-func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *target, host string) {
-	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, to: to, host: host}
+// proxy sends r to an origin and streams the answer back. u may be nil.
+func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *target, host string, u *rules) {
+	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, to: to, host: host, rules: u}
 	err := x.run(ctx)
 	switch {
 	case err == nil:
@@ -46,7 +47,7 @@ func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *targ
 	default:
 		e.origins.errors.count(err)
 		e.log.Warn("origin failed", "host", host, "origin", to.authority, "error", err)
-		writePage(w, r, originErrorPage(err))
+		writeFailure(w, r, originErrorPage(err), u)
 	}
 }
 
@@ -80,7 +81,7 @@ func (x *exchange) send(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conn.out = appendRequestHead(conn.out[:0], x.r, x.to, x.host)
+		conn.out = appendRequestHead(conn.out[:0], x.r, x.to, x.host, x.rules)
 		_ = conn.SetDeadline(time.Now().Add(x.cfg.OriginTimeout))
 		n, err := conn.Write(conn.out)
 		if err != nil {
@@ -240,6 +241,15 @@ var aLongTimeAgo = time.Unix(1, 0)
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+}
+
+// writeFailure answers with p, or with the domain's own page in its place.
+func writeFailure(w ResponseWriter, r *Request, p page, u *rules) {
+	if u == nil || u.errorPage == nil {
+		writePage(w, r, p)
+		return
+	}
+	writeBody(w, r, p.status, htmlType, u.errorPage)
 }
 
 // originErrorPage chooses the page for an exchange that failed before its

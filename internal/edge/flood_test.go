@@ -159,7 +159,7 @@ func TestFlood_LogStaysShort(t *testing.T) {
 	store := &storetest.FaultyDomainStore{Store: &memory.Store{}}
 	store.Inject(storetest.Refuse(shingle.ErrUnavailable))
 	var log strings.Builder
-	f := newFollower(&Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443))
+	f := newFollower(&Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil))
 	for i := range 30 {
 		f.find(t.Context(), fmt.Sprintf("www.invented%d.test", i))
 	}

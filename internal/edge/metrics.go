@@ -27,6 +27,7 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 	if !s.Synced.IsZero() {
 		age = now.Sub(s.Synced).Seconds()
 	}
+	settings, withheld := e.table.book.sizes()
 	return []shingle.Metric{
 		{Name: "shingle_edge_connections_total", Help: "Client connections that were accepted.", Values: byListener(float64(e.https.accepted.Load()), float64(e.http.accepted.Load()))},
 		{Name: "shingle_edge_connections_refused_total", Help: "Client connections closed at once, because their network held its share.", Values: byListener(float64(e.https.refused.Load()), float64(e.http.refused.Load()))},
@@ -44,6 +45,8 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 		{Name: "shingle_edge_origin_requests", Help: "Requests under way to origins.", Values: shingle.One(float64(len(e.origins.slots)))},
 		{Name: "shingle_edge_lookups_total", Help: "Names that the domain table did not know, by what became of the look-up.", Values: counted("result", lookupNames[:], e.sites.lookups.counts[:])},
 		{Name: "shingle_edge_domains", Help: "Domains in the table.", Values: shingle.One(float64(s.Domains))},
+		{Name: "shingle_edge_settings_bytes", Help: "Memory for the settings of domains, equal ones once, about.", Values: shingle.One(float64(settings))},
+		{Name: "shingle_edge_settings_withheld_total", Help: "Settings for which there was no room, so that their domains are not served.", Values: shingle.One(float64(withheld))},
 		{Name: "shingle_edge_table_age_seconds", Help: "Time since the domain table was in step with the store; -1: not since the start.", Values: shingle.One(age)},
 	}
 }

@@ -17,7 +17,7 @@ import (
 // into User-Custom-Domain (without port) and X-Forwarded-Host (as sent).
 // Client-sent copies of the edge's fields are dropped, so the origin can trust
 // them.
-func appendRequestHead(b []byte, r *Request, o *target, host string) []byte {
+func appendRequestHead(b []byte, r *Request, o *target, host string, u *rules) []byte {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
 	b = append(b, r.Target...)
@@ -36,6 +36,9 @@ func appendRequestHead(b []byte, r *Request, o *target, host string) []byte {
 	}
 	b = appendField(b, "X-Forwarded-Host", r.Authority)
 	b = appendField(b, "X-Forwarded-Port", o.forwardedPort)
+	if u != nil {
+		b = append(b, u.fields...)
+	}
 	b = appendFraming(b, r)
 	if r.Upgrade != "" {
 		b = append(b, "Connection: Upgrade\r\n"...)
@@ -135,6 +138,8 @@ func isOurs(name string) bool {
 	case 15, 16, 17, 18:
 		return dashFold(name, "user-custom-domain") ||
 			len(name) > 12 && dashFold(name[:12], "x-forwarded-")
+	case 20:
+		return dashFold(name, "user-custom-metadata")
 	}
 	return false
 }

@@ -20,12 +20,14 @@ import (
 // snapshotFile is the table on this machine's disk, from which an edge starts
 // when it cannot reach the store, and without reading all domains when it can:
 //
-//	shingle-table 1
+//	shingle-table 2
 //	{"store":"sqlite:/var/lib/shingle/shingle.db","cursor":"42","domains":2,...}
 //
 // as two lines, then the domains, then the SHA-256 of all before it. A domain is
-// its key, a byte that says what is set, and that: an origin, a redirect; each
-// text with its length in front, as a uvarint.
+// its key, a byte that says what is set, and that: an origin, a redirect, what else
+// the edge is to do; each text with its length in front, as a uvarint. The last one,
+// which many domains may share, is written once: 0 and the text, and later its
+// number, counted from 1. Version 1 is the same without it.
 type snapshotFile struct {
 	path  string
 	store string // of which store the domains are; a file of another one is not used
@@ -40,9 +42,10 @@ type snapshotHead struct {
 }
 
 const (
-	snapshotMagic   = "shingle-table 1\n"
+	snapshotMagic   = "shingle-table 2\n"
+	snapshotMagic1  = "shingle-table 1\n"
 	maxSnapshotHead = 8 << 10
-	maxSnapshotText = 4 << 10 // of a name or a setting; a row's are shorter
+	maxSnapshotText = 40 << 10 // of a name or a setting; a row's are shorter, and the reader's buffer holds one
 )
 
 // Bits of what is set for a domain.
@@ -50,6 +53,7 @@ const (
 	isPaused = 1 << iota
 	hasOrigin
 	hasRedirect
+	hasMore
 )
 
 // write replaces the file as a whole, and returns its size in bytes.
@@ -82,8 +86,9 @@ func writeSnapshot(w io.Writer, p *picture, head snapshotHead) (size int64, err 
 	}
 	_, _ = fmt.Fprintf(out, "%s%s\n", snapshotMagic, line) // the writer keeps its error for Flush
 	var record []byte
+	written := map[shingle.SettingsText]uint64{}
 	for name, is := range p.all() {
-		record = appendDomain(record[:0], name, is)
+		record = appendDomain(record[:0], name, is, written)
 		if _, err := out.Write(record); err != nil {
 			return 0, err
 		}
@@ -95,7 +100,7 @@ func writeSnapshot(w io.Writer, p *picture, head snapshotHead) (size int64, err 
 	return sum.bytes + sha256.Size, err
 }
 
-func appendDomain(b, name []byte, is settings) []byte {
+func appendDomain(b, name []byte, is settings, written map[shingle.SettingsText]uint64) []byte {
 	var set byte
 	if is.paused {
 		set |= isPaused
@@ -106,6 +111,9 @@ func appendDomain(b, name []byte, is settings) []byte {
 	if is.redirect != "" {
 		set |= hasRedirect
 	}
+	if is.more != "" {
+		set |= hasMore
+	}
 	b = appendText(b, string(name))
 	b = append(b, set)
 	if is.origin != "" {
@@ -113,6 +121,15 @@ func appendDomain(b, name []byte, is settings) []byte {
 	}
 	if is.redirect != "" {
 		b = appendText(b, is.redirect)
+	}
+	if is.more == "" {
+		return b
+	}
+	number := written[is.more]
+	b = binary.AppendUvarint(b, number)
+	if number == 0 {
+		written[is.more] = uint64(len(written) + 1)
+		b = appendText(b, string(is.more))
 	}
 	return b
 }
@@ -135,7 +152,7 @@ func (s snapshotFile) read(t *table) (*picture, snapshotHead, error) {
 		return nil, head, err
 	}
 	sum := &hashed{hash: sha256.New()}
-	in := &snapshotReader{bufio.NewReaderSize(io.TeeReader(io.LimitReader(f, info.Size()-sha256.Size), sum), 64<<10)}
+	in := &snapshotReader{Reader: bufio.NewReaderSize(io.TeeReader(io.LimitReader(f, info.Size()-sha256.Size), sum), 64<<10)}
 	if head, err = in.head(); err != nil {
 		return nil, head, err
 	}
@@ -163,11 +180,14 @@ func (s snapshotFile) read(t *table) (*picture, snapshotHead, error) {
 var errDamaged = errors.New("it is damaged")
 
 // snapshotReader reads the parts of a snapshot.
-type snapshotReader struct{ *bufio.Reader }
+type snapshotReader struct {
+	*bufio.Reader
+	more []shingle.SettingsText // in the order in which they came
+}
 
 func (r *snapshotReader) head() (head snapshotHead, err error) {
 	magic := make([]byte, len(snapshotMagic))
-	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != snapshotMagic {
+	if _, err := io.ReadFull(r, magic); err != nil || (string(magic) != snapshotMagic && string(magic) != snapshotMagic1) {
 		return head, errors.New("it is not of this version")
 	}
 	line, err := r.ReadSlice('\n')
@@ -192,9 +212,31 @@ func (r *snapshotReader) domain() (name string, is settings, err error) {
 		}
 	}
 	if set&hasRedirect != 0 {
-		is.redirect, err = r.text()
+		if is.redirect, err = r.text(); err != nil {
+			return "", is, err
+		}
+	}
+	if set&hasMore != 0 {
+		is.more, err = r.settings()
 	}
 	return name, is, err
+}
+
+// settings reads a text, or the number of one that was read before.
+func (r *snapshotReader) settings() (shingle.SettingsText, error) {
+	number, err := binary.ReadUvarint(r)
+	switch {
+	case err != nil || number > uint64(len(r.more)):
+		return "", errDamaged
+	case number > 0:
+		return r.more[number-1], nil
+	}
+	text, err := r.text()
+	if err != nil || text == "" {
+		return "", errDamaged
+	}
+	r.more = append(r.more, shingle.SettingsText(text))
+	return shingle.SettingsText(text), nil
 }
 
 func (r *snapshotReader) text() (string, error) {

@@ -125,7 +125,7 @@ func writeStatus(w ResponseWriter, r *Request, p statusPage) {
 		writePage(w, r, pageBusy)
 		return
 	}
-	writeBody(w, r, 503, "text/html; charset=utf-8", b.Bytes(),
+	writeBody(w, r, 503, htmlType, b.Bytes(),
 		Field{"Retry-After", strconv.Itoa(int(p.retry / time.Second))},
 		Field{"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"},
 		Field{"Referrer-Policy", "no-referrer"})

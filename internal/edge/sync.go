@@ -31,6 +31,7 @@ type follower struct {
 	wake     <-chan struct{}
 	interval time.Duration
 	loaded   atomic.Bool
+	reload   bool // the snapshot lacked something: all is to be read
 	cursor   shingle.Cursor
 	saver    saver
 	state    followed
@@ -66,6 +67,7 @@ func (f *follower) restore() {
 	f.table.replace(p)
 	f.cursor, f.saver.saved = head.Cursor, head.Cursor
 	f.state.restored(head.Written)
+	f.reload = p.partial
 	f.loaded.Store(true)
 	f.log.Info("domain table loaded from its snapshot", "domains", head.Domains, "written", head.Written, "took", time.Since(start))
 }
@@ -96,10 +98,11 @@ func (f *follower) run(ctx context.Context) {
 
 // step loads the table when that has not been done, and takes in what changed.
 func (f *follower) step(ctx context.Context) error {
-	if !f.loaded.Load() {
+	if !f.loaded.Load() || f.reload {
 		if err := f.load(ctx); err != nil {
 			return fmt.Errorf("load domains: %w", err)
 		}
+		f.reload = false
 	}
 	next, err := f.follow(ctx, f.cursor, f.table.apply)
 	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrInvalid) { // invalid: a cursor that another version wrote

@@ -17,7 +17,7 @@ func TestFollower_MissIsRememberedAndAFailureIsNot(t *testing.T) {
 	const host = "new.example.com"
 	rows := &memory.Store{}
 	store := &storetest.FaultyDomainStore{Store: rows}
-	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443)
+	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil)
 	f := newFollower(&Config{Store: store, Logger: slog.New(slog.DiscardHandler)}, table)
 	store.Inject(storetest.Refuse(shingle.ErrUnavailable))
 	if served(f.find(t.Context(), host)) || len(f.misses) != 0 {
@@ -71,7 +71,7 @@ func TestFollower_ReadsAllWithoutGoingBack(t *testing.T) {
 	if _, err := rows.CreateDomain(t.Context(), shingle.Domain{Host: again}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443)
+	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil)
 	table.set(&shingle.Domain{Host: again})
 	reads := 0
 	store := rewound{rows, func() {

@@ -3,10 +3,12 @@ package edge
 import (
 	"hash/maphash"
 	"iter"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/shingle-proxy/shingle"
 )
@@ -26,11 +28,12 @@ type table struct {
 	port   int   // the public HTTPS port
 	shards [tableShards]atomic.Pointer[shard]
 	count  atomic.Int64 // of domains
+	book   *rulebook
 
 	mu sync.Mutex // held by a writer
 
 	making sync.Mutex
-	alike  map[settings]*site // sites made of late, to be shared by domains with equal settings
+	alike  map[settings]weak.Pointer[site] // sites made of late, to be shared by domains with equal settings
 }
 
 // site is what the edge does for one domain. It is shared and never changed.
@@ -38,12 +41,14 @@ type site struct {
 	target   *target
 	redirect string // the host to send visitors to; empty: none
 	paused   bool
+	rules    *rules // nil: none
 }
 
 // settings is what a row says about a site.
 type settings struct {
 	origin, redirect string
 	paused           bool
+	more             shingle.SettingsText // as forEdge returns it
 }
 
 // maxAlike bounds how many sites are remembered to be shared.
@@ -55,8 +60,8 @@ const manyNames = 100_000
 // served reports whether the edge answers for the site. A nil site is unknown.
 func (s *site) served() bool { return s != nil && !s.paused }
 
-func newTable(target shingle.Origin, publicPort int) *table {
-	t := &table{seed: maphash.MakeSeed(), port: publicPort, alike: map[settings]*site{}}
+func newTable(target shingle.Origin, publicPort int, book *rulebook) *table {
+	t := &table{seed: maphash.MakeSeed(), port: publicPort, book: book, alike: map[settings]weak.Pointer[site]{}}
 	t.plain = &site{target: newTarget(target, publicPort)}
 	return t
 }
@@ -119,6 +124,9 @@ func (t *table) settings(own *site) settings {
 	if own.target != t.plain.target {
 		s.origin = own.target.origin.String()
 	}
+	if own.rules != nil {
+		s.more = own.rules.text
+	}
 	return s
 }
 
@@ -127,6 +135,8 @@ func (t *table) settings(own *site) settings {
 type picture struct {
 	table  *table
 	shards [tableShards]*shard
+	// partial tells that it lacks settings for which there was no room.
+	partial bool
 }
 
 func (t *table) newPicture() *picture { return &picture{table: t} }
@@ -174,6 +184,7 @@ func (p *picture) apply(c *shingle.Change) {
 
 // add adds the domain with that key.
 func (p *picture) add(key string, is settings) {
+	p.partial = p.partial || is.more == withheld
 	index, tag := p.table.place(key)
 	if p.shards[index] == nil {
 		p.shards[index] = &shard{}
@@ -217,7 +228,7 @@ func (t *table) site(d *shingle.Domain) *site {
 }
 
 func settingsOf(d *shingle.Domain) settings {
-	return settings{origin: d.Origin, redirect: d.Redirect, paused: d.Paused}
+	return settings{origin: d.Origin, redirect: d.Redirect, paused: d.Paused, more: forEdge(d.Settings)}
 }
 
 // own returns the site with these settings, nil for the plain one. A row whose
@@ -228,10 +239,10 @@ func (t *table) own(is settings) *site {
 	}
 	t.making.Lock()
 	defer t.making.Unlock()
-	if s := t.alike[is]; s != nil {
+	if s := t.alike[is].Value(); s != nil {
 		return s
 	}
-	s := &site{target: t.plain.target, redirect: is.redirect, paused: is.paused}
+	s := &site{target: t.plain.target, redirect: is.redirect, paused: is.paused, rules: t.book.rules(is.more)}
 	if is.origin != "" {
 		o, err := shingle.ParseOrigin(is.origin)
 		if err != nil {
@@ -243,6 +254,17 @@ func (t *table) own(is settings) *site {
 	if len(t.alike) >= maxAlike {
 		clear(t.alike)
 	}
-	t.alike[is] = s
+	t.alike[is] = weak.Make(s)
+	runtime.AddCleanup(s, t.forget, is)
 	return s
+}
+
+// forget takes in that a site with these settings is gone. There may be another by
+// now.
+func (t *table) forget(is settings) {
+	t.making.Lock()
+	defer t.making.Unlock()
+	if w, ok := t.alike[is]; ok && w.Value() == nil {
+		delete(t.alike, is)
+	}
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -10,7 +11,7 @@ import (
 )
 
 func testTable() *table {
-	return newTable(shingle.Origin{Host: "app.example.com", Port: 443, TLS: true}, 443)
+	return newTable(shingle.Origin{Host: "app.example.com", Port: 443, TLS: true}, 443, newRulebook(443, 1<<20, slog.New(slog.DiscardHandler)))
 }
 
 // TestTable_IsWhatAMapWouldBe makes random changes to few names, so that shards

@@ -179,7 +179,7 @@ func TestTickets_OneHostOfAWildcardEach(t *testing.T) {
 }
 
 func TestTable_WildcardComesAndGoes(t *testing.T) {
-	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443)
+	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil)
 	table.set(&shingle.Domain{Host: "*.customer.test"})
 	table.set(&shingle.Domain{Host: "customer.test", Paused: true})
 	for _, host := range []string{"*.customer.test", ".customer.test", "a.customer.test"} {
@@ -224,7 +224,7 @@ func (s *countingStore) Domain(ctx context.Context, host string) (shingle.Domain
 // does not have yet, and what a flood of them costs.
 func TestFollower_WildcardAddedAMomentAgo(t *testing.T) {
 	store := &countingStore{Store: &memory.Store{}}
-	f := newFollower(&Config{Store: store, Logger: slog.New(slog.DiscardHandler)}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443))
+	f := newFollower(&Config{Store: store, Logger: slog.New(slog.DiscardHandler)}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil))
 	for _, d := range []shingle.Domain{{Host: "*.customer.test"}, {Host: "paused.customer.test", Paused: true}} {
 		if _, err := store.CreateDomain(t.Context(), d, time.Now()); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,212 @@
+package shingle
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var tagPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/=@-]*$`)
+
+// validateSettings brings the settings into the form in which equal ones are equal.
+func (d *Domain) validateSettings() error {
+	s, err := d.Settings.Parse()
+	if err != nil {
+		return err
+	}
+	if err := s.validate(d); err != nil {
+		return err
+	}
+	s.drop()
+	text, err := s.Text()
+	if err != nil {
+		return err
+	}
+	if len(text) > MaxSettings {
+		return tooLong()
+	}
+	d.Settings = text
+	return nil
+}
+
+func (s *Settings) validate(d *Domain) error {
+	return errors.Join(
+		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.HSTS.validate(), s.Access.validate(), s.Maintenance.validate(),
+		validatePage("error_page", s.ErrorPage),
+	)
+}
+
+// drop ends the sections that say nothing.
+func (s *Settings) drop() {
+	if s.Access != nil && len(s.Access.Allow)+len(s.Access.Deny) == 0 {
+		s.Access = nil
+	}
+	if s.Maintenance != nil && *s.Maintenance == (Maintenance{}) {
+		s.Maintenance = nil
+	}
+}
+
+func (s *Settings) validateTags() error {
+	for i, tag := range s.Tags {
+		if len(tag) > MaxTag || !tagPattern.MatchString(tag) {
+			return invalidSetting("tags["+strconv.Itoa(i)+"]", "a tag has at most %d letters, digits and ._:/=@-, and begins with a letter or digit", MaxTag)
+		}
+	}
+	slices.Sort(s.Tags)
+	if s.Tags = slices.Compact(s.Tags); len(s.Tags) > MaxTags {
+		return invalidSetting("tags", "there may be at most %d, not %d", MaxTags, len(s.Tags))
+	}
+	return nil
+}
+
+func (s *Settings) validateMetadata() error {
+	if len(s.Metadata) == 0 || string(s.Metadata) == "null" {
+		s.Metadata = nil
+		return nil
+	}
+	var compact, stored bytes.Buffer
+	if err := json.Compact(&compact, bytes.ToValidUTF8(s.Metadata, []byte("\ufffd"))); err != nil || compact.Bytes()[0] != '{' {
+		return invalidSetting("metadata", "this must be a JSON object, such as {\"plan\":\"pro\"}")
+	}
+	json.HTMLEscape(&stored, compact.Bytes()) // as [json.Marshal] does
+	if s.Metadata = stored.Bytes(); stored.Len() == len("{}") {
+		s.Metadata = nil
+	}
+	if n := len(s.MetadataText()); n > MaxMetadata {
+		return invalidSetting("metadata", "this has %d bytes, and may have %d", n, MaxMetadata)
+	}
+	return nil
+}
+
+// validate brings the place that visitors are sent to into one form.
+func (r *Redirect) validate(d *Domain) error {
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	if d.Redirect != "" {
+		errs = append(errs, invalidSetting("redirect", "the domain's redirect is set too: use one of them"))
+	}
+	if !slices.Contains([]int{0, 301, 302, 307, 308}, r.Status) {
+		errs = append(errs, invalidSetting("redirect.status", "this must be 301, 302, 307 or 308"))
+	}
+	to, host, err := redirectTarget(r.To)
+	switch {
+	case err != nil:
+		errs = append(errs, invalidSetting("redirect.to", "%s", MessageOf(err)))
+	case host == d.Host:
+		errs = append(errs, invalidSetting("redirect.to", "a domain cannot redirect to itself"))
+	}
+	r.To = to
+	return errors.Join(errs...)
+}
+
+// redirectTarget returns a host, or a URL without a slash at its end, and its host.
+func redirectTarget(to string) (text, host string, err error) {
+	if !strings.Contains(to, "://") {
+		host, err = NormalizeHost(to)
+		return host, host, err
+	}
+	u, err := url.Parse(to)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || len(to) > MaxOrigin {
+		return to, "", Errorf(CodeInvalid, "this must be a host, or a URL like https://www.example.com/shop, without a query and of at most %d bytes", MaxOrigin)
+	}
+	if host, err = NormalizeHost(u.Hostname()); err != nil {
+		return to, "", err
+	}
+	port, err := strconv.Atoi(cmp.Or(u.Port(), "0"))
+	if err != nil || port > 65535 {
+		return to, "", Errorf(CodeInvalid, "the port must be 1 to 65535")
+	}
+	text = u.Scheme + "://" + host
+	if port != 0 {
+		text += ":" + strconv.Itoa(port)
+	}
+	return text + strings.TrimRight(u.EscapedPath(), "/"), host, nil
+}
+
+func (h *HSTS) validate() error {
+	const year = 365 * 24 * 60 * 60
+	switch {
+	case h == nil:
+	case h.MaxAge < 0 || h.MaxAge > 10*year:
+		return invalidSetting("hsts.max_age", "this must be 0 to %d seconds", 10*year)
+	case h.Preload && (!h.IncludeSubdomains || h.MaxAge < year):
+		return invalidSetting("hsts.preload", "browsers' lists take only include_subdomains with a max_age of %d or more", year)
+	}
+	return nil
+}
+
+func (a *Access) validate() error {
+	if a == nil {
+		return nil
+	}
+	return errors.Join(validateNetworks("access.allow", &a.Allow), validateNetworks("access.deny", &a.Deny))
+}
+
+// validateNetworks brings a list of addresses and networks into order.
+func validateNetworks(name string, list *[]string) error {
+	if len(*list) > MaxNetworks {
+		return invalidSetting(name, "there may be at most %d, not %d", MaxNetworks, len(*list))
+	}
+	var errs []error
+	for i, text := range *list {
+		p, err := ParseNetwork(text)
+		if err != nil {
+			errs = append(errs, invalidSetting(name+"["+strconv.Itoa(i)+"]", "%s", MessageOf(err)))
+			continue
+		}
+		(*list)[i] = p.String()
+	}
+	slices.Sort(*list)
+	*list = slices.Compact(*list)
+	return errors.Join(errs...)
+}
+
+// ParseNetwork reads an address or a network in CIDR notation. IPv4 in IPv6 becomes
+// IPv4. A network with bits behind its length is refused: one of the two is wrong.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	a, err := netip.ParseAddr(text)
+	p := netip.PrefixFrom(a, a.BitLen())
+	if err != nil {
+		p, err = netip.ParsePrefix(text)
+	}
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, Errorf(CodeInvalid, "%q is neither an address nor a network such as 203.0.113.0/24", text)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, Errorf(CodeInvalid, "%q has more in it than IPv4: write ::/0 or 0.0.0.0/0", text)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, Errorf(CodeInvalid, "%q has bits behind its length: the network is %s", text, p.Masked())
+	}
+	return p, nil
+}
+
+func (m *Maintenance) validate() error {
+	if m == nil {
+		return nil
+	}
+	err := validatePage("maintenance.page", m.Page)
+	if m.RetryAfter < 0 || m.RetryAfter > 7*24*60*60 {
+		err = errors.Join(err, invalidSetting("maintenance.retry_after", "this must be 0 to %d seconds", 7*24*60*60))
+	}
+	return err
+}
+
+func validatePage(name, html string) error {
+	if len(html) > MaxPage {
+		return invalidSetting(name, "this has %d bytes, and may have %d", len(html), MaxPage)
+	}
+	return nil
+}
