@@ -32,6 +32,7 @@ type programs struct {
 	t      *testing.T
 	binary string
 	env    []string
+	ca     *devenv.CA
 	root   string // PEM file of the CA
 	key    string // the sealing key that all share
 	client *api.Client
@@ -74,7 +75,7 @@ func playWorld(t *testing.T, httpPort, tlsPort int) *programs {
 	origin, err := devenv.NewOrigin(devenv.OriginConfig{Logger: quiet})
 	check(t, err)
 	t.Cleanup(func() { check(t, origin.Close()) })
-	p.root = ca.RootPath()
+	p.ca, p.root = ca, ca.RootPath()
 	p.env = append(os.Environ(),
 		"AWS_EC2_METADATA_DISABLED=true", "SHINGLE_ACME_CA="+ca.DirectoryURL(), "SHINGLE_ACME_ROOT="+p.root, "SHINGLE_AGREE_TERMS=true",
 		"SHINGLE_TARGET=http://"+origin.Addr(), "SHINGLE_CONTROL=127.0.0.1:0")
