@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,6 +43,7 @@ const changeAttempts = 40
 var (
 	errRowChanged  = errors.New("the domain was changed meanwhile")
 	errHeadChanged = errors.New("another process took the number")
+	errHeadBehind  = errors.New("the log goes on behind its head")
 	errBusy        = errors.New("another transaction is at work on the same items")
 )
 
@@ -110,7 +112,24 @@ func (s *Store) append(ctx context.Context, host string, who author, old, next *
 	case !errors.Is(err, errRowChanged):
 		log.known = false
 	}
+	if errors.Is(err, errHeadBehind) {
+		if err := s.mendHead(ctx, shard, end.number-1); err != nil {
+			return err
+		}
+		return errHeadChanged
+	}
 	return err
+}
+
+// mendHead puts a log's head behind its last change. A replica that becomes home
+// when the old one is lost may have got a change and not its head; that change is
+// told of with the next one in its log.
+func (s *Store) mendHead(ctx context.Context, shard int, from int64) error {
+	last, err := s.query(ctx, s.home, logQuery{shard: shard, from: maxChange, backwards: true, limit: 1, consistent: true})
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	return s.commit(ctx, []types.TransactWriteItem{s.writeHead(shard, head{number: from}, head{number: last[0].number, at: last[0].at})})
 }
 
 // tick is the time of a change: later than the last of its log and than every
@@ -142,10 +161,12 @@ func (s *Store) commit(ctx context.Context, items []types.TransactWriteItem) err
 		reasons[i] = aws.ToString(cancelled.CancellationReasons[i].Code)
 	}
 	const failed = "ConditionalCheckFailed"
-	if reasons[0] == failed {
+	switch {
+	case reasons[0] == failed:
 		return errRowChanged
-	}
-	if reasons[1] == failed || reasons[2] == failed {
+	case len(items) > 1 && reasons[1] == failed && reasons[2] != failed:
+		return errHeadBehind
+	case slices.Contains(reasons, failed):
 		return errHeadChanged
 	}
 	for _, reason := range reasons {
@@ -213,6 +234,8 @@ func (s *Store) writeHead(shard int, from, to head) types.TransactWriteItem {
 	}
 	return types.TransactWriteItem{Put: put}
 }
+
+const maxChange = 999_999_999_999
 
 // changeNumber is a number as a sort key.
 func changeNumber(n int64) string { return fmt.Sprintf("%012d", n) }

@@ -253,6 +253,30 @@ func TestReplica_Records(t *testing.T) {
 	}
 }
 
+// Home is lost, with the heads of its logs that had not come here yet, and this
+// region becomes home.
+func TestReplica_BecomesHome(t *testing.T) {
+	r := newRegions(t, nil)
+	r.Hold(func(pk, _ string) bool { return pk == "head" })
+	for i := range 20 {
+		create(t, r.home, fmt.Sprintf("h%d.example.com", i))
+	}
+	r.Settle()
+	cfg := r.cfg
+	cfg.HomeRegion, cfg.HomeEndpoint = "", ""
+	s := open(t, cfg)
+	for i := range 60 { // at least one in each log
+		create(t, s, fmt.Sprintf("new%d.example.com", i))
+	}
+	f := &follower{store: s, known: map[string]shingle.Domain{}}
+	check(t, f.follow(t.Context()))
+	all := &follower{store: s}
+	check(t, all.load(t.Context()))
+	if len(f.known) != 80 || !reflect.DeepEqual(f.known, all.known) {
+		t.Errorf("the feed tells of %d, there are %d", len(f.known), len(all.known))
+	}
+}
+
 // Two processes in each region write, while replication stands still now and then
 // and the way home breaks. No update is lost, and readers that begin at any time
 // come to know everything.
