@@ -265,8 +265,8 @@ func TestReplica_BecomesHome(t *testing.T) {
 	cfg := r.cfg
 	cfg.HomeRegion, cfg.HomeEndpoint = "", ""
 	s := open(t, cfg)
-	for i := range 60 { // at least one in each log
-		create(t, s, fmt.Sprintf("new%d.example.com", i))
+	for i := range 60 { // with these names, some in each log
+		create(t, s, fmt.Sprintf("shop.c%d.io", i))
 	}
 	f := &follower{store: s, known: map[string]shingle.Domain{}}
 	check(t, f.follow(t.Context()))
