@@ -234,11 +234,7 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 		parts.Go(func() { cancel(a.edge.Run(ctx)) })
 	}
 	if a.control != nil {
-		parts.Go(func() { a.certs.Work(ctx) })
-		parts.Go(func() { a.certs.Lead(ctx, "events", a.events.Run) })
-		if a.cfg.checks() {
-			parts.Go(func() { a.certs.Lead(ctx, "checks", a.keeper.Run) })
-		}
+		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
 		parts.Go(func() {
 			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("serve control: %w", err))
@@ -270,6 +266,15 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 		err = nil
 	}
 	return errors.Join(err, a.Close())
+}
+
+// housekeeping is what one process of the fleet does for all.
+func (a *App) housekeeping() map[string]func(context.Context) error {
+	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run}
+	if a.cfg.checks() {
+		parts["checks"] = a.keeper.Run
+	}
+	return parts
 }
 
 // endControl gives the requests to the API a moment to end.

@@ -26,7 +26,8 @@ type Manager struct {
 	copies    *copySync
 	keys      *accountKeys
 	cas       []*authority
-	leases    *leases
+	leases    *leases // of hosts
+	leads     *leases // of the housekeeping
 	budgets   budgets
 	journal   *journal
 	cache     *cache
@@ -72,6 +73,7 @@ func New(cfg Config) (*Manager, error) {
 	m.keys = newAccountKeys(m.store)
 	m.delegations = newDelegations(cfg.DNS01, m.store)
 	m.leases = newLeases(m.store, cfg.Instance, cfg.LeaseTime)
+	m.leads = newLeases(m.store, cfg.Instance, 2*cfg.LeaseTime)
 	m.budgets = budgets{m.store}
 	m.journal = &journal{store: m.store, log: m.log, now: cfg.Now}
 	for _, ca := range cfg.CAs {

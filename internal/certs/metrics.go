@@ -70,7 +70,7 @@ func (m *Manager) Metrics(ctx context.Context, now time.Time) []shingle.Metric {
 		{Name: "shingle_certs_issuances_waiting", Help: "Issuances of this process that run or wait for their turn.", Values: shingle.One(float64(m.issues.len()))},
 		{Name: "shingle_certs_cached", Help: "Certificates in memory.", Values: shingle.One(float64(entries))},
 		{Name: "shingle_certs_cached_bytes", Help: "Bytes of the certificates in memory.", Values: shingle.One(float64(bytes))},
-		{Name: "shingle_certs_leases_held", Help: "Leases that this process holds.", Values: shingle.One(float64(m.leases.running.Load()))},
+		{Name: "shingle_certs_leases_held", Help: "Leases that this process holds.", Values: shingle.One(float64(m.leases.running.Load() + m.leads.running.Load()))},
 		{Name: "shingle_certs_worker", Help: "1 for the process that is the fleet's worker.", Values: shingle.One(float64(m.working.Load()))},
 	}
 	if first := m.cache.expiry(now); !first.IsZero() {

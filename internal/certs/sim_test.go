@@ -69,7 +69,10 @@ func (s *sim) check(err error) {
 func (s *sim) work() (stop func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); s.m.Work(ctx) }()
+	go func() {
+		defer close(done)
+		s.m.Lead(ctx, map[string]func(context.Context) error{"certificates": s.m.Work})
+	}()
 	return func() { cancel(); <-done }
 }
 

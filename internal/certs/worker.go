@@ -18,15 +18,12 @@ const (
 	maxParked   = 8           // tasks for each turn, when they wait for DNS
 )
 
-// Work keeps all wanted certificates issued and renewed until ctx ends. Of all
-// processes of the fleet that run it one works; another takes over when that one
-// stands still.
-func (m *Manager) Work(ctx context.Context) {
-	m.Lead(ctx, "worker", func(ctx context.Context) error {
-		m.working.Store(1)
-		defer m.working.Store(0)
-		return newWorker(m).run(ctx)
-	})
+// Work keeps all wanted certificates issued and renewed until ctx ends. One process
+// of the fleet at a time should, see [Manager.Lead].
+func (m *Manager) Work(ctx context.Context) error {
+	m.working.Store(1)
+	defer m.working.Store(0)
+	return newWorker(m).run(ctx)
 }
 
 // worker is the one process of the fleet that looks after what is due.

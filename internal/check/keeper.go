@@ -20,7 +20,8 @@ import (
 // Bounds of a keeper's work.
 const (
 	keeperAtOnce = 64
-	keeperPage   = 500
+	keeperPage   = 500         // entries of the due index that are listed at once
+	firstPage    = 20          // when little is due, as nearly always
 	relistEvery  = time.Minute // at most, the due index is read from its beginning
 	settleTime   = time.Minute // an entry without a status may be one that is just being made
 	snoozeTime   = 30 * time.Second
@@ -321,8 +322,9 @@ func (r *rounds) look(ctx context.Context) error {
 		r.relist = now.Add(relistEvery)
 	}
 	r.more = false
-	for after := ""; ; {
-		keys, err := r.records.List(ctx, duePrefix, after, keeperPage)
+	page := firstPage
+	for after := ""; ; page = min(5*page, keeperPage) {
+		keys, err := r.records.List(ctx, duePrefix, after, page)
 		if err != nil {
 			return fmt.Errorf("list due checks: %w", err)
 		}
@@ -343,7 +345,7 @@ func (r *rounds) look(ctx context.Context) error {
 			}
 			r.begin(ctx, key, part[1])
 		}
-		if len(keys) < keeperPage {
+		if len(keys) < page {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // Bounds of the deliveries under way.
@@ -37,6 +38,7 @@ func (d *delivery) key(at time.Time) string {
 // leader is the work of the one process that sends.
 type leader struct {
 	*Hub
+	domains   *records.Feed
 	endpoints map[string]*endpoint
 	busy      map[string]bool  // keys of the deliveries under way
 	loads     map[string]*load // by webhook
@@ -62,7 +64,7 @@ type sent struct {
 // Run sends until ctx ends. One process of the fleet at a time should; two do no
 // harm but send things twice.
 func (h *Hub) Run(ctx context.Context) error {
-	l := &leader{Hub: h, busy: map[string]bool{}, loads: map[string]*load{}, done: make(chan sent, maxSending)}
+	l := &leader{Hub: h, domains: h.feed(), busy: map[string]bool{}, loads: map[string]*load{}, done: make(chan sent, maxSending)}
 	defer h.client.CloseIdleConnections()
 	defer l.sending.Wait()
 	tick := time.NewTicker(h.cfg.Poll)
@@ -93,7 +95,7 @@ func (h *Hub) Run(ctx context.Context) error {
 // step takes in what was recorded, and starts what is due.
 func (l *leader) step(ctx context.Context) error {
 	if l.cfg.Domains != nil {
-		if err := l.feed().Step(ctx); err != nil {
+		if err := l.domains.Step(ctx); err != nil {
 			return err
 		}
 	}

@@ -76,7 +76,7 @@ func (w *town) open() *certs.Manager {
 	validate(w.t, m, w.plain, w.secure)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); m.Work(ctx) }()
+	go func() { defer close(done); m.Lead(ctx, map[string]func(context.Context) error{"certificates": m.Work}) }()
 	w.t.Cleanup(func() { cancel(); <-done; check(w.t, m.Close()) })
 	return m
 }

@@ -73,7 +73,7 @@ func serve(ctx context.Context, text string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	if s.Work {
-		running.Go(func() { m.Work(ctx) })
+		running.Go(func() { m.Lead(ctx, map[string]func(context.Context) error{"certificates": m.Work}) })
 		running.Go(func() { m.Follow(ctx) })
 	}
 	var out sync.Mutex

@@ -26,6 +26,12 @@ type Feed struct {
 	Take func(ctx context.Context, c *shingle.Change) error
 	// Gap, when set, is told that changes are missing.
 	Gap func()
+
+	// What the store has, as far as we know: a look at nothing new reads the changes
+	// alone. Empty before the first Step and after an error.
+	last    position
+	version string
+	known   bool
 }
 
 // position is how far a Feed came.
@@ -39,29 +45,44 @@ const feedPage = 500
 
 // Step takes in what there is. After an error it can be called again.
 func (f *Feed) Step(ctx context.Context) error {
-	var p position
-	version, err := f.Records.Get(ctx, f.Key, &p)
-	if errors.Is(err, shingle.ErrNotFound) {
-		version = shingle.NoVersion
-		p, err = f.begin(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("read position: %w", err)
+	err := f.step(ctx)
+	f.known = err == nil
+	return err
+}
+
+func (f *Feed) step(ctx context.Context) error {
+	if !f.known {
+		if err := f.open(ctx); err != nil {
+			return fmt.Errorf("read position: %w", err)
+		}
 	}
 	for {
-		before := p
+		p := f.last
+		var err error
 		if p.All {
 			err = f.page(ctx, &p)
 		} else {
 			err = f.changes(ctx, &p)
 		}
-		if err != nil || p == before {
+		if err != nil || p == f.last {
 			return err
 		}
-		if version, err = f.Records.Put(ctx, f.Key, p, version); err != nil {
+		if f.version, err = f.Records.Put(ctx, f.Key, p, f.version); err != nil {
 			return fmt.Errorf("write position: %w", err)
 		}
+		f.last = p
 	}
+}
+
+// open reads the position.
+func (f *Feed) open(ctx context.Context) (err error) {
+	f.last = position{}
+	f.version, err = f.Records.Get(ctx, f.Key, &f.last)
+	if errors.Is(err, shingle.ErrNotFound) {
+		f.version = shingle.NoVersion
+		f.last, err = f.begin(ctx)
+	}
+	return err
 }
 
 // begin is the position of who has read nothing.
