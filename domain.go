@@ -205,8 +205,8 @@ type DomainStore interface {
 	// 1000), and the cursor to go on from, which is `after` itself when nothing
 	// did. Each host's changes come in the order of its writes; of writes to two
 	// hosts at the same time readers may see either first. It returns
-	// [ErrNotFound] when the feed no longer goes back that far: the reader must
-	// then read Domains again.
+	// [ErrNotFound] when the feed no longer goes back that far, or the cursor is
+	// another store's: the reader must then read Domains again.
 	Changes(ctx context.Context, after Cursor, limit int) ([]Change, Cursor, error)
 
 	// PutToken stores t, replacing one with the same ID.

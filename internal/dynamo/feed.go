@@ -35,8 +35,7 @@ func (s *Store) Head(ctx context.Context) (shingle.Cursor, error) {
 
 // Changes implements [shingle.DomainStore]. The changes of one host come in
 // their order, and all others by the time of their making, as far as the clocks
-// of the fleet agree. It costs one request when nothing has changed. A cursor of
-// another kind of store gets [shingle.ErrNotFound], like one that is too old.
+// of the fleet agree. It costs one request when nothing has changed.
 func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
 	return s.changes(ctx, s.home, after, limit)
 }

@@ -105,7 +105,7 @@ func (f *follower) step(ctx context.Context) error {
 		f.reload = false
 	}
 	next, err := f.follow(ctx, f.cursor, f.table.apply)
-	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrInvalid) { // invalid: a cursor that another version wrote
+	if errors.Is(err, shingle.ErrNotFound) {
 		f.log.Warn("fell behind the change feed, reading all domains again")
 		return f.load(ctx)
 	}

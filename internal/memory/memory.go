@@ -131,7 +131,7 @@ func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) (l
 		at := 0
 		if after != "" {
 			if at, err = strconv.Atoi(string(after)); err != nil || at < 0 {
-				return shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
+				return shingle.ErrNotFound // of another kind of store
 			}
 		}
 		if at > len(s.changes) {

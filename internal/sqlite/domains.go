@@ -102,8 +102,7 @@ func (db *DB) Head(ctx context.Context) (shingle.Cursor, error) {
 }
 
 // Changes implements [shingle.DomainStore]. A cursor behind the end is of
-// another file, which had more, such as the one that a backup replaced: it gets
-// [shingle.ErrNotFound] too.
+// another file, which had more, such as the one that a backup replaced.
 func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
 	if err := checkLimit(limit); err != nil {
 		return nil, "", err
@@ -272,14 +271,15 @@ func change(d shingle.Domain, before string, deleted bool) (shingle.Change, erro
 
 func cursor(seq int64) shingle.Cursor { return shingle.Cursor(strconv.FormatInt(seq, 10)) }
 
-// sequence is the number of the change that c stands behind.
+// sequence is the number of the change that c stands behind, or
+// [shingle.ErrNotFound] for a cursor of another kind of store.
 func sequence(c shingle.Cursor) (int64, error) {
 	if c == "" {
 		return 0, nil
 	}
 	seq, err := strconv.ParseInt(string(c), 10, 64)
 	if err != nil || seq < 0 {
-		return 0, shingle.Errorf(shingle.CodeInvalid, "the cursor is not one of this store's")
+		return 0, shingle.ErrNotFound
 	}
 	return seq, nil
 }

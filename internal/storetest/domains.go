@@ -34,6 +34,7 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 		{"CancelledInFlight", testCancelledInFlight},
 		{"FeedSaysWhatHappened", testFeed},
 		{"FeedOfAnEmptyStore", testEmptyFeed},
+		{"FeedOfAnotherStore", testForeignCursor},
 		{"FeedLeavesOutWhatFailed", testFeedOfFailures},
 		{"FeedIsCompleteAndOrdered", testFeedUnderWriters},
 		{"HeadThenDomainsThenChangesMissesNothing", testFollow},

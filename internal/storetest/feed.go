@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,6 +66,21 @@ func testEmptyFeed(t *testing.T, s shingle.DomainStore) {
 		list, _, err := s.Changes(t.Context(), after, 10)
 		check(t, err)
 		same(t, list, []shingle.Change{{Host: host, Domain: d, At: stored}})
+	}
+}
+
+// testForeignCursor checks that a cursor which no such store, or none with so few
+// changes, has made is like one that is too old.
+func testForeignCursor(t *testing.T, s shingle.DomainStore) {
+	create(t, s, host)
+	for _, c := range []shingle.Cursor{
+		"nonsense", "-1", "1x", " 1", "999999999999", "99999999999999999999999", "\x00", "é", "d0.1",
+		"d1." + shingle.Cursor(strings.Repeat("zz.", 15)) + "zz", "d1.1", "d1.",
+	} {
+		list, _, err := s.Changes(t.Context(), c, 10)
+		if !errors.Is(err, shingle.ErrNotFound) || len(list) > 0 {
+			t.Errorf("from %q: %v, %v", c, list, err)
+		}
 	}
 }
 
