@@ -8,6 +8,7 @@ import (
 )
 
 type storeCmd struct {
+	Check  storeCheckCmd  `cmd:"" help:"Check the store: reachable, permitted, fast, safe; what is wrong, and what to do."`
 	Create storeCreateCmd `cmd:"" help:"Create the DynamoDB table and the S3 bucket, unless they are there."`
 }
 

@@ -50,7 +50,11 @@ func (s *stores) openDomains(ctx context.Context, cfg *Config, onChange func()) 
 	path := cfg.file("shingle.db")
 	db, err := sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange})
 	if err != nil {
-		return err
+		message, do := sqlite.Explain(err)
+		if do == "" {
+			return err
+		}
+		return fmt.Errorf("the database %s cannot be opened: %s. Do: %s (%w)", path, message, do, err)
 	}
 	s.domains, s.near, s.blobs, s.name, s.closers = db, db, db, "sqlite:"+path, append(s.closers, db)
 	return nil

@@ -12,6 +12,7 @@
 //	head        07            the number of the shard's last change
 //	token       ID            an API token
 //	blob#07     KEY           a blob, in the shard of its key
+//	check       RANDOM        written by an inspection, and deleted by it; TTL
 //
 // docs/decisions/011-dynamodb.md says why.
 package dynamo

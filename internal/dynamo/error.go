@@ -43,6 +43,8 @@ func (c *client) translate(operation string, err error) error {
 		return setup(err, "AWS does not accept the credentials of this machine (%s)", code)
 	case code == "ValidationException" && strings.Contains(err.Error(), "schema"):
 		return setup(err, "the table %s in %s is not one of Shingle's: its key must be pk and sk, both strings", c.table, c.region)
+	case strings.Contains(err.Error(), "get credentials"):
+		return &shingle.Error{Code: shingle.CodeUnavailable, Message: "this machine has no AWS credentials now: give it a role, or set AWS_PROFILE", Err: fmt.Errorf("%s: %w", operation, err)}
 	case code == "":
 		return &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf("the table cannot be reached now in %s, try again later", c.region), Err: fmt.Errorf("%s: %w", operation, err)}
 	}

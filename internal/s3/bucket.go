@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -61,6 +63,27 @@ func (s *Store) makeBucket(ctx context.Context) error {
 		return s.translate(err, "create", "s3:CreateBucket")
 	})
 	return err
+}
+
+// Inspect looks at the server's clock and at [Store.Settings].
+func (s *Store) Inspect(ctx context.Context) []shingle.StoreFinding {
+	return append([]shingle.StoreFinding{s.clock(ctx)}, s.Settings(ctx)...)
+}
+
+func (s *Store) clock(ctx context.Context) shingle.StoreFinding {
+	var server, asked time.Time
+	_, err := s.retry(ctx, func(ctx context.Context) error {
+		asked = time.Now()
+		out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: new(s.folder + "!probe/"), MaxKeys: new(int32(1))})
+		if err == nil {
+			server, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
+		}
+		return s.translate(err, "list", "s3:ListBucket")
+	})
+	if err != nil {
+		return shingle.StoreFinding{Check: "clock", Severity: shingle.SeverityUnknown, Message: shingle.MessageOf(err)}
+	}
+	return shingle.ClockFinding(asked, time.Now(), server)
 }
 
 // Settings says how the bucket is set up.

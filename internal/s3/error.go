@@ -88,6 +88,8 @@ func (s *Store) translate(err error, verb, action string) error {
 		return limited(err)
 	}
 	switch {
+	case strings.Contains(err.Error(), "get credentials"):
+		return s.unavailable(&failure{error: err}, "this machine has no AWS credentials now: give it a role, or set AWS_PROFILE")
 	case status == http.StatusPreconditionFailed:
 		return shingle.ErrConflict
 	case status == http.StatusTooManyRequests:

@@ -26,6 +26,9 @@ var migrations embed.FS
 // Config says where the database is.
 type Config struct {
 	Path string // created with its folder when missing, for its owner alone
+	// Existing has nothing created and no schema changed: the file must be there,
+	// and may be of an older version.
+	Existing bool
 	// KeepChanges is how many entries of the change feed are kept. A reader that
 	// is further behind reads all domains again. Default 100,000; at least 1.
 	KeepChanges int64
@@ -77,16 +80,24 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if err := ensureFile(cfg.Path); err != nil {
+	var err error
+	if cfg.Existing {
+		_, err = os.Stat(cfg.Path)
+	} else {
+		err = ensureFile(cfg.Path)
+	}
+	if err != nil {
 		return nil, err
 	}
-	var err error
 	db := &DB{cfg: cfg}
 	if db.write, err = connect(cfg.Path, "immediate", 1); err != nil {
 		return nil, err
 	}
 	if db.read, err = connect(cfg.Path, "deferred", 4); err != nil {
 		return nil, errors.Join(err, db.write.Close())
+	}
+	if cfg.Existing {
+		return db, nil
 	}
 	if err := db.migrate(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())

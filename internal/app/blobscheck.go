@@ -1,0 +1,232 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// checkPrefix begins the keys of what a check writes: the time follows, so that
+// the next one can delete what a killed one left.
+const (
+	checkPrefix = "store-check/"
+	checkTime   = "20060102T150405Z"
+	checkLife   = time.Hour
+	checkEnd    = 20 * time.Second // for deleting, after an interruption too
+)
+
+const (
+	checkCalls  = 5 // of each kind
+	checkRacers = 8
+)
+
+// checkBlobs writes, reads, lists and deletes as the certificates do. It reports
+// whether the store answers.
+func checkBlobs(ctx context.Context, b shingle.Blobs, r *StoreReport) (answers bool) {
+	c := blobsCheck{blobs: b, report: r, key: checkPrefix + time.Now().UTC().Format(checkTime) + "-" + rand.Text()}
+	defer c.sweep(ctx)
+	if !c.reading(ctx) {
+		return !c.silent
+	}
+	if c.writing(ctx) && c.conditions(ctx) {
+		c.race(ctx)
+	}
+	return !c.silent
+}
+
+// blobsCheck checks one store, at one key.
+type blobsCheck struct {
+	blobs   shingle.Blobs
+	report  *StoreReport
+	key     string
+	version string // of the record at key
+	silent  bool   // the store did not answer
+}
+
+func (c *blobsCheck) fail(check string, err error) bool {
+	c.silent = !c.report.fail(check, err) || c.silent
+	return false
+}
+
+func (c *blobsCheck) ok(check, message string) bool {
+	c.report.add(shingle.StoreFinding{Check: check, Severity: shingle.SeverityOK, Message: message})
+	return true
+}
+
+// reading tries all kinds of reads, each of which may lack a permission.
+func (c *blobsCheck) reading(ctx context.Context) bool {
+	var t timer
+	all := true
+	for range checkCalls {
+		if err := t.time(func() error { _, err := c.blobs.Get(ctx, c.key); return absent(err) }); err != nil {
+			if all = c.fail("reads", err); c.silent {
+				return false
+			}
+			break
+		}
+	}
+	if all {
+		c.report.Reads = t.all
+		c.ok("reads", t.String())
+	}
+	var lists timer
+	for range checkCalls {
+		if err := lists.time(func() error { _, err := c.blobs.List(ctx, checkPrefix, "", 10); return err }); err != nil {
+			return c.fail("lists", err)
+		}
+	}
+	c.ok("lists", lists.String())
+	return all
+}
+
+// writing writes a record again and again, and finds it.
+func (c *blobsCheck) writing(ctx context.Context) bool {
+	var t timer
+	for i := range checkCalls {
+		err := t.time(func() (err error) {
+			c.version, err = c.blobs.Put(ctx, c.key, fmt.Appendf(nil, "%d", i), c.version)
+			return err
+		})
+		if err != nil {
+			return c.fail("writes", err)
+		}
+	}
+	c.report.Writes = t.all
+	c.ok("writes", t.String())
+	now, err := c.blobs.Get(ctx, c.key)
+	keys, listErr := c.blobs.List(ctx, c.key, "", 10)
+	switch err := errors.Join(err, listErr); {
+	case err != nil:
+		return c.fail("read after write", err)
+	case now.Version != c.version || string(now.Value) != fmt.Sprint(checkCalls-1) || len(keys) != 1 || keys[0] != c.key:
+		return c.fail("read after write", errors.New("what was just written is not what is read"))
+	}
+	return c.ok("read after write", "at once")
+}
+
+// conditions tries writes that must be refused.
+func (c *blobsCheck) conditions(ctx context.Context) bool {
+	const old = "0123456789abcdef"
+	put := func(version string) error { _, err := c.blobs.Put(ctx, c.key, []byte("x"), version); return err }
+	for what, try := range map[string]func() error{
+		"a second creation":            func() error { return put(shingle.NoVersion) },
+		"a write of an old version":    func() error { return put(old) },
+		"a deletion of an old version": func() error { return c.blobs.Delete(ctx, c.key, old) },
+	} {
+		err := try()
+		if err == nil {
+			err = fmt.Errorf("%s was taken: two processes could overwrite each other's certificates", what)
+		}
+		if !errors.Is(err, shingle.ErrConflict) {
+			return c.fail("conditional writes", err)
+		}
+	}
+	return true
+}
+
+// race has several write over the same version, of which one must win, and
+// deletes the record.
+func (c *blobsCheck) race(ctx context.Context) bool {
+	var wins, losses atomic.Int64
+	var all sync.WaitGroup
+	failures := make([]error, checkRacers)
+	for i := range checkRacers {
+		all.Go(func() {
+			_, err := c.blobs.Put(ctx, c.key, fmt.Appendf(nil, "racer %d", i), c.version)
+			switch {
+			case err == nil:
+				wins.Add(1)
+			case errors.Is(err, shingle.ErrConflict):
+				losses.Add(1)
+			default:
+				failures[i] = err
+			}
+		})
+	}
+	all.Wait()
+	switch err := errors.Join(failures...); {
+	case wins.Load() > 1:
+		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, %d won: two processes could overwrite each other's certificates", checkRacers, wins.Load()))
+	case err != nil:
+		return c.fail("conditional writes", err)
+	case wins.Load() == 0:
+		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, none won", checkRacers))
+	}
+	c.ok("conditional writes", fmt.Sprintf("what is old is refused, and of %d writers at once one won", checkRacers))
+	return c.deleting(ctx)
+}
+
+func (c *blobsCheck) deleting(ctx context.Context) bool {
+	now, err := c.blobs.Get(ctx, c.key)
+	if err == nil {
+		err = c.blobs.Delete(ctx, c.key, now.Version)
+	}
+	if err == nil {
+		_, err = c.blobs.Get(ctx, c.key)
+		err = absent(err)
+	}
+	if err != nil {
+		return c.fail("deletes", err)
+	}
+	return c.ok("deletes", "gone at once")
+}
+
+// sweep deletes what is left of this check, and of those that were killed.
+func (c *blobsCheck) sweep(ctx context.Context) {
+	if c.silent && c.version == "" {
+		return // nothing was written
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkEnd)
+	defer cancel()
+	keys, err := c.blobs.List(ctx, checkPrefix, "", 100)
+	if err != nil {
+		keys = []string{c.key}
+	}
+	for _, key := range keys {
+		at, err := time.Parse(checkTime, strings.SplitN(strings.TrimPrefix(key, checkPrefix), "-", 2)[0])
+		if key != c.key && (err != nil || time.Since(at) < checkLife) {
+			continue // another check is at work
+		}
+		if now, err := c.blobs.Get(ctx, key); err == nil {
+			_ = c.blobs.Delete(ctx, key, now.Version) // or the next check does
+		}
+	}
+}
+
+// timer times calls.
+type timer struct{ all []time.Duration }
+
+// time times one that succeeds.
+func (t *timer) time(call func() error) error {
+	began := time.Now()
+	err := call()
+	if err == nil {
+		t.all = append(t.all, time.Since(began))
+	}
+	slices.Sort(t.all)
+	return err
+}
+
+// String says how long the calls took.
+func (t *timer) String() string {
+	n := len(t.all)
+	return fmt.Sprintf("%d calls of %s to %s, median %s", n, short(t.all[0]), short(t.all[n-1]), short(t.all[n/2]))
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}

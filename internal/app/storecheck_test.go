@@ -1,0 +1,155 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/sqlite"
+	"github.com/shingle-proxy/shingle/internal/storetest"
+)
+
+// finding returns what was found about one thing.
+func (r *StoreReport) finding(check string) shingle.StoreFinding {
+	for _, f := range r.Findings {
+		if f.Check == check {
+			return f
+		}
+	}
+	return shingle.StoreFinding{}
+}
+
+func TestCheckBlobs_SeesWhatIsWrongAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	lies := func(op string) storetest.Fault { // takes what it must refuse
+		return storetest.On(op, func(_ context.Context, _, _ string, call func() error) error { _ = call(); return nil })
+	}
+	for name, tt := range map[string]struct {
+		fault       storetest.Fault
+		check, says string
+		answers     bool
+	}{
+		"sound":              {nil, "", "", true},
+		"may not read":       {storetest.On("Get", storetest.Refuse(shingle.ErrForbidden)), "reads", "not allowed", true},
+		"may not list":       {storetest.On("List", storetest.Refuse(shingle.ErrForbidden)), "lists", "not allowed", true},
+		"may not write":      {storetest.On("Put", storetest.Refuse(shingle.ErrForbidden)), "writes", "not allowed", true},
+		"may not delete":     {storetest.On("Delete", storetest.Refuse(shingle.ErrForbidden)), "conditional writes", "not allowed", true},
+		"ignores conditions": {lies("Put"), "conditional writes", "was taken", false},
+		"deletes anything":   {lies("Delete"), "conditional writes", "a deletion of an old version was taken", false},
+		"does not answer":    {storetest.Refuse(&shingle.Error{Code: shingle.CodeUnavailable, Message: "gone", Err: errors.New("connection refused")}), "reads", "gone (connection refused)", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, r := &memory.Store{}, &StoreReport{}
+			b := &storetest.FaultyBlobs{Blobs: store}
+			b.Inject(tt.fault)
+			if answers := checkBlobs(t.Context(), b, r); answers != tt.answers {
+				t.Errorf("answers: %v", answers)
+			}
+			if r.Failed() != (tt.check != "") || !strings.Contains(r.finding(tt.check).Message, tt.says) {
+				t.Errorf("%+v", r.Findings)
+			}
+			keys, err := store.List(t.Context(), "", "", 10)
+			if may := name != "may not delete" && name != "deletes anything" && name != "ignores conditions"; err != nil || may && len(keys) > 0 {
+				t.Errorf("left behind: %q, %v", keys, err)
+			}
+		})
+	}
+}
+
+func TestCheckBlobs_InterruptedOrKilledLeavesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	store := &memory.Store{}
+	for key, stays := range map[string]bool{checkPrefix + "20260101T000000Z-KILLED": false, checkPrefix + "29990101T000000Z-AT-WORK": true} {
+		_, err := store.Put(ctx, key, nil, shingle.NoVersion)
+		if err != nil {
+			t.Fatal(err, stays)
+		}
+	}
+	b := &storetest.FaultyBlobs{Blobs: store}
+	b.Inject(storetest.On("Delete", storetest.Times(1, func(_ context.Context, _, _ string, call func() error) error {
+		interrupt()
+		return call()
+	})))
+	checkBlobs(ctx, b, &StoreReport{})
+	keys, err := store.List(t.Context(), "", "", 10)
+	if err != nil || len(keys) != 1 || !strings.HasSuffix(keys[0], "AT-WORK") {
+		t.Errorf("%q, %v", keys, err)
+	}
+}
+
+// The table is SQLite here; what a bucket lacks is named.
+func TestCheckStore_NamesTheMissingPermission(t *testing.T) {
+	for method, action := range map[string]string{"GET": "s3:GetObject", "LIST": "s3:ListBucket", http.MethodPut: "s3:PutObject", http.MethodDelete: "s3:DeleteObject"} {
+		s3 := storetest.NewS3Server(t)
+		s3.Before = func(w http.ResponseWriter, r *http.Request) bool {
+			is := r.Method
+			if is == http.MethodGet && r.URL.Query().Has("list-type") {
+				is = "LIST"
+			}
+			if is == method {
+				storetest.RefuseS3(w, http.StatusForbidden, "AccessDenied")
+			}
+			return is == method
+		}
+		t.Setenv("AWS_ACCESS_KEY_ID", "key")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+		cfg := Config{Data: t.TempDir(), Blobs: "s3://" + storetest.S3Bucket, BlobsRegion: "us-east-1", S3Endpoint: s3.URL}
+		db, err := sqlite.Open(t.Context(), sqlite.Config{Path: cfg.file("shingle.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		reports, err := CheckStore(t.Context(), cfg)
+		if err != nil || len(reports) != 2 || reports[0].Failed() || !reports[1].Failed() {
+			t.Fatalf("%s: %+v, %v", method, reports, err)
+		}
+		text := ""
+		for _, f := range reports[1].Findings {
+			if f.Severity == shingle.SeverityFailed {
+				text += f.Message
+			}
+		}
+		if !strings.Contains(text, "lacks "+action+" ") {
+			t.Errorf("%s: %s", method, text)
+		}
+	}
+}
+
+func TestCheckStore_MakesNothing(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Data: filepath.Join(t.TempDir(), "nowhere")}
+	reports, err := CheckStore(t.Context(), cfg)
+	if err != nil || !reports[0].Failed() || reports[0].Findings[0].Do == "" {
+		t.Errorf("%+v, %v", reports, err)
+	}
+	if _, err := os.Stat(cfg.Data); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder was made: %v", err)
+	}
+}
+
+func TestDiskState_Finding(t *testing.T) {
+	t.Parallel()
+	for says, d := range map[string]diskState{
+		"10.0 GiB of 20.0 GiB free": {free: 10 << 30, total: 20 << 30},
+		"512 MiB":                   {free: 512 << 20, total: 20 << 30},
+		"0 MiB":                     {total: 20 << 30},
+		"NFS":                       {free: 10 << 30, network: "NFS"},
+		"inode":                     {free: 10 << 30, noNames: true},
+	} {
+		f := d.finding()
+		if want := map[string]shingle.Severity{"512 MiB": shingle.SeverityWarning, "10.0 GiB of 20.0 GiB free": shingle.SeverityOK}[says]; want != "" && f.Severity != want ||
+			want == "" && f.Severity != shingle.SeverityFailed || !strings.Contains(f.Message, says) || (f.Do == "") != (f.Severity == shingle.SeverityOK) {
+			t.Errorf("%+v", f)
+		}
+	}
+}
