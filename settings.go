@@ -19,6 +19,8 @@ type Settings struct {
 	MetadataHeader bool `json:"metadata_header,omitempty" doc:"Send the metadata to the origin, in User-Custom-Metadata"`
 
 	Redirect    *Redirect    `json:"redirect,omitempty"`
+	Routes      []Route      `json:"routes,omitempty" nullable:"false" doc:"Other origins for parts of the site: at most 32. The longest prefix counts"`
+	TLS         *TLS         `json:"tls,omitempty"`
 	HSTS        *HSTS        `json:"hsts,omitempty"`
 	Access      *Access      `json:"access,omitempty"`
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
@@ -30,6 +32,20 @@ type Redirect struct {
 	To       string `json:"to" doc:"Where to: a host that is served here too, or a URL without a query" example:"www.customer.com"`
 	Status   int    `json:"status,omitempty" enum:"301,302,307,308" doc:"308 where none is given"`
 	DropPath bool   `json:"drop_path,omitempty" doc:"Send all to the same page, not each to its own path and query below it"`
+}
+
+// Route sends the paths below a prefix to another origin.
+type Route struct {
+	Prefix string `json:"prefix" doc:"A path without a slash at its end: /blog stands for itself and all below it, and not for /blogs" example:"/blog"`
+	Origin string `json:"origin" doc:"As the domain's origin" example:"https://blog.app.example.com"`
+	Strip  bool   `json:"strip,omitempty" doc:"Ask the origin without the prefix, which X-Forwarded-Prefix then tells"`
+}
+
+// TLS is what a visitor's connection must be like.
+type TLS struct {
+	MinVersion string `json:"min_version,omitempty" enum:"1.2,1.3" doc:"1.2 where none is given"`
+	// ClientCA has every visitor show a certificate.
+	ClientCA string `json:"client_ca,omitempty" doc:"Certificates of CAs in PEM, of at most 8192 bytes: only visitors with a client certificate of theirs are served"`
 }
 
 // HSTS is the Strict-Transport-Security field of all answers over HTTPS (RFC 6797).
@@ -65,13 +81,16 @@ const (
 	MaxMetadata = 4 << 10 // bytes, in ASCII as [Settings.MetadataText] has it
 	MaxPage     = 8 << 10 // bytes of HTML
 	MaxNetworks = 256     // in one list
+	MaxRoutes   = 32
+	MaxPrefix   = 256     // bytes of a route's
+	MaxClientCA = 8 << 10 // bytes of PEM
 )
 
 // sections are the members of settings by their names.
 func (s *Settings) sections() map[string]any {
 	return map[string]any{
 		"tags": &s.Tags, "metadata": &s.Metadata, "metadata_header": &s.MetadataHeader,
-		"redirect": &s.Redirect, "hsts": &s.HSTS, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
+		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "hsts": &s.HSTS, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
 	}
 }
 

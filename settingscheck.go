@@ -3,7 +3,9 @@ package shingle
 import (
 	"bytes"
 	"cmp"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/netip"
 	"net/url"
@@ -12,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 )
+
+// prefixPattern is a path (RFC 3986 section 3.3) that is not the root alone.
+var prefixPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+$`)
 
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/=@-]*$`)
 
@@ -38,7 +43,7 @@ func (d *Domain) validateSettings() error {
 
 func (s *Settings) validate(d *Domain) error {
 	return errors.Join(
-		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.HSTS.validate(), s.Access.validate(), s.Maintenance.validate(),
+		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.validateRoutes(), s.TLS.validate(), s.HSTS.validate(), s.Access.validate(), s.Maintenance.validate(),
 		validatePage("error_page", s.ErrorPage),
 	)
 }
@@ -50,6 +55,9 @@ func (s *Settings) drop() {
 	}
 	if s.Maintenance != nil && *s.Maintenance == (Maintenance{}) {
 		s.Maintenance = nil
+	}
+	if s.TLS != nil && *s.TLS == (TLS{}) {
+		s.TLS = nil
 	}
 }
 
@@ -130,6 +138,85 @@ func redirectTarget(to string) (text, host string, err error) {
 		text += ":" + strconv.Itoa(port)
 	}
 	return text + strings.TrimRight(u.EscapedPath(), "/"), host, nil
+}
+
+// validateRoutes puts the routes into the order in which they count.
+func (s *Settings) validateRoutes() error {
+	if len(s.Routes) > MaxRoutes {
+		return invalidSetting("routes", "there may be at most %d, not %d", MaxRoutes, len(s.Routes))
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i := range s.Routes {
+		r, name := &s.Routes[i], "routes["+strconv.Itoa(i)+"]"
+		r.Prefix = strings.TrimRight(r.Prefix, "/")
+		switch {
+		case !prefixPattern.MatchString(r.Prefix) || len(r.Prefix) > MaxPrefix:
+			errs = append(errs, invalidSetting(name+".prefix", "this must be a path like /blog, as URLs have it, of at most %d bytes; the domain's origin is for all others", MaxPrefix))
+		case seen[r.Prefix]:
+			errs = append(errs, invalidSetting(name+".prefix", "%s is there twice", r.Prefix))
+		}
+		seen[r.Prefix] = true
+		o, err := ParseOrigin(r.Origin)
+		if err != nil {
+			errs = append(errs, invalidSetting(name+".origin", "%s", MessageOf(err)))
+			continue
+		}
+		r.Origin = o.String()
+	}
+	slices.SortFunc(s.Routes, func(a, b Route) int {
+		return cmp.Or(cmp.Compare(len(b.Prefix), len(a.Prefix)), cmp.Compare(a.Prefix, b.Prefix))
+	})
+	return errors.Join(errs...)
+}
+
+// validate brings the PEM into one form.
+func (t *TLS) validate() error {
+	if t == nil {
+		return nil
+	}
+	var errs []error
+	if !slices.Contains([]string{"", "1.2", "1.3"}, t.MinVersion) {
+		errs = append(errs, invalidSetting("tls.min_version", "this must be 1.2 or 1.3"))
+	}
+	if t.ClientCA != "" {
+		cas, err := ParseClientCAs(t.ClientCA)
+		if err != nil {
+			errs = append(errs, invalidSetting("tls.client_ca", "%s", MessageOf(err)))
+		}
+		var text []byte
+		for _, ca := range cas {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})...)
+		}
+		t.ClientCA = string(text)
+	}
+	return errors.Join(errs...)
+}
+
+// ParseClientCAs reads certificates of CAs in PEM, one at least.
+func ParseClientCAs(text string) ([]*x509.Certificate, error) {
+	if len(text) > MaxClientCA {
+		return nil, Errorf(CodeInvalid, "this has %d bytes, and may have %d", len(text), MaxClientCA)
+	}
+	var cas []*x509.Certificate
+	for rest := []byte(text); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return nil, Errorf(CodeInvalid, "this must be PEM with certificates of CAs, and nothing else: never a private key")
+		}
+		ca, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, Errorf(CodeInvalid, "certificate %d cannot be read", len(cas)+1)
+		}
+		if !ca.BasicConstraintsValid || !ca.IsCA {
+			return nil, Errorf(CodeInvalid, "certificate %d, %q, is not that of a CA", len(cas)+1, ca.Subject.String())
+		}
+		cas = append(cas, ca)
+	}
+	if len(cas) == 0 {
+		return nil, Errorf(CodeInvalid, "there is no certificate in this")
+	}
+	return cas, nil
 }
 
 func (h *HSTS) validate() error {

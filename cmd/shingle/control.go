@@ -9,6 +9,7 @@ import (
 
 type controlCmd struct {
 	processFlags
+	originFlags
 	acmeFlags
 	controlFlags
 	storeFlags
@@ -17,6 +18,7 @@ type controlCmd struct {
 // Run answers the API and looks after certificates until ctx ends.
 func (c *controlCmd) Run(ctx context.Context, s streams) error {
 	cfg := c.config(s, app.RoleControl)
+	c.originFlags.apply(&cfg)
 	c.acmeFlags.apply(&cfg)
 	c.controlFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)

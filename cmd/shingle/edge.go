@@ -10,6 +10,7 @@ import (
 type edgeCmd struct {
 	processFlags
 	edgeFlags
+	originFlags
 	acmeFlags
 	storeFlags
 }
@@ -18,6 +19,7 @@ type edgeCmd struct {
 func (c *edgeCmd) Run(ctx context.Context, s streams) error {
 	cfg := c.config(s, app.RoleEdge)
 	c.edgeFlags.apply(&cfg)
+	c.originFlags.apply(&cfg)
 	c.acmeFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)
 	return app.Serve(ctx, cfg, func(l *app.Listeners, _ string) {

@@ -47,6 +47,13 @@ func (f *edgeFlags) apply(c *app.Config) {
 	c.CertMemory, c.SettingsMemory, c.LocalCopy = f.CertMemory, f.SettingsMemory, f.LocalCopy
 }
 
+// originFlags are those of each process that has to do with origins.
+type originFlags struct {
+	Origins []string `placeholder:"RULE" env:"SHINGLE_ORIGINS" help:"What origins domains may have besides the target: public (the Internet; the default), none, an address or a network such as 10.1.0.0/16, a host, or *.HOST for all below it. Several: repeat it, or put , between them. Hosts named here may have private addresses."`
+}
+
+func (f *originFlags) apply(c *app.Config) { c.Origins = f.Origins }
+
 // acmeFlags are those of a process that obtains certificates: each does, for a
 // handshake may wait for one.
 type acmeFlags struct {

@@ -10,6 +10,7 @@ import (
 type serveCmd struct {
 	processFlags
 	edgeFlags
+	originFlags
 	acmeFlags
 	controlFlags
 	storeFlags
@@ -19,6 +20,7 @@ type serveCmd struct {
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	cfg := c.config(s, app.RoleAll)
 	c.edgeFlags.apply(&cfg)
+	c.originFlags.apply(&cfg)
 	c.acmeFlags.apply(&cfg)
 	c.controlFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)

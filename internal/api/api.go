@@ -20,6 +20,8 @@ import (
 // Config is what the API is made of. Only Store is required.
 type Config struct {
 	Store shingle.DomainStore
+	// Origins says which origins domains may have.
+	Origins shingle.OriginPolicy
 	// Certificates are shown and renewed. Nil: there are no such routes.
 	Certificates Certificates
 

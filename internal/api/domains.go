@@ -113,7 +113,7 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
 	b := in.Body
 	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings), UpdatedBy: caller(ctx)}
-	if err := d.Validate(); err != nil {
+	if err := s.validate(&d, nil); err != nil {
 		return nil, err
 	}
 	if err := s.mustNotBeCovered(ctx, d); err != nil {
@@ -185,7 +185,7 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 			return nil, named(old.Host, shingle.ErrConflict)
 		}
 		d := old
-		if err := errors.Join(in.Body.apply(&d), d.Validate()); err != nil {
+		if err := errors.Join(in.Body.apply(&d), s.validate(&d, &old)); err != nil {
 			return nil, err
 		}
 		if d == old {

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -90,4 +91,39 @@ func mergePatch(target, patch []byte) ([]byte, error) {
 		members[name] = merged
 	}
 	return json.Marshal(members)
+}
+
+// validate checks a row that is to be written. What is in its place already need not
+// follow a policy that came later.
+func (s *server) validate(d, old *shingle.Domain) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	have := map[string]bool{}
+	if old != nil {
+		for _, o := range originsOf(old) {
+			have[o.origin] = true
+		}
+	}
+	var errs []error
+	for _, is := range originsOf(d) {
+		if o, err := shingle.ParseOrigin(is.origin); !have[is.origin] && (err != nil || !s.Origins.Allows(o)) {
+			errs = append(errs, &shingle.Error{Code: shingle.CodeInvalid, Field: is.field, Message: "the operator's policy (--origins) does not allow " + is.origin})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+type originField struct{ field, origin string }
+
+// originsOf returns the origins that a row names, which was validated.
+func originsOf(d *shingle.Domain) (list []originField) {
+	if d.Origin != "" {
+		list = append(list, originField{"origin", d.Origin})
+	}
+	set, _ := d.Settings.Parse()
+	for _, r := range set.Routes {
+		list = append(list, originField{"settings.routes", r.Origin})
+	}
+	return list
 }

@@ -104,7 +104,7 @@ func (a *App) openControl(ctx context.Context) error {
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.near, Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()}, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.near, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()}, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 		store = a.asking
 	}
 	a.edge, err = edge.New(edge.Config{
-		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target,
+		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,

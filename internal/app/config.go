@@ -19,12 +19,13 @@ import (
 type Config struct {
 	Role Role // which parts to run
 
-	Target     string // the product behind the custom domains, as [shingle.ParseOrigin] takes it
-	EdgeHTTPS  string // address to listen on for visitors
-	EdgeHTTP   string // address to listen on for redirects, /health and HTTP-01
-	Control    string // address to listen on for the API
-	PublicPort int    // the port by which visitors reach EdgeHTTPS; 0: the one listened on
-	Data       string // folder of the database, the sealing key, the first API token and an edge's local copies
+	Target     string   // the product behind the custom domains, as [shingle.ParseOrigin] takes it
+	Origins    []string // what other origins domains may have, as [shingle.ParseOriginPolicy] takes it
+	EdgeHTTPS  string   // address to listen on for visitors
+	EdgeHTTP   string   // address to listen on for redirects, /health and HTTP-01
+	Control    string   // address to listen on for the API
+	PublicPort int      // the port by which visitors reach EdgeHTTPS; 0: the one listened on
+	Data       string   // folder of the database, the sealing key, the first API token and an edge's local copies
 
 	// Table is a DynamoDB table that keeps everything instead of the database in
 	// Data, TableRegion the region of it or of its replica that is read from, and
@@ -117,6 +118,9 @@ func (c *Config) validate() error {
 	if _, err := shingle.ParseOrigin(c.Target); err != nil && c.Role.edge() {
 		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
 	}
+	if _, err := shingle.ParseOriginPolicy(c.Origins); err != nil {
+		return fmt.Errorf("--origins: %s", shingle.MessageOf(err))
+	}
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
 	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
 		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
@@ -159,6 +163,12 @@ func (c *Config) validate() error {
 		return errors.New("--data: name a folder for the database")
 	}
 	return c.validateStore()
+}
+
+// originPolicy is what validate has checked.
+func (c *Config) originPolicy() shingle.OriginPolicy {
+	p, _ := shingle.ParseOriginPolicy(c.Origins)
+	return p
 }
 
 // snapshot is the file from which an edge starts without a store.

@@ -30,6 +30,7 @@ const (
 	maxHead     = 64 << 10 // bytes of an answer that are read
 	connectTime = 3 * time.Second
 	answerTime  = 4 * time.Second
+	alertTime   = time.Second // for a server that is silent otherwise
 	userAgent   = "shingle-check"
 )
 
@@ -101,6 +102,9 @@ func (p *httpsProbe) try(ctx context.Context, addr netip.Addr) (a attempt) {
 		a.Finding = found(shingle.ReasonCertificateInvalid, "At %s the certificate is not accepted: %s.", addr, invalid)
 	case a.Plain:
 		a.Finding = found(shingle.ReasonRedirectLoop, "The proxy at %s reaches us over plain HTTP, which we redirect to HTTPS: visitors go in circles. Set it to use HTTPS to us (at Cloudflare: SSL/TLS mode \"Full (strict)\").", addr)
+	case scheme == "" && p.wantsCertificate(ctx, addr):
+		a.reached = true
+		a.Finding = found(shingle.ReasonHTTPSWorks, "%s is our edge, and asks visitors for a certificate.", addr)
 	case scheme == "":
 		a.reached = true
 		a.Finding = found(shingle.ReasonOtherServer, "At %s another server answers over HTTPS, though our edge does over HTTP.", addr)
@@ -133,6 +137,21 @@ func (p *httpsProbe) handshake(ctx context.Context, addr netip.Addr) (*tls.Conn,
 		return nil, &handshakeError{err}
 	}
 	return conn, nil
+}
+
+// wantsCertificate reports whether a server refuses clients without a certificate,
+// which in TLS 1.3 it says after the client's handshake (RFC 8446 section 6.2). It is
+// not sent anything: it might close the connection before its alert is read.
+func (p *httpsProbe) wantsCertificate(ctx context.Context, addr netip.Addr) bool {
+	conn, err := p.handshake(ctx, addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(alertTime))
+	_, err = conn.Read(make([]byte, 1))
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" && op.Err.Error() == "tls: certificate required"
 }
 
 // connect dials and sets the deadline for all that is done on the connection.

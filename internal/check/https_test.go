@@ -119,6 +119,19 @@ func edgeHandler(key shingle.ProbeKey, scheme string, page http.HandlerFunc) htt
 	})
 }
 
+// strictSite is an edge's, of a domain with a client CA.
+func strictSite(t testing.TB, cert tls.Certificate, key shingle.ProbeKey) site {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(edgeHandler(key, "https", okPage))
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	s := serveSite(t, nil, nil, edgeHandler(key, "http", nil))
+	s.https = netip.MustParseAddrPort(srv.Listener.Addr().String())
+	return s
+}
+
 func okPage(http.ResponseWriter, *http.Request) {}
 
 func TestHTTPS_Verdicts(t *testing.T) {
@@ -162,6 +175,8 @@ func TestHTTPS_Verdicts(t *testing.T) {
 		{"an edge with a certificate for another name", internet{a1: edgeWith(&wrongName, okPage)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "for another name"},
 		{"an edge with a certificate of an unknown CA", internet{a1: edgeWith(&untrusted, okPage)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "issuer is not trusted"},
 		{"a certificate that ends soon", internet{a1: edgeWith(&ending, okPage)}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, []shingle.Reason{shingle.ReasonExpiresSoon}, ""},
+		{"an edge that wants client certificates", internet{a1: strictSite(t, good, key)}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, nil, ""},
+		{"the same with a certificate that has expired", internet{a1: strictSite(t, expired, key)}, []netip.Addr{a1}, shingle.ReasonCertificateInvalid, true, nil, "it has expired on"},
 		{"another server", internet{a1: serveSite(t, &good, stranger, stranger)}, []netip.Addr{a1}, shingle.ReasonOtherServer, false, nil, "another server answers"},
 		{"another Shingle", internet{a1: serveSite(t, &good, edgeHandler(otherKey, "https", okPage), edgeHandler(otherKey, "http", nil))}, []netip.Addr{a1}, shingle.ReasonOtherServer, false, nil, ""},
 		{"a cache with an old answer", internet{a1: serveSite(t, &good, cached, cached)}, []netip.Addr{a1}, shingle.ReasonOtherServer, false, nil, ""},

@@ -45,6 +45,8 @@ type Config struct {
 
 	// Target is where requests go, unless a domain has its own origin.
 	Target shingle.Origin
+	// Origins says which others a domain may have.
+	Origins shingle.OriginPolicy
 	// PublicPort is the port by which visitors reach HTTPS, for redirects and
 	// X-Forwarded-Port. Default: that of the HTTPS listener.
 	PublicPort int

@@ -139,7 +139,7 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	case s.redirect != "" && s.redirect != host: // a wildcard may redirect to a host that it covers
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:
-		e.proxy(ctx, w, r, s.target, host, nil)
+		e.proxy(ctx, w, r, errand{to: s.target, host: host, target: r.Target})
 	}
 }
 

@@ -140,6 +140,9 @@ func startEdge(t testing.TB, origin string, edit ...func(*Config)) *testEdge {
 		{Host: "customer.test", Redirect: "www.customer.test"},
 	}}}
 	cfg := Config{HTTPS: listen(), HTTP: listen(), Target: target, Store: te.store, Certificates: te.certs, Logger: slog.New(slog.DiscardHandler)}
+	if cfg.Origins, err = shingle.ParseOriginPolicy([]string{"127.0.0.0/8"}); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range edit {
 		f(&cfg)
 	}

@@ -20,11 +20,9 @@ type exchange struct {
 	tunnels *tunnelSet
 	w       ResponseWriter
 	r       *Request
-	to      *target
-	host    string // as normalised
-	rules   *rules // nil: none
-	conn    *originConn
-	upload  *upload // nil without a body
+	errand
+	conn   *originConn
+	upload *upload // nil without a body
 	// unwatch ends the watch for the client's leaving, which interrupts conn. It
 	// reports false when that has happened, or when it was called before.
 	unwatch func() bool
@@ -35,9 +33,18 @@ type exchange struct {
 // errClientGone is a client that stalled or left: there is nobody to answer.
 var errClientGone = errors.New("client gone")
 
-// proxy sends r to an origin and streams the answer back. u may be nil.
-func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *target, host string, u *rules) {
-	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, to: to, host: host, rules: u}
+// errand is what an origin is asked for a visitor, besides the request itself.
+type errand struct {
+	to        *target
+	host      string // that the visitor asked for, as normalised
+	target    string // of the request
+	fields    []byte // further header lines
+	errorPage []byte // HTML for when the origin does not answer; nil: the edge's own words
+}
+
+// proxy sends r to an origin and streams the answer back.
+func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to errand) {
+	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, errand: to}
 	err := x.run(ctx)
 	switch {
 	case err == nil:
@@ -46,8 +53,8 @@ func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to *targ
 		w.Abort()
 	default:
 		e.origins.errors.count(err)
-		e.log.Warn("origin failed", "host", host, "origin", to.authority, "error", err)
-		writeFailure(w, r, originErrorPage(err), u)
+		e.log.Warn("origin failed", "host", to.host, "origin", to.to.authority, "error", err)
+		writeFailure(w, r, originErrorPage(err), to.errorPage)
 	}
 }
 
@@ -81,7 +88,7 @@ func (x *exchange) send(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		conn.out = appendRequestHead(conn.out[:0], x.r, x.to, x.host, x.rules)
+		conn.out = appendRequestHead(conn.out[:0], x.r, &x.errand)
 		_ = conn.SetDeadline(time.Now().Add(x.cfg.OriginTimeout))
 		n, err := conn.Write(conn.out)
 		if err != nil {
@@ -243,13 +250,13 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }
 
-// writeFailure answers with p, or with the domain's own page in its place.
-func writeFailure(w ResponseWriter, r *Request, p page, u *rules) {
-	if u == nil || u.errorPage == nil {
+// writeFailure answers with p, or with the domain's own page in its place, if any.
+func writeFailure(w ResponseWriter, r *Request, p page, html []byte) {
+	if html == nil {
 		writePage(w, r, p)
 		return
 	}
-	writeBody(w, r, p.status, htmlType, u.errorPage)
+	writeBody(w, r, p.status, htmlType, html)
 }
 
 // originErrorPage chooses the page for an exchange that failed before its

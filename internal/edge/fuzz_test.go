@@ -36,7 +36,7 @@ func FuzzRequestHead(f *testing.F) {
 			}
 		}
 		to := newTarget(shingle.Origin{Host: "origin.test", Port: 80}, 443)
-		out := appendRequestHead(nil, r, to, testHost, nil)
+		out := appendRequestHead(nil, r, &errand{to: to, host: testHost, target: r.Target})
 		br := bufio.NewReader(bytes.NewReader(out))
 		got, err := http.ReadRequest(br)
 		if err != nil {

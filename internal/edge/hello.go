@@ -17,6 +17,7 @@ var errRefused = errors.New("server name refused")
 
 // gate decides about a handshake by its server name.
 type gate struct {
+	base   *tls.Config
 	sites  *follower
 	certs  Certificates
 	counts [outcomes]atomic.Uint64
@@ -30,6 +31,7 @@ func (g *gate) config() *tls.Config {
 		GetCertificate:     g.certificate,
 	}
 	bindSessions(c)
+	g.base = c
 	return c
 }
 
@@ -52,6 +54,9 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c.wildcard = wildcard
 	}
 	if !slices.Contains(hello.SupportedProtos, protoACME) {
+		if s.rules != nil && s.rules.security != nil {
+			return s.rules.security.config(g.base), nil
+		}
 		return nil, nil // the listener's own configuration
 	}
 	cert, err := g.certs.ChallengeCertificate(hello.Context(), host)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"crypto/x509"
 	"io"
 	"net"
 	"net/netip"
@@ -44,6 +45,9 @@ type Request struct {
 	Client netip.AddrPort
 	SNI    string // the server name of the TLS handshake, as sent; empty without TLS
 	TLS    bool
+
+	Version uint16                // of TLS, as crypto/tls has it
+	Chains  [][]*x509.Certificate // verified ones of the client's certificate, from that on; nil: it has shown none
 
 	// Upgrade is the protocol that the client asks to switch to, such as
 	// "websocket"; empty when it asks for none that can be passed on.

@@ -84,7 +84,7 @@ func (x *httpRequest) fill(r *http.Request, stall time.Duration) bool {
 	x.Method, x.Authority, x.Major = r.Method, r.Host, r.ProtoMajor
 	x.Client = shingle.ClientOf(r.Context())
 	if r.TLS != nil {
-		x.TLS, x.SNI = true, r.TLS.ServerName
+		x.TLS, x.SNI, x.Version, x.Chains = true, r.TLS.ServerName, r.TLS.Version, r.TLS.VerifiedChains
 	}
 	x.Target = r.RequestURI
 	if x.Target == "" || x.Target[0] != '/' && x.Target != "*" {

@@ -17,15 +17,15 @@ import (
 // into User-Custom-Domain (without port) and X-Forwarded-Host (as sent).
 // Client-sent copies of the edge's fields are dropped, so the origin can trust
 // them.
-func appendRequestHead(b []byte, r *Request, o *target, host string, u *rules) []byte {
+func appendRequestHead(b []byte, r *Request, to *errand) []byte {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
-	b = append(b, r.Target...)
+	b = append(b, to.target...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, o.authority...)
+	b = append(b, to.to.authority...)
 	b = append(b, "\r\n"...)
 	b = appendClientFields(b, r)
-	b = appendField(b, "User-Custom-Domain", host)
+	b = appendField(b, "User-Custom-Domain", to.host)
 	b = append(b, "X-Forwarded-For: "...)
 	b = r.Client.Addr().AppendTo(b)
 	b = append(b, "\r\n"...)
@@ -35,10 +35,8 @@ func appendRequestHead(b []byte, r *Request, o *target, host string, u *rules) [
 		b = append(b, "X-Forwarded-Proto: http\r\n"...)
 	}
 	b = appendField(b, "X-Forwarded-Host", r.Authority)
-	b = appendField(b, "X-Forwarded-Port", o.forwardedPort)
-	if u != nil {
-		b = append(b, u.fields...)
-	}
+	b = appendField(b, "X-Forwarded-Port", to.to.forwardedPort)
+	b = append(b, to.fields...)
 	b = appendFraming(b, r)
 	if r.Upgrade != "" {
 		b = append(b, "Connection: Upgrade\r\n"...)
@@ -135,11 +133,15 @@ func isOurs(name string) bool {
 	switch len(name) {
 	case 9:
 		return dashFold(name, "x-real-ip") || dashFold(name, "forwarded")
+	case 11:
+		return dashFold(name, "client-cert")
 	case 15, 16, 17, 18:
-		return dashFold(name, "user-custom-domain") ||
+		return dashFold(name, "user-custom-domain") || dashFold(name, "client-cert-chain") ||
 			len(name) > 12 && dashFold(name[:12], "x-forwarded-")
 	case 20:
 		return dashFold(name, "user-custom-metadata")
+	case 21, 25:
+		return dashFold(name, "x-client-cert-subject") || dashFold(name, "x-client-cert-fingerprint")
 	}
 	return false
 }

@@ -3,7 +3,9 @@ package edge
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +30,7 @@ type originConn struct {
 // The most recently used goes out first, so that a quiet time closes the rest.
 type origins struct {
 	cfg    *Config
-	dialer net.Dialer
+	dialer net.Dialer // for the operator's target; others are held to the policy
 	tls    *tls.Config
 	slots  chan struct{} // one for each connection in use
 	errors originErrors
@@ -116,7 +118,7 @@ func (p *origins) pop(o shingle.Origin) *originConn {
 func (p *origins) dial(ctx context.Context, o shingle.Origin) (*originConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
 	defer cancel()
-	plain, err := p.dialer.DialContext(ctx, "tcp", o.Addr())
+	plain, err := p.connect(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +139,25 @@ func (p *origins) dial(ctx context.Context, o shingle.Origin) (*originConn, erro
 	c.in.src = c.Conn
 	return c, nil
 }
+
+// connect dials. An origin that is a domain's own is held to the operator's policy by
+// the address that it has now, whatever its name had before.
+func (p *origins) connect(ctx context.Context, o shingle.Origin) (net.Conn, error) {
+	if o == p.cfg.Target {
+		return p.dialer.DialContext(ctx, "tcp", o.Addr())
+	}
+	held := p.dialer
+	held.Control = func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil || !p.cfg.Origins.MayConnect(o, to.Addr()) {
+			return errNotAllowed
+		}
+		return nil
+	}
+	return held.DialContext(ctx, "tcp", o.Addr())
+}
+
+var errNotAllowed = errors.New("the operator's policy (--origins) does not allow this address")
 
 // discard closes a connection that cannot be used again.
 func (p *origins) discard(c *originConn) {

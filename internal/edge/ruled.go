@@ -1,6 +1,10 @@
 package edge
 
-import "context"
+import (
+	"context"
+	"strings"
+	"time"
+)
 
 // serveRuled answers a request for a domain that has rules. What may refuse comes
 // before what may answer, and nothing goes to the origin before both.
@@ -12,6 +16,9 @@ func (e *Edge) serveRuled(ctx context.Context, w ResponseWriter, r *Request, s *
 	switch {
 	case u.unknown:
 		writePage(w, r, pageUnknown)
+	case u.security != nil && !u.security.satisfied(r, time.Now()):
+		w.CloseAfter() // a new connection finds out by its handshake
+		writePage(w, r, pageMisdirected)
 	case !u.admits(r.Client.Addr()):
 		writePage(w, r, pageForbidden)
 	case u.maintenance != nil:
@@ -21,8 +28,27 @@ func (e *Edge) serveRuled(ctx context.Context, w ResponseWriter, r *Request, s *
 	case s.redirect != "" && s.redirect != host:
 		writePage(w, r, pageMoved, Field{"Location", httpsURL(s.redirect, e.cfg.PublicPort, r.Target)})
 	default:
-		e.proxy(ctx, w, r, s.target, host, u)
+		e.proxyRuled(ctx, w, r, s, host)
 	}
+}
+
+// proxyRuled finds the origin and what it is told.
+func (e *Edge) proxyRuled(ctx context.Context, w ResponseWriter, r *Request, s *site, host string) {
+	u := s.rules
+	out := errand{to: s.target, host: host, target: r.Target, fields: u.fields, errorPage: u.errorPage}
+	if u.security != nil {
+		out.fields = u.security.appendClient(out.fields[:len(out.fields):len(out.fields)], r)
+	}
+	if to := u.route(r.Target); to != nil {
+		out.to = to.to
+		if to.strip {
+			out.fields = appendField(out.fields[:len(out.fields):len(out.fields)], "X-Forwarded-Prefix", to.prefix)
+			if out.target = r.Target[len(to.prefix):]; !strings.HasPrefix(out.target, "/") {
+				out.target = "/" + out.target
+			}
+		}
+	}
+	e.proxy(ctx, w, r, out)
 }
 
 // writeNotice answers that the site is being worked on.

@@ -25,7 +25,16 @@ type rules struct {
 	maintenance *notice
 	errorPage   []byte // HTML; nil: the edge's own words
 	redirect    *redirection
-	fields      []byte // header lines for the origin
+	routes      []route   // in the order in which they count
+	security    *security // nil: as for all
+	fields      []byte    // header lines for the origin
+}
+
+// route sends the paths below a prefix to another origin.
+type route struct {
+	prefix string
+	to     *target
+	strip  bool
 }
 
 // notice is an answer in place of the origin's.
@@ -104,7 +113,36 @@ func newRules(text shingle.SettingsText, publicPort int) *rules {
 	if s.Redirect != nil {
 		u.redirect = newRedirection(s.Redirect, publicPort)
 	}
+	var ok [2]bool
+	u.routes, ok[0] = newRoutes(s.Routes, publicPort)
+	u.security, ok[1] = newSecurity(s.TLS)
+	u.unknown = u.unknown || !ok[0] || !ok[1]
 	return u
+}
+
+// newRoutes reports false when an origin cannot be read.
+func newRoutes(list []shingle.Route, publicPort int) ([]route, bool) {
+	var routes []route
+	for _, r := range list {
+		o, err := shingle.ParseOrigin(r.Origin)
+		if err != nil {
+			return nil, false
+		}
+		routes = append(routes, route{prefix: r.Prefix, to: newTarget(o, publicPort), strip: r.Strip})
+	}
+	return routes, true
+}
+
+// route returns where a target is routed to, nil when it is not. Paths are compared
+// as they were sent: what a prefix means is for its origin to say.
+func (u *rules) route(target string) *route {
+	for i := range u.routes {
+		r := &u.routes[i]
+		if rest, ok := strings.CutPrefix(target, r.prefix); ok && (rest == "" || rest[0] == '/' || rest[0] == '?') {
+			return r
+		}
+	}
+	return nil
 }
 
 func pageOf(html string) []byte {
