@@ -9,6 +9,7 @@ import (
 
 type storeCmd struct {
 	Check  storeCheckCmd  `cmd:"" help:"Check the store: reachable, permitted, fast, safe; what is wrong, and what to do."`
+	Copy   storeCopyCmd   `cmd:"" help:"Move a whole installation to another place: from one machine to a fleet, or back."`
 	Create storeCreateCmd `cmd:"" help:"Create the DynamoDB table and the S3 bucket, unless they are there."`
 }
 

@@ -38,7 +38,10 @@ func openStores(ctx context.Context, cfg *Config, onChange func()) (*stores, err
 	if err := s.openDomains(ctx, cfg, onChange); err != nil {
 		return s, err
 	}
-	return s, s.openBlobs(ctx, cfg)
+	if err := s.openBlobs(ctx, cfg); err != nil || s.away {
+		return s, err
+	}
+	return s, unfinishedCopy(ctx, s.blobs)
 }
 
 // openDomains opens what keeps the domains, and all else unless openBlobs opens

@@ -3,7 +3,6 @@ package dynamo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -112,12 +111,7 @@ func (s *Store) token(ctx context.Context, c *client, id string) (shingle.Token,
 	if err != nil {
 		return shingle.Token{}, err
 	}
-	t := shingle.Token{ID: id, Label: i.text("label")}
-	if copy(t.Hash[:], i.bytes("hash")) != len(t.Hash) {
-		return shingle.Token{}, fmt.Errorf("decode token %s: its hash is too short", id)
-	}
-	t.CreatedAt, err = i.time("created")
-	return t, err
+	return i.token()
 }
 
 // domain returns the row, nil when there is none.

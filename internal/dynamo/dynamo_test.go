@@ -47,6 +47,7 @@ func TestStore_Domains(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			storetest.Endpoint(t, server)
 			storetest.TestDomainStore(t, func(t *testing.T) shingle.DomainStore { return newStore(t, config(t, server)) })
+			storetest.TestMovableStore(t, func(t *testing.T) shingle.MovableStore { return newStore(t, config(t, server)) })
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 func TestStore(t *testing.T) {
 	storetest.TestDomainStore(t, func(*testing.T) shingle.DomainStore { return &memory.Store{} })
+	storetest.TestMovableStore(t, func(*testing.T) shingle.MovableStore { return &memory.Store{} })
 	storetest.TestBlobs(t, func(*testing.T) shingle.Blobs { return &memory.Store{} })
 	storetest.TestBlobsLinearizable(t, func(*testing.T) shingle.Blobs { return &memory.Store{} })
 }

@@ -229,11 +229,15 @@ func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) 
 
 // writeDomain writes a row and its change. before is nil when there was none.
 func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingle.Domain) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
-	if err != nil {
+	if err := putRow(ctx, tx, d); err != nil {
 		return err
 	}
 	return logChange(ctx, tx, d, before, false)
+}
+
+func putRow(ctx context.Context, tx *sql.Tx, d shingle.Domain) error {
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
+	return err
 }
 
 func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingle.Domain, deleted bool) error {

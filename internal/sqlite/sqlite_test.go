@@ -41,6 +41,7 @@ func path(t testing.TB) string { return filepath.Join(t.TempDir(), "data", "shin
 
 func TestDB(t *testing.T) {
 	storetest.TestDomainStore(t, func(t *testing.T) shingle.DomainStore { return open(t, sqlite.Config{Path: path(t)}) })
+	storetest.TestMovableStore(t, func(t *testing.T) shingle.MovableStore { return open(t, sqlite.Config{Path: path(t)}) })
 	blobs := func(t *testing.T) shingle.Blobs { return open(t, sqlite.Config{Path: path(t)}) }
 	storetest.TestBlobs(t, blobs)
 	storetest.TestBlobsLinearizable(t, blobs)

@@ -1,0 +1,17 @@
+package shingle
+
+import "context"
+
+// MovableStore is a [DomainStore] that can be moved to another place as it is.
+type MovableStore interface {
+	DomainStore
+
+	// LoadDomains writes rows as they are, with their versions and times, over
+	// those that are there. It tells no change: it is for a store that nobody
+	// follows yet. It can be repeated, and may have written a part when it fails.
+	LoadDomains(ctx context.Context, rows []Domain) error
+
+	// Tokens returns the tokens whose ID sorts after `after`, in byte order, at
+	// most limit (1 to 1000) of them.
+	Tokens(ctx context.Context, after string, limit int) ([]Token, error)
+}
