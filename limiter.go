@@ -15,41 +15,65 @@ import (
 //
 // A Limiter is safe for concurrent use. Its zero value is not usable.
 type Limiter[K comparable] struct {
-	seed  maphash.Seed
-	every time.Duration // in which one event is earned
-	burst time.Duration // what may be saved up
+	seed maphash.Seed
+	rate Rate // of every key for which none is given
 
 	mu sync.Mutex
 	// cells hold when a bucket will be full again, in Unix nanoseconds: GCRA's
 	// theoretical arrival time, one word for level and time.
-	cells [2][limiterCells]int64
+	cells [2][]int64
 }
 
-// limiterCells makes a Limiter 64 KiB. Of two hundred keys at their limit one
+// Rate is what a [Limiter] allows a key.
+type Rate struct {
+	Burst int           // events at once, 1 at least
+	Every time.Duration // in which one more is earned
+}
+
+// limiterCells makes a Limiter of one rate 64 KiB. Of two hundred keys at their limit one
 // stranger in four hundred shares both cells.
 const limiterCells = 4096
 
 // NewLimiter returns a Limiter that allows each key burst events at once, and
 // one more in each time every.
 func NewLimiter[K comparable](burst int, every time.Duration) *Limiter[K] {
-	return &Limiter[K]{seed: maphash.MakeSeed(), every: every, burst: time.Duration(burst) * every}
+	l := NewRateLimiter[K](limiterCells)
+	l.rate = Rate{Burst: burst, Every: every}
+	return l
+}
+
+// NewRateLimiter returns a Limiter for keys with rates of their own, of twice that
+// many cells, each of 8 bytes.
+func NewRateLimiter[K comparable](cells int) *Limiter[K] {
+	l := &Limiter[K]{seed: maphash.MakeSeed()}
+	for row := range l.cells {
+		l.cells[row] = make([]int64, cells)
+	}
+	return l
 }
 
 // Allow reports whether an event for key may happen at now, and counts it if so.
 func (l *Limiter[K]) Allow(key K, now time.Time) bool {
-	h := maphash.Comparable(l.seed, key)
-	at := [2]uint32{uint32(h) % limiterCells, uint32(h>>32) % limiterCells}
-	t := now.UnixNano()
+	_, ok := l.AllowRate(key, l.rate, now)
+	return ok
+}
+
+// AllowRate is Allow with a rate of the key's own. When the event may not happen,
+// after is how long it takes until one may.
+func (l *Limiter[K]) AllowRate(key K, rate Rate, now time.Time) (after time.Duration, ok bool) {
+	h, n := maphash.Comparable(l.seed, key), uint32(len(l.cells[0]))
+	at := [2]uint32{uint32(h) % n, uint32(h>>32) % n}
+	t, burst := now.UnixNano(), int64(rate.Burst)*int64(rate.Every)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	full := max(t, min(l.cells[0][at[0]], l.cells[1][at[1]])) + int64(l.every)
-	if full-t > int64(l.burst) {
-		return false
+	full := max(t, min(l.cells[0][at[0]], l.cells[1][at[1]])) + int64(rate.Every)
+	if full-t > burst {
+		return time.Duration(full - t - burst), false
 	}
 	for row := range l.cells {
 		l.cells[row][at[row]] = max(l.cells[row][at[row]], full)
 	}
-	return true
+	return 0, true
 }
 
 // Network returns the client network that an address belongs to, for budgets: of

@@ -3,6 +3,7 @@ package shingle
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -44,16 +45,41 @@ func TestLimiter_ManyKeysDisturbFew(t *testing.T) {
 			l.Allow(key, now)
 		}
 	}
-	full := l.cells
+	full := [2][]int64{slices.Clone(l.cells[0]), slices.Clone(l.cells[1])}
 	refused := 0
 	for key := range 10_000 {
-		l.cells = full // each alone with the 200
+		copy(l.cells[0], full[0]) // each alone with the 200
+		copy(l.cells[1], full[1])
 		if !l.Allow(1000+key, now) {
 			refused++
 		}
 	}
 	if refused > 150 { // 24 are expected
 		t.Errorf("%d of 10,000 refused", refused)
+	}
+}
+
+// TestLimiter_RatesOfTheirOwn has keys with different rates side by side.
+func TestLimiter_RatesOfTheirOwn(t *testing.T) {
+	l := NewRateLimiter[string](limiterCells)
+	rates := map[string]Rate{"slow": {Burst: 2, Every: time.Minute}, "fast": {Burst: 5, Every: time.Millisecond}}
+	now := time.Unix(1_800_000_000, 0)
+	for key, rate := range rates {
+		for range rate.Burst {
+			if _, ok := l.AllowRate(key, rate, now); !ok {
+				t.Fatalf("%s: refused before the burst was over", key)
+			}
+		}
+		after, ok := l.AllowRate(key, rate, now)
+		if ok || after != rate.Every {
+			t.Errorf("%s: allowed %v after the burst, the next after %s", key, ok, after)
+		}
+		if _, ok := l.AllowRate(key, rate, now.Add(after-1)); ok {
+			t.Errorf("%s: allowed before its time", key)
+		}
+		if _, ok := l.AllowRate(key, rate, now.Add(after)); !ok {
+			t.Errorf("%s: refused when its time had come", key)
+		}
 	}
 }
 

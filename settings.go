@@ -2,12 +2,14 @@ package shingle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Settings are what a domain has besides the fields of [Domain]: what the operator
@@ -22,6 +24,7 @@ type Settings struct {
 	Routes      []Route      `json:"routes,omitempty" nullable:"false" doc:"Other origins for parts of the site: at most 32. The longest prefix counts"`
 	TLS         *TLS         `json:"tls,omitempty"`
 	HSTS        *HSTS        `json:"hsts,omitempty"`
+	RateLimit   *RateLimit   `json:"rate_limit,omitempty"`
 	Access      *Access      `json:"access,omitempty"`
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	ErrorPage   string       `json:"error_page,omitempty" doc:"HTML in place of the edge's own words when the origin does not answer, of at most 8192 bytes"`
@@ -54,6 +57,19 @@ type HSTS struct {
 	MaxAge            int  `json:"max_age" minimum:"0" maximum:"315360000" doc:"Seconds for which browsers use HTTPS alone; 0 has them forget it"`
 	IncludeSubdomains bool `json:"include_subdomains,omitempty" doc:"For all names below this one too, also those that are not served here"`
 	Preload           bool `json:"preload,omitempty" doc:"The owner agrees to the browsers' built-in lists. Takes include_subdomains and a max_age of a year"`
+}
+
+// RateLimit bounds the requests of each client, an IPv4 address or an IPv6 /64, at
+// each edge.
+type RateLimit struct {
+	Requests int `json:"requests" minimum:"1" maximum:"1000000" doc:"How many each client may make in the long run, in that many seconds"`
+	Seconds  int `json:"seconds" minimum:"1" maximum:"3600"`
+	Burst    int `json:"burst,omitempty" minimum:"1" maximum:"1000000" doc:"How many may be saved up, to be made at once; as many as requests where none is given"`
+}
+
+// Rate returns what the limit allows.
+func (r *RateLimit) Rate() Rate {
+	return Rate{Burst: cmp.Or(r.Burst, r.Requests), Every: time.Duration(r.Seconds) * time.Second / time.Duration(r.Requests)}
 }
 
 // Access says who is served, by the address of the connection.
@@ -90,7 +106,7 @@ const (
 func (s *Settings) sections() map[string]any {
 	return map[string]any{
 		"tags": &s.Tags, "metadata": &s.Metadata, "metadata_header": &s.MetadataHeader,
-		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "hsts": &s.HSTS, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
+		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "hsts": &s.HSTS, "rate_limit": &s.RateLimit, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
 	}
 }
 

@@ -43,7 +43,7 @@ func (d *Domain) validateSettings() error {
 
 func (s *Settings) validate(d *Domain) error {
 	return errors.Join(
-		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.validateRoutes(), s.TLS.validate(), s.HSTS.validate(), s.Access.validate(), s.Maintenance.validate(),
+		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.validateRoutes(), s.TLS.validate(), s.HSTS.validate(), s.RateLimit.validate(), s.Access.validate(), s.Maintenance.validate(),
 		validatePage("error_page", s.ErrorPage),
 	)
 }
@@ -229,6 +229,24 @@ func (h *HSTS) validate() error {
 		return invalidSetting("hsts.preload", "browsers' lists take only include_subdomains with a max_age of %d or more", year)
 	}
 	return nil
+}
+
+func (r *RateLimit) validate() error {
+	const most, longest = 1_000_000, 3600
+	if r == nil {
+		return nil
+	}
+	var errs []error
+	if r.Requests < 1 || r.Requests > most {
+		errs = append(errs, invalidSetting("rate_limit.requests", "this must be 1 to %d", most))
+	}
+	if r.Seconds < 1 || r.Seconds > longest {
+		errs = append(errs, invalidSetting("rate_limit.seconds", "this must be 1 to %d", longest))
+	}
+	if r.Burst < 0 || r.Burst > most {
+		errs = append(errs, invalidSetting("rate_limit.burst", "this must be 1 to %d", most))
+	}
+	return errors.Join(errs...)
 }
 
 func (a *Access) validate() error {

@@ -23,6 +23,7 @@ type Edge struct {
 	table   *table
 	sites   *follower
 	origins *origins
+	limits  *clientLimits
 	secure  *engine
 	plain   *engine
 	gate    *gate
@@ -44,6 +45,7 @@ func New(cfg Config) (*Edge, error) {
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
 	e.origins = newOrigins(&e.cfg)
+	e.limits = newClientLimits()
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
 	e.plain = newEngine(&e.cfg, e.logged(e.servePlain))
 	e.gate = &gate{sites: e.sites, certs: cfg.Certificates}

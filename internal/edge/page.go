@@ -14,6 +14,7 @@ var (
 	pageMoved       = page{308, "This page is served under another address.\n"}
 	pageForbidden   = page{403, "This page may not be seen from where you are.\n"}
 	pageNotFound    = page{404, "No site is set up under this name.\n"}
+	pageTooMany     = page{429, "There were too many requests from where you are. Please wait a moment.\n"}
 	pageMisdirected = page{421, "This connection is for another name.\n"}
 	pageBadRequest  = page{400, "The request cannot be understood.\n"}
 	pageBadGateway  = page{502, "The site behind this name does not answer properly. Please try again in a moment.\n"}

@@ -2,8 +2,11 @@ package edge
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // serveRuled answers a request for a domain that has rules. What may refuse comes
@@ -21,6 +24,7 @@ func (e *Edge) serveRuled(ctx context.Context, w ResponseWriter, r *Request, s *
 		writePage(w, r, pageMisdirected)
 	case !u.admits(r.Client.Addr()):
 		writePage(w, r, pageForbidden)
+	case !e.inTime(w, r, u, host):
 	case u.maintenance != nil:
 		writeNotice(w, r, u.maintenance)
 	case u.redirect != nil && u.redirect.host != host: // a wildcard may redirect to a host that it covers
@@ -30,6 +34,22 @@ func (e *Edge) serveRuled(ctx context.Context, w ResponseWriter, r *Request, s *
 	default:
 		e.proxyRuled(ctx, w, r, s, host)
 	}
+}
+
+// inTime reports whether a client keeps to the domain's rate, and answers it if not.
+// Hosts below a wildcard can be invented, so they count as one.
+func (e *Edge) inTime(w ResponseWriter, r *Request, u *rules, host string) bool {
+	if u.rate == (shingle.Rate{}) {
+		return true
+	}
+	if e.table.lookup(host) == nil {
+		host = wildcardOver(host)
+	}
+	after, ok := e.limits.allow(host, r.Client.Addr(), u.rate, time.Now())
+	if !ok {
+		writePage(w, r, pageTooMany, Field{"Retry-After", strconv.Itoa(int((after + time.Second - 1) / time.Second))})
+	}
+	return ok
 }
 
 // proxyRuled finds the origin and what it is told.

@@ -21,7 +21,8 @@ type rules struct {
 	unknown bool
 
 	allow, deny []netip.Prefix
-	hsts        string // value of Strict-Transport-Security; empty: the origin's own
+	rate        shingle.Rate // of each client; zero: any
+	hsts        string       // value of Strict-Transport-Security; empty: the origin's own
 	maintenance *notice
 	errorPage   []byte // HTML; nil: the edge's own words
 	redirect    *redirection
@@ -102,6 +103,9 @@ func newRules(text shingle.SettingsText, publicPort int) *rules {
 		u.allow, ok[0] = networks(s.Access.Allow)
 		u.deny, ok[1] = networks(s.Access.Deny)
 		u.unknown = !ok[0] || !ok[1]
+	}
+	if s.RateLimit != nil {
+		u.rate = s.RateLimit.Rate()
 	}
 	if m := s.Maintenance; m != nil && m.On {
 		u.maintenance = &notice{html: pageOf(m.Page)}
