@@ -203,7 +203,12 @@ func (a *App) ensureToken(ctx context.Context) error {
 		}
 	}
 	text, t := shingle.NewToken("made at the first start", time.Now())
-	if err := a.stores.domains.PutToken(ctx, t); err != nil {
+	err := a.stores.domains.PutToken(ctx, t)
+	if err != nil && a.stores.away && a.edge != nil {
+		a.log.Warn("first API token not made, because the store does not answer: it is at the next start", "file", a.TokenPath(), "error", err)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("store token: %w", err)
 	}
 	return writeFile(a.TokenPath(), []byte(text+"\n"), 0o600)

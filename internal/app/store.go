@@ -50,17 +50,37 @@ func (s *stores) openDomains(ctx context.Context, cfg *Config, onChange func()) 
 	if cfg.Table != "" {
 		return s.openTable(ctx, cfg, onChange)
 	}
+	return s.openDatabase(ctx, cfg, onChange)
+}
+
+// openDatabase opens the database of one machine. One that cannot be opened is
+// tried again later by an edge that has a snapshot: customers' visitors need not
+// wait for the operator.
+func (s *stores) openDatabase(ctx context.Context, cfg *Config, onChange func()) error {
 	path := cfg.file("shingle.db")
-	db, err := sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange})
+	open := func(ctx context.Context) (database, error) {
+		return sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange})
+	}
+	db, err := open(ctx)
 	if err != nil {
 		message, do := sqlite.Explain(err)
 		if do == "" {
 			return err
 		}
-		return fmt.Errorf("the database %s cannot be opened: %s. Do: %s (%w)", path, message, do, err)
+		if !cfg.known() || ctx.Err() != nil {
+			return fmt.Errorf("the database %s cannot be opened: %s. Do: %s (%w)", path, message, do, err)
+		}
+		cfg.Logger.Error("database cannot be opened, what is known is served until it can", "path", path, "is", message, "do", do, "error", err)
+		db, s.away = &lateDatabase{open: open, log: cfg.Logger, failed: err, next: time.Now().Add(lateRetry)}, true
 	}
 	s.domains, s.near, s.blobs, s.name, s.closers = db, db, db, "sqlite:"+path, append(s.closers, db)
 	return nil
+}
+
+// known reports whether this is an edge that has a snapshot to serve from.
+func (c *Config) known() bool {
+	_, err := os.Stat(c.snapshot())
+	return err == nil && c.Role.edge()
 }
 
 // reader reads records as near as they are.
@@ -117,9 +137,9 @@ const (
 // what is known goes on being served. Nor is one that lacks something, such as a
 // permission, when there is a snapshot: it was good enough once.
 func (s *stores) reach(ctx context.Context, cfg *Config, flag string, ask func(context.Context) error) error {
-	wait, known := storeWait, false
-	if _, err := os.Stat(cfg.snapshot()); err == nil && cfg.Role.edge() {
-		wait, known = storeWaitSnapshot, true
+	wait, known := storeWait, cfg.known()
+	if known {
+		wait = storeWaitSnapshot
 	}
 	asked, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
