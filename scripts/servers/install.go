@@ -69,22 +69,34 @@ var (
 
 // needPrograms installs what is missing, where that can be done without asking.
 func needPrograms(ctx context.Context, needed []program) error {
-	var missing []string
-	for _, p := range needed {
-		if exec.CommandContext(ctx, p.check[0], p.check[1:]...).Run() != nil {
-			missing = append(missing, p.apt)
-		}
-	}
+	missing := lacking(ctx, needed)
 	if len(missing) == 0 {
 		return nil
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		return fmt.Errorf("install these first (the names are Debian's): %s", strings.Join(missing, " "))
 	}
+	fmt.Fprintf(os.Stderr, "apt-get install %s\n", strings.Join(missing, " "))
 	if err := quietly(ctx, nil, "apt-get", "update"); err != nil {
 		return err
 	}
-	return quietly(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", append([]string{"install", "-y", "--no-install-recommends"}, missing...)...)
+	if err := quietly(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", append([]string{"install", "-y", "--no-install-recommends"}, missing...)...); err != nil {
+		return err
+	}
+	if missing = lacking(ctx, needed); len(missing) > 0 {
+		return fmt.Errorf("apt-get has installed %s, but the program does not run", strings.Join(missing, " "))
+	}
+	return nil
+}
+
+// lacking returns the packages of the programs that do not run here.
+func lacking(ctx context.Context, needed []program) (packages []string) {
+	for _, p := range needed {
+		if exec.CommandContext(ctx, p.check[0], p.check[1:]...).Run() != nil {
+			packages = append(packages, p.apt)
+		}
+	}
+	return packages
 }
 
 // installDynamoDB has Maven fetch DynamoDB Local and what it needs, its native
