@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,11 +22,10 @@ type CopyConfig struct {
 	// Live copies although something is at work on From, and leaves To half a copy:
 	// another run, when nothing is at work, has only the rest to do.
 	Live bool
-	// Watch is how long the leases of From are watched. 0: longer than a leader
-	// takes to renew its own.
-	Watch time.Duration
 	// Progress, when set, is told how far it is, often.
 	Progress func(CopyProgress)
+
+	watch func(ctx context.Context) error // waits between two looks at the leases; nil: for leaseWatch
 }
 
 // CopyProgress is how far a copy is.
@@ -162,6 +160,18 @@ func (c *storeCopy) close() error {
 // leaseWatch is longer than a leader takes to renew its lease.
 const leaseWatch = 7 * time.Second
 
+func (cfg *CopyConfig) wait(ctx context.Context) error {
+	if cfg.watch != nil {
+		return cfg.watch(ctx)
+	}
+	select {
+	case <-time.After(leaseWatch):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // worker says what shows that a process is at work on From; empty: nothing does.
 // Edges alone cannot be seen.
 func (c *storeCopy) worker(ctx context.Context) (string, error) {
@@ -172,10 +182,8 @@ func (c *storeCopy) worker(ctx context.Context) (string, error) {
 	if err != nil || len(before) == 0 {
 		return "", err
 	}
-	select {
-	case <-time.After(cmp.Or(c.cfg.Watch, leaseWatch)):
-	case <-ctx.Done():
-		return "", ctx.Err()
+	if err := c.cfg.wait(ctx); err != nil {
+		return "", err
 	}
 	after, err := c.leases(ctx)
 	for key, version := range after {

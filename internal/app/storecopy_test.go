@@ -60,7 +60,7 @@ func filled(t *testing.T) string {
 }
 
 func copyConfig(from, to string) CopyConfig {
-	return CopyConfig{From: from, To: to, Watch: 300 * time.Millisecond}
+	return CopyConfig{From: from, To: to, watch: func(context.Context) error { return nil }}
 }
 
 func TestCopyStore_ThereAndBackByEveryKindOfPlace(t *testing.T) {
@@ -238,18 +238,12 @@ func TestCopyStore_RefusesWhileAFleetIsAtWork(t *testing.T) {
 	defer db.Close()
 	version, err := db.Put(t.Context(), "leases/worker", []byte(`{"holder":"a"}`), shingle.NoVersion)
 	must(t, err)
-	beats := time.NewTicker(20 * time.Millisecond)
-	defer beats.Stop()
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			<-beats.C
-			version, _ = db.Put(t.Context(), "leases/worker", []byte(`{"holder":"a"}`), version)
-		}
-	}()
 	cfg := copyConfig(from, "sqlite:"+filepath.Join(t.TempDir(), "to.db"))
+	idle := cfg.watch
+	cfg.watch = func(ctx context.Context) (err error) {
+		version, err = db.Put(ctx, "leases/worker", []byte(`{"holder":"a"}`), version)
+		return err
+	}
 	if _, err := CopyStore(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "the lease worker is being renewed") {
 		t.Errorf("got %v", err)
 	}
@@ -259,8 +253,7 @@ func TestCopyStore_RefusesWhileAFleetIsAtWork(t *testing.T) {
 	if err != nil || r.AtWork == "" || r.Written != 239 || r.Digest != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	stop()
-	<-done
+	cfg.watch = idle
 	r, err = CopyStore(t.Context(), cfg) // its holder was killed
 	if err != nil || r.AtWork != "" || !r.Resumed || r.Written > 1 || r.Digest == "" {
 		t.Errorf("%+v, %v", r, err)
