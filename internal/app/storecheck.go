@@ -77,7 +77,7 @@ func CheckStore(ctx context.Context, cfg Config) ([]*StoreReport, error) {
 	}
 	second := &StoreReport{Place: cfg.Blobs, Keeps: keepsBlobs}
 	if kind == "files" {
-		checkFolder(ctx, where, second)
+		cfg.checkFolder(ctx, where, second)
 	} else {
 		err = cfg.checkBucket(ctx, second)
 	}
@@ -96,6 +96,9 @@ func (c *Config) checkTable(ctx context.Context, r *StoreReport) error {
 	}
 	checkBlobs(ctx, table, r) // also where they are in a bucket: the calls are those that write domains
 	r.add(table.Inspect(ctx)...)
+	if r.Keeps == keepsAll {
+		c.checkKept(ctx, table, r)
+	}
 	return nil
 }
 
@@ -109,8 +112,8 @@ func (c *Config) checkDatabase(ctx context.Context, r *StoreReport) {
 	}
 	defer func() { _ = db.Close() }()
 	r.add(inspectDisk(filepath.Dir(path)))
-	if checkDomains(ctx, db, r) {
-		checkBlobs(ctx, db, r)
+	if checkDomains(ctx, db, r) && checkBlobs(ctx, db, r) && r.Keeps == keepsAll {
+		c.checkKept(ctx, db, r)
 	}
 	r.add(db.Inspect(ctx)...)
 }
@@ -123,11 +126,12 @@ func (c *Config) checkBucket(ctx context.Context, r *StoreReport) error {
 	defer func() { _ = bucket.Close() }()
 	if checkBlobs(ctx, bucket, r) {
 		r.add(bucket.Inspect(ctx)...)
+		c.checkKept(ctx, bucket, r)
 	}
 	return nil
 }
 
-func checkFolder(ctx context.Context, dir string, r *StoreReport) {
+func (c *Config) checkFolder(ctx context.Context, dir string, r *StoreReport) {
 	folder, err := files.Open(dir)
 	if err != nil {
 		r.fail("folder", err)
@@ -135,7 +139,17 @@ func checkFolder(ctx context.Context, dir string, r *StoreReport) {
 	}
 	defer func() { _ = folder.Close() }()
 	r.add(inspectDisk(dir))
-	checkBlobs(ctx, folder, r)
+	if checkBlobs(ctx, folder, r) {
+		c.checkKept(ctx, folder, r)
+	}
+}
+
+// checkKept looks at what is in the store.
+func (c *Config) checkKept(ctx context.Context, b shingle.Blobs, r *StoreReport) {
+	if err := unfinishedCopy(ctx, b); err != nil {
+		r.fail("content", err)
+	}
+	c.checkKeys(ctx, b, r)
 }
 
 // checkDomains reads as an edge does. It reports whether the store answers.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/memory"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 	"github.com/shingle-proxy/shingle/internal/storetest"
@@ -123,6 +125,43 @@ func TestCheckStore_NamesTheMissingPermission(t *testing.T) {
 			t.Errorf("%s: %s", method, text)
 		}
 	}
+}
+
+// The most a copy or a restored backup can lack is the key to it.
+func TestCheckStore_TriesTheMasterKey(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Data: t.TempDir()}
+	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: cfg.file("shingle.db")})
+	must(t, err)
+	defer db.Close()
+	key := func(want shingle.Severity, says string) {
+		t.Helper()
+		reports, err := CheckStore(t.Context(), cfg)
+		must(t, err)
+		if f := reports[0].finding("master key"); f.Severity != want || !strings.Contains(f.Message, says) || (f.Do != "") != (want == shingle.SeverityFailed) {
+			t.Errorf("%+v", f)
+		}
+	}
+	key(shingle.SeverityOK, "nothing is sealed yet")
+	if _, err := os.Stat(cfg.file(keyFileName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key was made: %v", err)
+	}
+	master, err := cfg.openMasterKey(t.Context())
+	must(t, err)
+	m, err := certs.New(certs.Config{
+		Blobs: db, MasterKey: master, Domains: db, CAs: []certs.CA{{Directory: "https://127.0.0.1:1/dir"}}, TermsAgreed: true,
+		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }), Logger: slog.New(slog.DiscardHandler),
+	})
+	must(t, err)
+	_, err = m.Seal(t.Context(), []byte("secret"), "webhooks/a")
+	must(t, err)
+	must(t, m.Close())
+	key(shingle.SeverityOK, "opens all data keys, 1 of them")
+	must(t, os.Rename(cfg.file(keyFileName), cfg.file("away")))
+	key(shingle.SeverityFailed, "1 of 1 data keys are not opened")
+	_, err = cfg.openMasterKey(t.Context()) // another one, as a process makes
+	must(t, err)
+	key(shingle.SeverityFailed, "1 of 1 data keys are not opened")
 }
 
 func TestCheckStore_MakesNothing(t *testing.T) {
