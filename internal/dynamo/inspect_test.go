@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -80,6 +81,23 @@ func follow(t *testing.T, c *dynamodb.Client, table string, list map[string]shin
 		TableName: &table, PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: aws.Bool(true)},
 	})
 	check(t, err)
+}
+
+// In a region that is not home a write is looked for in the replica.
+func TestInspect_Replication(t *testing.T) {
+	r := newRegions(t, nil)
+	if f := inspect(t, r.far)["replication"]; f.Severity != shingle.SeverityOK || !strings.Contains(f.Message, "from eu-central-1 to us-west-2") {
+		t.Errorf("%+v", f)
+	}
+	r.Settle()
+	r.Cut()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for _, f := range r.far.Inspect(ctx) {
+		if f.Check == "replication" && (f.Severity != shingle.SeverityFailed || !strings.Contains(f.Do, "is a replica of")) {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 // A permission that only the inspection needs is no failure; one that writes of

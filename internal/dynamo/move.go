@@ -41,7 +41,7 @@ func (s *Store) Tokens(ctx context.Context, after string, limit int) ([]shingle.
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	items, err := s.list(ctx, s.local, listing{partitions: []string{"token"}, after: after, limit: limit})
+	items, err := s.list(ctx, s.home, listing{partitions: []string{"token"}, after: after, limit: limit})
 	if err != nil {
 		return nil, err
 	}
