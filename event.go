@@ -22,6 +22,7 @@ const (
 	EventCertificateIssued  EventType = "certificate.issued" // for the first time, or renewed
 	EventCertificateFailed  EventType = "certificate.failed" // an attempt; Data says who must act
 	EventCertificateStopped EventType = "certificate.stopped"
+	EventCertificateRevoked EventType = "certificate.revoked" // by its CA, as was asked for with the deletion
 
 	EventCertificateUploaded EventType = "certificate.uploaded" // by the operator
 	EventCertificateExpiring EventType = "certificate.expiring" // one that the operator keeps ends soon
@@ -33,7 +34,7 @@ const (
 // EventTypes lists the events that a webhook may ask for.
 var EventTypes = []EventType{
 	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainStatus,
-	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped,
+	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped, EventCertificateRevoked,
 	EventCertificateUploaded, EventCertificateExpiring, EventWebhookDisabled,
 }
 

@@ -127,7 +127,8 @@ func (c *domainsUpdateCmd) Run(ctx context.Context, all *cli, s streams) error {
 }
 
 type domainsRmCmd struct {
-	Hosts []string `arg:"" name:"host" help:"The customers' names."`
+	Hosts  []string `arg:"" name:"host" help:"The customers' names."`
+	Revoke bool     `help:"Have the certificate authorities revoke their certificates, too."`
 }
 
 // Run deletes domains.
@@ -136,8 +137,12 @@ func (c *domainsRmCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
+	remove := client.DeleteDomain
+	if c.Revoke {
+		remove = client.DeleteAndRevoke
+	}
 	return each(c.Hosts, func(host string) error {
-		err := client.DeleteDomain(ctx, host)
+		err := remove(ctx, host)
 		if err == nil {
 			fmt.Fprintln(s.Out, "removed", host)
 		}

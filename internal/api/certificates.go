@@ -28,6 +28,12 @@ type Certificates interface {
 	Upload(ctx context.Context, host string, u shingle.Upload) (shingle.Certificate, error)
 	// Renew has host's certificate replaced now, or returns [shingle.ErrNotFound].
 	Renew(ctx context.Context, host string) error
+	// Revoke has host's certificate revoked once the domain is deleted. It returns
+	// [shingle.ErrInvalid] for one that is not from a CA of ours.
+	Revoke(ctx context.Context, host string) error
+	// Drop destroys host's certificate and its key, which is no error when there is
+	// none.
+	Drop(ctx context.Context, host string) error
 	// Queue returns what waits, with at most limit hosts of it.
 	Queue(ctx context.Context, limit int) (shingle.IssuanceQueue, error)
 	// Drill returns the queue as it would be if every certificate were revoked

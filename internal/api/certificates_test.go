@@ -21,6 +21,18 @@ type shelf struct {
 	uploads []shingle.Upload
 	limit   int
 	drill   bool
+	retired []string // what was revoked and dropped, in order
+	fail    error
+}
+
+func (s *shelf) Revoke(_ context.Context, host string) error {
+	s.retired = append(s.retired, "revoke "+host)
+	return s.fail
+}
+
+func (s *shelf) Drop(_ context.Context, host string) error {
+	s.retired = append(s.retired, "drop "+host)
+	return s.fail
 }
 
 func (s *shelf) Info(_ context.Context, host string) (shingle.Certificate, error) {

@@ -80,3 +80,31 @@ func TestDomain_SaysWhatToSet(t *testing.T) {
 		t.Errorf("%+v, %v", found, err)
 	}
 }
+
+// TestDelete_DestroysTheKey before it answers; a store that fails then leaves that to
+// the worker, but a revocation that cannot be had keeps the domain.
+func TestDelete_DestroysTheKey(t *testing.T) {
+	l := &shelf{}
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Certificates = l })
+	c := s.client()
+	add := func() {
+		t.Helper()
+		_, err := c.CreateDomain(t.Context(), api.NewDomain{Host: "blog.customer.com"})
+		check(t, err)
+	}
+	add()
+	check(t, c.DeleteAndRevoke(t.Context(), "blog.customer.com"))
+	add()
+	l.fail = errors.New("the store is away")
+	check(t, c.DeleteDomain(t.Context(), "blog.customer.com"))
+	add()
+	l.fail = shingle.Errorf(shingle.CodeInvalid, "it is from elsewhere")
+	if err := c.DeleteAndRevoke(t.Context(), "blog.customer.com"); !errors.Is(err, shingle.ErrInvalid) {
+		t.Errorf("one from elsewhere: %v", err)
+	}
+	_, err := c.Domain(t.Context(), "blog.customer.com")
+	check(t, err)
+	if got := strings.Join(l.retired, ", "); got != "revoke blog.customer.com, drop blog.customer.com, drop blog.customer.com, revoke blog.customer.com" {
+		t.Error(got)
+	}
+}

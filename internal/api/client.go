@@ -177,11 +177,20 @@ func (c *Client) ClaimDomain(ctx context.Context, host, tenant string) (out Doma
 
 // DeleteDomain deletes a domain, or returns [shingle.ErrNotFound].
 func (c *Client) DeleteDomain(ctx context.Context, host string) error {
+	return c.delete(ctx, host, "")
+}
+
+// DeleteAndRevoke is DeleteDomain, and has the CA revoke its certificate.
+func (c *Client) DeleteAndRevoke(ctx context.Context, host string) error {
+	return c.delete(ctx, host, "?revoke=true")
+}
+
+func (c *Client) delete(ctx context.Context, host, query string) error {
 	path, err := domainPath(host)
 	if err != nil {
 		return err
 	}
-	return c.call(ctx, http.MethodDelete, path, nil, nil)
+	return c.call(ctx, http.MethodDelete, path+query, nil, nil)
 }
 
 // domainPath refuses hosts that the server would, before they can turn into

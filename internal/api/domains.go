@@ -34,6 +34,7 @@ type HostInput struct {
 type deleteInput struct {
 	HostInput
 	IfMatchInput
+	Revoke bool `query:"revoke" doc:"Have the CA revoke its certificate, too"`
 }
 
 type updateInput struct {
@@ -86,7 +87,8 @@ func (s *server) domainRoutes(a huma.API) {
 
 	remove := operation("delete-domain", http.MethodDelete, one, "Delete a domain",
 		http.StatusNotFound, http.StatusPreconditionFailed)
-	remove.Description = "It is no longer served, and no certificate is obtained for it."
+	remove.Description = "It is no longer served, no certificate is obtained for it, and the key of the one that is there is destroyed. " +
+		"The name is remembered for a while: another tenant who adds it has to prove control."
 	register(s, a, remove, s.remove)
 }
 
@@ -218,7 +220,28 @@ func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error)
 		}
 		version = d.Version
 	}
-	return nil, named(host, s.Store.DeleteDomain(ctx, host, version, caller(ctx), s.Now()))
+	if in.Revoke && s.Certificates != nil {
+		if err := s.Certificates.Revoke(ctx, host); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.Store.DeleteDomain(ctx, host, version, caller(ctx), s.Now()); err != nil {
+		return nil, named(host, err)
+	}
+	s.destroy(ctx, host)
+	return nil, nil
+}
+
+// destroy has the key of a deleted domain gone before the answer is, so that whoever
+// adds the name next cannot be served with it. When that fails the certificate worker
+// does it, whom the deletion tells.
+func (s *server) destroy(ctx context.Context, host string) {
+	if s.Certificates == nil {
+		return
+	}
+	if err := s.Certificates.Drop(ctx, host); err != nil {
+		s.Logger.Warn("certificate not destroyed yet", "host", host, "error", err)
+	}
 }
 
 // find reads the row of a host as a user wrote it.

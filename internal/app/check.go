@@ -149,7 +149,10 @@ func (a *App) openChecker() (*domainChecker, error) {
 		return nil, err
 	}
 	for _, ca := range cas {
-		cfg.CAs = append(cfg.CAs, check.CA{Name: ca.Directory, Identities: identities[ca.Directory]})
+		cfg.CAs = append(cfg.CAs, check.CA{
+			Name: ca.Directory, Identities: identities[ca.Directory],
+			Account: func(ctx context.Context) string { return a.certs.AccountURI(ctx, ca.Directory) },
+		})
 	}
 	if path := a.cfg.world.roots; path != "" {
 		if cfg.Roots, err = readRoots(path); err != nil {

@@ -131,6 +131,9 @@ func TestProof_TakeoverFails(t *testing.T) {
 	if _, err := c.CreateDomain(t.Context(), api.NewDomain{Host: victim, Tenant: "mallory"}); err != nil {
 		t.Fatal(err)
 	}
+	if resp, err := r.client(true).Get("https://" + victim + "/"); err == nil { // with the certificate that was the victim's
+		t.Errorf("%s answers mallory's visitors with %s", victim, resp.Status)
+	}
 	state(t, c, victim, shingle.StatePending, shingle.ReasonOtherTenant)
 	if _, err := c.ClaimDomain(t.Context(), victim, "newco"); !errors.Is(err, shingle.ErrForbidden) {
 		t.Errorf("claimed without a proof: %v", err)

@@ -223,3 +223,20 @@ func registrationRecord(directory string) string {
 	sum := sha256.Sum256([]byte(directory))
 	return "accounts/" + hex.EncodeToString(sum[:16])
 }
+
+// AccountURI returns the URL of our account at the CA with a directory, which CAA
+// records may name (RFC 8657), or "" before there is one.
+func (m *Manager) AccountURI(ctx context.Context, directory string) string {
+	ca := m.authority(directory)
+	if ca == nil {
+		return ""
+	}
+	if r := ca.accounts.registered.Load(); r != nil {
+		return r.Location
+	}
+	var r registration
+	if _, err := m.store.get(ctx, registrationRecord(directory), &r); err != nil {
+		return ""
+	}
+	return r.Location
+}

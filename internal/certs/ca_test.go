@@ -47,6 +47,7 @@ type testCA struct {
 	server   *httptest.Server
 	pebble   atomic.Pointer[http.Handler]
 	issuer   *ca.CAImpl
+	db       *db.MemoryStore
 	dns      string
 	http     net.Listener
 	tls      net.Listener
@@ -76,6 +77,7 @@ func newTestCA(t *testing.T) *testCA {
 func (c *testCA) reset() {
 	quiet := slog.NewLogLogger(slog.DiscardHandler, 0)
 	store := db.NewMemoryStore()
+	c.db = store
 	c.issuer = ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {ValidityPeriod: 90 * 24 * 3600}})
 	validator := va.New(quiet, port(c.http), port(c.tls), true, c.dns, store)
 	front := wfe.New(quiet, store, validator, c.issuer, []string{"pebble.example"}, true, false, 0, 0)

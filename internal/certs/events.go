@@ -60,6 +60,20 @@ func (m *Manager) tellFailed(ctx context.Context, host string, p *plan) {
 	m.tell(ctx, e, data)
 }
 
+// revokedData is the data of a certificate that was revoked.
+type revokedData struct {
+	Issuer string `json:"issuer"` // directory URL
+	Serial string `json:"serial"`
+}
+
+// tellRevoked records that a CA has revoked a certificate.
+func (m *Manager) tellRevoked(ctx context.Context, host, serial string, r *revocation) {
+	m.tell(ctx, shingle.Event{
+		ID: shingle.EventID(string(shingle.EventCertificateRevoked), host, serial), Type: shingle.EventCertificateRevoked,
+		Host: host, Tenant: r.Tenant,
+	}, revokedData{r.Directory, serial})
+}
+
 func (m *Manager) tell(ctx context.Context, e shingle.Event, data any) {
 	if m.cfg.Events == nil {
 		return

@@ -191,6 +191,9 @@ func (i *issuance) fail(ctx context.Context, f *failure) error {
 		i.log.Error("failed issuance not recorded", "host", i.host, "error", err)
 		p.failed(f, i.cfg.RetryDelay, now)
 	}
+	if p.Stopped {
+		i.stops.count(p.Failed.Who)
+	}
 	i.tellFailed(ctx, i.host, &p)
 	i.refusals.put(i.host, p.RetryAt, p.Failed)
 	i.readiness.clear(i.host)

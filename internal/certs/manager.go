@@ -36,6 +36,7 @@ type Manager struct {
 	visitors  *visitors
 	working   atomic.Int32 // 1: this process is the fleet's worker
 	survey    survey
+	stops     stops
 	renewed   atomic.Pointer[map[string]bool] // hosts whose certificates there is news of; nil without a replica
 
 	delegations *delegations

@@ -32,6 +32,22 @@ func (t *tally) failed(f *failure) {
 	}
 }
 
+// stops counts the hosts whose attempts were given up, by who must act.
+type stops struct {
+	customer, operator, other atomic.Uint64
+}
+
+func (s *stops) count(who string) {
+	switch who {
+	case shingle.WhoCustomer:
+		s.customer.Add(1)
+	case shingle.WhoOperator:
+		s.operator.Add(1)
+	default:
+		s.other.Add(1)
+	}
+}
+
 // survey is a look at the queue that is not older than surveyEvery.
 type survey struct {
 	mu sync.Mutex
@@ -65,6 +81,9 @@ func (m *Manager) Metrics(ctx context.Context, now time.Time) []shingle.Metric {
 		{Name: "shingle_certs_visits_refused_total", Help: "Handshakes refused by a budget for strangers.", Values: []shingle.MetricValue{
 			one(&m.visitors.loadsRefused, "budget", "network_loads"), one(&m.visitors.networksRefused, "budget", "network_issuances"),
 			one(&m.visitors.domainsRefused, "budget", "domain_issuances"),
+		}},
+		{Name: "shingle_certs_stopped_total", Help: "Hosts whose attempts were given up until somebody acts.", Values: []shingle.MetricValue{
+			one(&m.stops.customer, "who", shingle.WhoCustomer), one(&m.stops.operator, "who", shingle.WhoOperator), one(&m.stops.other, "who", "other"),
 		}},
 		{Name: "shingle_certs_issuing", Help: "Issuances that run now.", Values: shingle.One(float64(len(m.turns)))},
 		{Name: "shingle_certs_issuances_waiting", Help: "Issuances of this process that run or wait for their turn.", Values: shingle.One(float64(m.issues.len()))},

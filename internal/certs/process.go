@@ -75,5 +75,8 @@ func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
 		p.reschedule()
 		return exists
 	})
+	if err == nil {
+		m.stops.count(who)
+	}
 	return err
 }

@@ -106,7 +106,7 @@ func (w *worker) look(ctx context.Context) error {
 	now := w.m.cfg.Now()
 	if !now.Before(w.relist) {
 		w.after, w.relist = "", now.Add(min(relistEvery, 2*w.m.cfg.LeaseTime))
-		intakeErr = errors.Join(intakeErr, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx))
+		intakeErr = errors.Join(intakeErr, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx), w.m.revoke(ctx))
 		for key, until := range w.snoozing {
 			if !now.Before(until) {
 				delete(w.snoozing, key)

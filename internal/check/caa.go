@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +38,7 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 			return found(shingle.ReasonCAAUnreadable,
 				"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)
 		case len(a.records) > 0:
-			return c.judgeCAA(at, a.records, base != host)
+			return c.judgeCAA(ctx, at, a.records, base != host)
 		}
 		if shared && !known {
 			c.suffixes.put(at, a)
@@ -48,7 +49,7 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 
 // judgeCAA says whether one of our CAs may issue by the records at a name (RFC
 // 8659 sections 4.2 and 4.3, RFC 8657).
-func (c *Checker) judgeCAA(at string, records []dns.RR, wildcard bool) shingle.Finding {
+func (c *Checker) judgeCAA(ctx context.Context, at string, records []dns.RR, wildcard bool) shingle.Finding {
 	issue, wild := map[string]bool{}, map[string]bool{}
 	for _, rr := range records {
 		r, ok := rr.(*dns.CAA)
@@ -73,17 +74,20 @@ func (c *Checker) judgeCAA(at string, records []dns.RR, wildcard bool) shingle.F
 		return found(shingle.ReasonCAAAllows, "The CAA records of %s allow every certificate authority.", at)
 	}
 	var why []string
+	advice := c.identity()
 	for value := range issue {
-		reason := c.admits(value, wildcard)
+		reason, better := c.admits(ctx, value, wildcard)
 		if reason == "" {
 			return found(shingle.ReasonCAAAllows, "The CAA record of %s allows our certificate authority.", at)
 		}
-		why = append(why, reason)
+		if why = append(why, reason); better != "" {
+			advice = better
+		}
 	}
 	slices.Sort(why)
 	return found(shingle.ReasonCAAForbids,
 		"CAA records of %s keep our certificate authority from issuing: %s. Add a CAA record there: %s, flags 0, tag %s, value %q.",
-		at, strings.Join(slices.Compact(why), "; "), nameText(unknownProvider.field(at, registrable(at))), tag, c.identity())
+		at, strings.Join(slices.Compact(why), "; "), nameText(unknownProvider.field(at, registrable(at))), tag, advice)
 }
 
 // identity is what to allow in a CAA record.
@@ -97,51 +101,87 @@ func (c *Checker) identity() string {
 }
 
 // admits returns "" when one of our CAs may issue by an issue property, and
-// otherwise what stands against it.
-func (c *Checker) admits(value string, wildcard bool) string {
+// otherwise what stands against it and, where the property is nearly right, a better
+// one.
+func (c *Checker) admits(ctx context.Context, value string, wildcard bool) (why, better string) {
 	issuer, parameters, _ := strings.Cut(value, ";")
 	issuer = strings.ToLower(strings.TrimSpace(issuer))
 	if issuer == "" {
-		return "they allow nobody"
+		return "they allow nobody", ""
 	}
 	for _, ca := range c.cfg.CAs {
 		if len(ca.Identities) == 0 {
-			return "" // not known: the CA will tell
+			return "", "" // not known: the CA will tell
 		}
-		if !slices.Contains(ca.Identities, issuer) {
-			continue
+		if slices.Contains(ca.Identities, issuer) {
+			if why = ca.meets(ctx, parameters, wildcard); why != "" {
+				better = ca.property(ctx, issuer, parameters, wildcard)
+			}
+			return why, better
 		}
-		return ca.meets(parameters, wildcard)
 	}
-	return "they allow only " + printable(issuer)
+	return "they allow only " + printable(issuer), ""
 }
 
 // meets returns "" when an order of ours meets the parameters of an issue
 // property (RFC 8657).
-func (ca *CA) meets(parameters string, wildcard bool) string {
-	methods := []string{"http-01", "tls-alpn-01"}
-	if wildcard {
-		methods = []string{"dns-01"}
-	}
-	for parameter := range strings.SplitSeq(parameters, ";") {
-		tag, value, ok := strings.Cut(strings.TrimSpace(parameter), "=")
-		value = strings.TrimSpace(value)
-		switch {
-		case !ok:
-		case strings.EqualFold(tag, "accounturi"):
-			if ca.AccountURI != "" && value != ca.AccountURI {
+func (ca *CA) meets(ctx context.Context, parameters string, wildcard bool) string {
+	for tag, value := range caaParameters(parameters) {
+		switch tag {
+		case "accounturi":
+			if ours := ca.account(ctx); ours != "" && value != ours {
 				return "accounturi names another account"
 			}
-		case strings.EqualFold(tag, "validationmethods"):
-			ours := slices.ContainsFunc(strings.Split(value, ","), func(m string) bool {
-				return slices.Contains(methods, strings.TrimSpace(m))
-			})
-			if !ours {
+		case "validationmethods":
+			methods := methodsFor(wildcard)
+			if !slices.ContainsFunc(strings.Split(value, ","), func(m string) bool { return slices.Contains(methods, strings.TrimSpace(m)) }) {
 				return "validationmethods lacks " + strings.Join(methods, " and ")
 			}
 		}
 	}
 	return ""
+}
+
+// property is an issue property like the customer's that an order of ours meets: who
+// names an account or methods has a reason to.
+func (ca *CA) property(ctx context.Context, issuer, parameters string, wildcard bool) string {
+	for tag := range caaParameters(parameters) {
+		if ours := ca.account(ctx); tag == "accounturi" && ours != "" {
+			issuer += "; accounturi=" + ours
+		}
+		if tag == "validationmethods" {
+			issuer += "; validationmethods=" + strings.Join(methodsFor(wildcard), ",")
+		}
+	}
+	return issuer
+}
+
+func (ca *CA) account(ctx context.Context) string {
+	if ca.Account == nil {
+		return ""
+	}
+	return ca.Account(ctx)
+}
+
+// methodsFor are the validation methods that orders use in the first place.
+func methodsFor(wildcard bool) []string {
+	if wildcard {
+		return []string{"dns-01"}
+	}
+	return []string{"http-01", "tls-alpn-01"}
+}
+
+// caaParameters yields tag and value of each parameter of an issue property (RFC 8659
+// section 4.2), the tag in lower case.
+func caaParameters(text string) iter.Seq2[string, string] {
+	return func(yield func(tag, value string) bool) {
+		for parameter := range strings.SplitSeq(text, ";") {
+			tag, value, ok := strings.Cut(strings.TrimSpace(parameter), "=")
+			if ok && !yield(strings.ToLower(strings.TrimSpace(tag)), strings.TrimSpace(value)) {
+				return
+			}
+		}
+	}
 }
 
 // suffixes remembers the CAA records of public suffixes and what is above them,

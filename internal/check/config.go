@@ -8,6 +8,7 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -61,7 +62,9 @@ type Config struct {
 type CA struct {
 	Name       string
 	Identities []string // such as letsencrypt.org; empty: not known
-	AccountURI string   // of our account; empty: not known
+	// Account returns the URI of our account, or "" when it is not known. Nil: it is
+	// not.
+	Account func(ctx context.Context) string
 }
 
 func (c *Config) validate() (err error) {

@@ -230,9 +230,9 @@ var dnsCases = []dnsCase{
 		w.add(addrOperator, "operator.net.", `edge.operator.net. 60 CAA 0 issue "digicert.com"`)
 	}, want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids},
 	{name: "CAA with our account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/1\"", want: shingle.ReasonPointsHere},
-	{name: "CAA with another account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/2\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"accounturi names another account"}},
+	{name: "CAA with another account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/2\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"accounturi names another account", `value "letsencrypt.org; accounturi=https://ca.test/acct/1"`}},
 	{name: "CAA with our validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01,http-01\"", want: shingle.ReasonPointsHere},
-	{name: "CAA with another validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"validationmethods lacks http-01 and tls-alpn-01"}},
+	{name: "CAA with another validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"validationmethods lacks http-01 and tls-alpn-01", `value "letsencrypt.org; validationmethods=http-01,tls-alpn-01"`}},
 	{name: "CAA of the top-level domain", records: toEdge, world: func(w *world) { w.add(addrCom, "com.", `com. 60 CAA 0 issue "digicert.com"`) }, want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids},
 	{name: "CAA lookup fails", records: toEdge, world: func(w *world) {
 		w.behave(failsFor(dns.TypeCAA, dns.RcodeServerFailure), addrNS1, addrNS2)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -123,7 +124,7 @@ func newWorld(t testing.TB, customer string) *world {
 func (w *world) config() Config {
 	return Config{
 		Targets: []string{"edge.operator.net"}, Resolvers: []string{addrResolver.String()}, RootServers: []string{addrRoot.String()},
-		CAs:          []CA{{Name: "letsencrypt", Identities: []string{"letsencrypt.org"}, AccountURI: "https://ca.test/acct/1"}},
+		CAs:          []CA{{Name: "letsencrypt", Identities: []string{"letsencrypt.org"}, Account: func(context.Context) string { return "https://ca.test/acct/1" }}},
 		QueryTimeout: 60 * time.Millisecond, Timeout: 5 * time.Second, dialTo: w.dialTo,
 	}
 }

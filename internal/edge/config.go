@@ -27,6 +27,10 @@ type Certificates interface {
 	// (RFC 8555 section 8.3), or [shingle.ErrNotFound].
 	KeyAuthorization(ctx context.Context, token string) (string, error)
 
+	// Forget drops a domain's certificate from memory: the domain was deleted, and
+	// whoever adds the name next must not be served with it.
+	Forget(domain string)
+
 	// Degraded returns why certificates may be older than they need be, empty when
 	// they are not.
 	Degraded() string

@@ -44,6 +44,7 @@ func New(cfg Config) (*Edge, error) {
 	e := &Edge{cfg: cfg, log: cfg.Logger, closing: make(chan struct{})}
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
+	e.sites.dropped = e.cfg.Certificates.Forget
 	e.origins = newOrigins(&e.cfg)
 	e.limits = newClientLimits()
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))

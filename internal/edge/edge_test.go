@@ -19,6 +19,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,7 +62,8 @@ type testCerts struct {
 
 	readiness atomic.Pointer[shingle.Readiness] // nil: ready
 
-	degraded string
+	degraded  string
+	forgotten sync.Map // by domain
 }
 
 func newTestCerts(t testing.TB) *testCerts {
@@ -95,6 +97,8 @@ func (c *testCerts) Certificate(context.Context, string) (*tls.Certificate, erro
 func (c *testCerts) ChallengeCertificate(context.Context, string) (*tls.Certificate, error) {
 	return &c.cert, nil
 }
+
+func (c *testCerts) Forget(domain string) { c.forgotten.Store(domain, true) }
 
 func (c *testCerts) Degraded() string { return c.degraded }
 

@@ -33,6 +33,7 @@ type follower struct {
 	loaded   atomic.Bool
 	reload   bool // the snapshot lacked something: all is to be read
 	cursor   shingle.Cursor
+	dropped  func(domain string) // told of each deletion
 	saver    saver
 	state    followed
 
@@ -43,7 +44,7 @@ type follower struct {
 
 func newFollower(cfg *Config, t *table) *follower {
 	return &follower{
-		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval,
+		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval, dropped: func(string) {},
 		lookups: newLookups(), misses: map[string]*miss{},
 		saver: saver{file: snapshotFile{path: cfg.Snapshot, store: cfg.StoreName}, log: cfg.Logger},
 	}
@@ -127,7 +128,9 @@ func (f *follower) follow(ctx context.Context, from shingle.Cursor, apply func(*
 			return from, nil
 		}
 		for i := range changes {
-			apply(&changes[i])
+			if apply(&changes[i]); changes[i].Deleted {
+				f.dropped(changes[i].Host)
+			}
 			f.forget(changes[i].Host)
 		}
 		from = next

@@ -88,3 +88,34 @@ func TestFollower_ReadsAllWithoutGoingBack(t *testing.T) {
 		t.Errorf("after %d reads: %v, %v", reads, table.lookup(again), table.lookup(gone))
 	}
 }
+
+// TestFollower_ForgetsWhatIsDeleted, before the name can be another tenant's.
+func TestFollower_ForgetsWhatIsDeleted(t *testing.T) {
+	const host = "again.example.com"
+	rows := &memory.Store{}
+	table := newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil)
+	f := newFollower(&Config{Store: rows, Logger: slog.New(slog.DiscardHandler)}, table)
+	var dropped []string
+	f.dropped = func(domain string) {
+		dropped = append(dropped, domain)
+		if table.lookup(host) != nil {
+			t.Error("the next row is served before the certificate is forgotten")
+		}
+	}
+	add := func(tenant string) {
+		if _, err := rows.CreateDomain(t.Context(), shingle.Domain{Host: host, Tenant: tenant}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("acme")
+	if err := f.step(t.Context()); err != nil || len(dropped) != 0 {
+		t.Fatalf("%v, dropped %v", err, dropped)
+	}
+	if err := rows.DeleteDomain(t.Context(), host, 0, "", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	add("newco")
+	if err := f.step(t.Context()); err != nil || len(dropped) != 1 || dropped[0] != host || table.lookup(host) == nil {
+		t.Errorf("%v, dropped %v", err, dropped)
+	}
+}
