@@ -14,7 +14,7 @@ import (
 // revocations is what the store remembers that is to be revoked.
 func (f *fixture) revocations() []string {
 	f.t.Helper()
-	keys, err := f.blobs.Blobs.List(f.t.Context(), revocationPrefix, "", 10)
+	keys, err := f.blobs.List(f.t.Context(), revocationPrefix, "", 10)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestRevoke_WhenTheDomainIsGone(t *testing.T) {
 // nothingIsLeft looks for the key of testHost.
 func (f *fixture) nothingIsLeft() {
 	f.t.Helper()
-	keys, err := f.blobs.Blobs.List(f.t.Context(), "", "", 1000)
+	keys, err := f.blobs.List(f.t.Context(), "", "", 1000)
 	if err != nil {
 		f.t.Fatal(err)
 	}
