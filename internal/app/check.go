@@ -107,23 +107,31 @@ func (c *domainChecker) hasWildcard(ctx context.Context, d shingle.Domain) (bool
 
 func (c *domainChecker) probe(ctx context.Context, req check.Request) (shingle.CheckResult, error) {
 	r, err := c.probes.Check(ctx, req)
-	if err != nil {
-		return r, err
+	if err == nil {
+		err = c.addCertificate(ctx, &r)
 	}
-	info, err := c.certs.Info(ctx, req.Host)
+	return r, err
+}
+
+// addCertificate adds what is known of a host's certificate to what was found. Why it
+// was not allowed to be ordered before is no news: that is what was looked at now.
+func (c *domainChecker) addCertificate(ctx context.Context, r *shingle.CheckResult) error {
+	info, err := c.certs.Info(ctx, r.Host)
 	if errors.Is(err, shingle.ErrNotFound) {
-		return r, nil
+		return nil
 	}
 	if info.NotAfter.After(r.CertifiedUntil) {
 		r.CertifiedUntil = info.NotAfter
 	}
-	r.Failed = info.Failed
+	if r.Failed = info.Failed; r.Failed != nil && r.Failed.Code == shingle.CodeForbidden {
+		r.Failed = nil
+	}
 	if len(info.Warnings) > 0 { // it knows better than the probe, which expects it to be renewed
 		r.HTTPS.Notes = slices.DeleteFunc(r.HTTPS.Notes, func(f shingle.Finding) bool { return f.Reason == shingle.ReasonExpiresSoon })
 		r.HTTPS.Notes = append(r.HTTPS.Notes, shingle.Finding{Reason: shingle.ReasonExpiresSoon, Message: fmt.Sprintf(
 			"The certificate ends on %s and is not renewed by itself: the operator has to upload the next one.", info.NotAfter.UTC().Format("2 January 2006"))})
 	}
-	return r, err
+	return err
 }
 
 func (a *App) openChecker() (*domainChecker, error) {

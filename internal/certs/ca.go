@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ type CA struct {
 	// PreferredChain is the common name of the issuer at the top of the chain to
 	// prefer, when the CA offers several. Default: the first.
 	PreferredChain string
+	// Transport takes the requests to the CA in place of the network: tests play CAs.
+	// Default: HTTPS.
+	Transport http.RoundTripper
 	// Limits are what we allow ourselves. Default: those of Let's Encrypt.
 	Limits Limits
 }

@@ -46,11 +46,15 @@ func newClient(cfg *Config, ca CA) *client {
 		connecting: make(chan struct{}, 1),
 		now:        cfg.Now,
 	}
+	var next http.RoundTripper = c.transport
+	if ca.Transport != nil {
+		next = ca.Transport
+	}
 	c.Client = acme.Client{
 		Directory:   ca.Directory,
 		UserAgent:   "shingle",
 		PollTimeout: cfg.IssueTimeout,
-		HTTPClient:  &http.Client{Transport: &caTransport{next: c.transport, directory: ca.Directory, now: cfg.Now}, Timeout: time.Minute},
+		HTTPClient:  &http.Client{Transport: &caTransport{next: next, directory: ca.Directory, now: cfg.Now}, Timeout: time.Minute},
 	}
 	return c
 }
