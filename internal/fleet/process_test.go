@@ -42,13 +42,17 @@ const environment = "SHINGLE_TEST_FLEET"
 
 // TestMain makes this binary a process of the fleet when it is told to be one.
 func TestMain(m *testing.M) {
-	text := os.Getenv(environment)
-	if text == "" {
+	text, database := os.Getenv(environment), os.Getenv(eventsEnvironment)
+	if text == "" && database == "" {
 		flag.Parse()
 		_ = flag.Set("test.parallel", "8") // they wait for leases, most of the time
 		os.Exit(m.Run())
 	}
-	if err := serve(context.Background(), text); err != nil {
+	role, setting := serve, text
+	if database != "" {
+		role, setting = serveEvents, database
+	}
+	if err := role(context.Background(), setting); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
