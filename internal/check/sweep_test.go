@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -116,10 +117,33 @@ func customers(n int) iter.Seq[Request] {
 	}
 }
 
+// sweep checks the hosts that requests yields, at most atOnce at a time.
+func sweep(ctx context.Context, requests iter.Seq[Request], atOnce int, check func(Request)) error {
+	work := make(chan Request)
+	var workers sync.WaitGroup
+	for range atOnce {
+		workers.Go(func() {
+			for req := range work {
+				check(req)
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(work)
+	for req := range requests {
+		select {
+		case work <- req:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return ctx.Err()
+}
+
 // sweepDNS checks the DNS of n customers, and returns how many point here.
 func sweepDNS(ctx context.Context, c *Checker, n int) (here int64, err error) {
 	var good atomic.Int64
-	err = c.sweep(ctx, customers(n), 64, func(req Request) {
+	err = sweep(ctx, customers(n), 64, func(req Request) {
 		r, err := c.CheckDNS(ctx, req)
 		if err == nil && r.Reason == shingle.ReasonPointsHere && r.CAA.Reason == shingle.ReasonCAAAllows {
 			good.Add(1)

@@ -75,8 +75,8 @@ func (g *gate) admit(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 
 // certificate returns the certificate of the domain that the server name is served
 // by. A domain that has none of its own, not yet or no longer, is served with that
-// of the wildcard which covers it, if there is one: to add it must not take away
-// what worked before.
+// of the wildcard which covers it, if there is one and it is the same tenant's: to add
+// it must not take away what worked before.
 //
 // For a certificate that is not there in time the client gets crypto/tls's alert
 // for an error here, internal_error: one "unrelated to the peer or the correctness
@@ -97,7 +97,7 @@ func (g *gate) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	if err == nil {
 		return cert, nil
 	}
-	if domain == host && g.sites.table.covering(host).served() {
+	if domain == host && g.sites.table.covering(host).served() && g.sites.mayStandIn(hello.Context(), host) {
 		if cert, err := g.certs.Certificate(hello.Context(), wildcardOver(host)); err == nil {
 			return cert, nil
 		}

@@ -34,6 +34,7 @@ type follower struct {
 	reload   bool // the snapshot lacked something: all is to be read
 	cursor   shingle.Cursor
 	dropped  func(domain string) // told of each deletion
+	standIns standIns
 	saver    saver
 	state    followed
 
@@ -265,6 +266,7 @@ func (f *follower) read(ctx context.Context, host string) (s *site, known bool) 
 }
 
 func (f *follower) forget(host string) {
+	f.standIns.forget(host)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.misses, host)

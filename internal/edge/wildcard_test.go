@@ -41,12 +41,19 @@ func startWild(t *testing.T, origin string, lacking ...string) (*testEdge, *name
 	certs := &namedCerts{testCerts: newTestCerts(t), lacking: lacking}
 	te := startEdge(t, origin, func(c *Config) {
 		c.Certificates = certs
-		c.Store = &testStore{domains: []shingle.Domain{
+		rows := &memory.Store{}
+		c.Store = rows
+		for _, d := range []shingle.Domain{
 			{Host: "*.customer.test"},
 			{Host: "own.customer.test"},
+			{Host: "other.customer.test", Tenant: "other"},
 			{Host: "paused.customer.test", Paused: true},
 			{Host: "*.paused.test", Paused: true},
-		}}
+		} {
+			if _, err := rows.CreateDomain(t.Context(), d, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	})
 	te.certs = certs.testCerts
 	return te, certs
@@ -143,6 +150,10 @@ func TestEdge_WildcardStandsIn(t *testing.T) {
 	}
 	if want := []string{"own.customer.test", "*.customer.test"}; !slices.Equal(certs.asked, want) {
 		t.Errorf("asked for the certificates of %q", certs.asked)
+	}
+	te, certs = startWild(t, echoHost(t), "other.customer.test") // another tenant's
+	if _, err := te.client(t, true).Get("https://other.customer.test/"); err == nil || slices.Contains(certs.asked, "*.customer.test") {
+		t.Errorf("served with another tenant's certificate: %v, asked for %q", err, certs.asked)
 	}
 	te, _ = startWild(t, echoHost(t), "own.customer.test", "*.customer.test")
 	if _, err := te.client(t, true).Get("https://own.customer.test/"); err == nil {
