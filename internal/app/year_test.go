@@ -243,7 +243,7 @@ func TestYear(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var parts sync.WaitGroup
 		parts.Go(func() { _ = y.keeper.Run(ctx) })
-		parts.Go(func() { y.certs.Work(ctx) })
+		parts.Go(func() { _ = y.certs.Work(ctx) })
 		defer func() {
 			cancel()
 			parts.Wait()
