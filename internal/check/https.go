@@ -311,6 +311,7 @@ func (p *httpsProbe) summarise(ctx context.Context, r *shingle.HTTPSResult, trie
 	case works == len(judged):
 		r.Finding = found(shingle.ReasonHTTPSWorks, "HTTPS works, with a certificate until %s.", r.NotAfter.Format(time.DateOnly))
 		p.noteExpiry(r)
+		p.visitPlainly(ctx, r, judged)
 		p.visit(ctx, r, judged[0].Address)
 	case works > 0:
 		var parts []string
@@ -341,16 +342,38 @@ func issuerOf(leaf *x509.Certificate) string {
 	return strings.Join(parts, " ")
 }
 
-// visit looks at the site as a visitor does: at plain HTTP, and at the first
-// page with the redirects that stay on the host.
+// visitPlainly looks whether plain HTTP leads to HTTPS, at every address: browsers
+// take any.
+func (p *httpsProbe) visitPlainly(ctx context.Context, r *shingle.HTTPSResult, tried []attempt) {
+	leads := make([]bool, len(tried))
+	var all sync.WaitGroup
+	for i := range tried {
+		all.Go(func() { leads[i] = p.redirects(ctx, tried[i].Address) })
+	}
+	all.Wait()
+	var not []netip.Addr
+	for i := range tried {
+		if !leads[i] {
+			not = append(not, tried[i].Address)
+		}
+	}
+	if r.Redirects = len(not) == 0; !r.Redirects {
+		r.Notes = append(r.Notes, found(shingle.ReasonNoHTTPRedirect, "Plain HTTP does not lead to HTTPS at %s: visitors who type the name alone may not get through.", joinAddresses(not)))
+	}
+}
+
+func (p *httpsProbe) redirects(ctx context.Context, addr netip.Addr) bool {
+	h, err := p.getPlain(ctx, addr, "/")
+	if err != nil {
+		return false
+	}
+	to, err := url.Parse(h.header.Get("Location"))
+	return err == nil && h.status/100 == 3 && to.Scheme == "https" && strings.EqualFold(to.Hostname(), p.host)
+}
+
+// visit looks at the first page as a visitor does, with the redirects that stay on
+// the host.
 func (p *httpsProbe) visit(ctx context.Context, r *shingle.HTTPSResult, addr netip.Addr) {
-	if h, err := p.getPlain(ctx, addr, "/"); err == nil {
-		to, err := url.Parse(h.header.Get("Location"))
-		r.Redirects = err == nil && h.status/100 == 3 && to.Scheme == "https" && strings.EqualFold(to.Hostname(), p.host)
-	}
-	if !r.Redirects {
-		r.Notes = append(r.Notes, found(shingle.ReasonNoHTTPRedirect, "Plain HTTP does not lead to HTTPS: visitors who type the name alone may not get through."))
-	}
 	path, seen := "/", map[string]bool{}
 	for range maxRedirect {
 		seen[path] = true
@@ -361,6 +384,7 @@ func (p *httpsProbe) visit(ctx context.Context, r *shingle.HTTPSResult, addr net
 		r.Status = h.status
 		next, stays := p.follows(path, h)
 		if !stays {
+			p.visitTwin(ctx, r, addr, h)
 			break
 		}
 		if path = next; seen[path] {
@@ -370,6 +394,24 @@ func (p *httpsProbe) visit(ctx context.Context, r *shingle.HTTPSResult, addr net
 	}
 	if r.Status == http.StatusBadGateway || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusGatewayTimeout {
 		r.Notes = append(r.Notes, found(shingle.ReasonOriginFailing, "The domain works, but the product behind it answers with %d.", r.Status))
+	}
+}
+
+// visitTwin follows a redirect between a name and the same with www in front of it:
+// two settings of which each sends visitors to the other are a common mistake. Both
+// are asked for at the same address; where the twin is elsewhere nothing is said.
+func (p *httpsProbe) visitTwin(ctx context.Context, r *shingle.HTTPSResult, addr netip.Addr, h head) {
+	to, err := url.Parse(h.header.Get("Location"))
+	if err != nil || h.status/100 != 3 || to.Scheme != "https" || to.Hostname() != "www."+p.host && p.host != "www."+to.Hostname() {
+		return
+	}
+	twin := &httpsProbe{Checker: p.Checker, host: to.Hostname()}
+	back, err := twin.getSecure(ctx, addr, to.RequestURI())
+	if err != nil || back.status/100 != 3 {
+		return
+	}
+	if from, err := url.Parse(back.header.Get("Location")); err == nil && from.Hostname() == p.host {
+		r.Finding = found(shingle.ReasonRedirectLoop, "%s leads to %s, and that leads back: visitors go in circles. Have one of them stay.", p.host, twin.host)
 	}
 }
 

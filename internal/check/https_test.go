@@ -141,6 +141,7 @@ func TestHTTPS_Verdicts(t *testing.T) {
 	ending := ca.issue(t, probed, -80*24*time.Hour, 5*24*time.Hour)
 	expired := ca.issue(t, probed, -2*time.Hour, -time.Hour)
 	wrongName := ca.issue(t, "other.example", -time.Hour, time.Hour)
+	twins := ca.issue(t, probed, -time.Hour, 60*24*time.Hour)
 	untrusted := other.issue(t, probed, -time.Hour, time.Hour)
 
 	edgeWith := func(cert *tls.Certificate, page http.HandlerFunc) site {
@@ -184,6 +185,19 @@ func TestHTTPS_Verdicts(t *testing.T) {
 		{"a proxy that comes by plain HTTP", internet{a1: serveSite(t, &good, edgeHandler(key, "http", nil), edgeHandler(key, "http", nil))}, []netip.Addr{a1}, shingle.ReasonRedirectLoop, true, nil, "Full (strict)"},
 		{"a site that goes in circles", internet{a1: edgeWith(&good, redirect("/"))}, []netip.Addr{a1}, shingle.ReasonRedirectLoop, true, nil, "redirects in a circle at /"},
 		{"a site that leads on", internet{a1: edgeWith(&good, redirect("https://www.example.com/"))}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, nil, ""},
+		{"a name and its twin that lead to each other", internet{a1: edgeWith(&twins, func(w http.ResponseWriter, r *http.Request) {
+			to := "www." + probed
+			if r.Host == to {
+				to = probed
+			}
+			http.Redirect(w, r, "https://"+to+r.URL.RequestURI(), http.StatusPermanentRedirect)
+		})}, []netip.Addr{a1}, shingle.ReasonRedirectLoop, true, nil, "leads to www." + probed + ", and that leads back"},
+		{"a name that leads to its twin", internet{a1: edgeWith(&twins, func(w http.ResponseWriter, r *http.Request) {
+			if r.Host == probed {
+				http.Redirect(w, r, "https://www."+probed+"/", http.StatusPermanentRedirect)
+			}
+		})}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, nil, ""},
+		{"one of two edges does not lead to HTTPS", internet{a1: edgeWith(&good, okPage), a2: serveSite(t, &good, edgeHandler(key, "https", okPage), nil)}, []netip.Addr{a1, a2}, shingle.ReasonHTTPSWorks, true, []shingle.Reason{shingle.ReasonNoHTTPRedirect}, ""},
 		{"a product that fails", internet{a1: edgeWith(&good, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, []shingle.Reason{shingle.ReasonOriginFailing}, ""},
 		{"no redirect from plain HTTP", internet{a1: serveSite(t, &good, edgeHandler(key, "https", okPage), stranger)}, []netip.Addr{a1}, shingle.ReasonHTTPSWorks, true, []shingle.Reason{shingle.ReasonNoHTTPRedirect}, ""},
 	} {
