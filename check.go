@@ -45,7 +45,10 @@ type DNSResult struct {
 
 	Set    []DNSRecord // what to set so that the host points here
 	Remove []DNSRecord // what is in the way
-	Proof  *DNSRecord  // what proves control before that, or besides; nil: nothing is known
+	// Delegated says that a validation by DNS-01 would succeed, wherever the host
+	// points. It is looked for where that matters.
+	Delegated bool
+	Proof     *DNSRecord // what proves control before that, or besides; nil: nothing is known
 }
 
 // Instructions is what a tenant's customer may set for a domain. What does not
@@ -108,7 +111,10 @@ type HTTPSAttempt struct {
 type Refusal struct {
 	Finding
 	Who string // must act
-	err *Error
+	// Elsewhere says that the domain does not lead here, and no more: validations by
+	// HTTP and TLS would fail, and one by DNS need not.
+	Elsewhere bool
+	err       *Error
 }
 
 // Error returns the message.
@@ -157,7 +163,9 @@ func (r *CheckResult) Verdict() (f Finding, who string) {
 
 func (r *CheckResult) preflight() *Refusal {
 	if r.DNS.Reason != ReasonUnconfigured && r.pointsHere() != OutcomeGood {
-		return refuse(r.DNS.Finding)
+		refusal := refuse(r.DNS.Finding)
+		refusal.Elsewhere = refusal.Elsewhere && r.DNS.CAA.Reason.Outcome() != OutcomeBad
+		return refusal
 	}
 	if r.DNS.CAA.Reason.Outcome() == OutcomeBad {
 		return refuse(r.DNS.CAA)
@@ -180,5 +188,5 @@ func refuse(f Finding) *Refusal {
 	if f.Reason.Outcome() == OutcomeUnclear {
 		code = CodeUnavailable
 	}
-	return &Refusal{Finding: f, Who: f.Reason.Who(), err: &Error{Code: code, Message: f.Message}}
+	return &Refusal{Finding: f, Who: f.Reason.Who(), Elsewhere: f.Reason.elsewhere(), err: &Error{Code: code, Message: f.Message}}
 }

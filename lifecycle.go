@@ -150,6 +150,9 @@ func (l Lifecycle) unclear(s *Status, r *CheckResult, now time.Time) {
 // elsewhere takes in that the domain does not point here.
 func (l Lifecycle) elsewhere(s *Status, f Finding, now time.Time) {
 	if s.Activated.IsZero() {
+		if now.Before(s.CertifiedUntil) {
+			f.Message += " Its certificate is there already: the change will interrupt nothing."
+		}
 		s.move(StatePending, f, f.Reason.Who(), now)
 		return
 	}

@@ -142,6 +142,16 @@ var reasons = map[Reason]struct {
 // Outcome returns what r means for whether a domain works.
 func (r Reason) Outcome() Outcome { return reasons[r].outcome }
 
+// elsewhere reports whether r says that a name does not lead here, and nothing worse.
+func (r Reason) elsewhere() bool {
+	switch r {
+	case ReasonNoRecord, ReasonPointsElsewhere, ReasonPartlyElsewhere, ReasonIPv6Elsewhere, ReasonCDNInFront, ReasonPrivateAddress,
+		ReasonCNAMELoop, ReasonCNAMETooLong, ReasonCNAMEBroken, ReasonPropagating:
+		return true
+	}
+	return false
+}
+
 // Who returns who must act when r is the reason: one of the Who constants.
 func (r Reason) Who() string {
 	if who := reasons[r].who; who != "" {

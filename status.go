@@ -71,7 +71,7 @@ func (s *Status) MayIssue() error {
 		return nil
 	}
 	return &Refusal{
-		Finding: Finding{s.Reason, s.Message}, Who: s.Who,
+		Finding: Finding{s.Reason, s.Message}, Who: s.Who, Elsewhere: s.State == StatePending && s.Reason.elsewhere(),
 		err: &Error{Code: CodeForbidden, Message: fmt.Sprintf("the domain is %s: %s", s.State, s.Message)},
 	}
 }

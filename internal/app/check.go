@@ -87,6 +87,9 @@ func (c *domainChecker) look(ctx context.Context, d shingle.Domain, how check.Lo
 	if err == nil && how.Prove && !r.DNS.Proven {
 		r.DNS.Proven, err = c.hasWildcard(ctx, d)
 	}
+	if refusal, ok := errors.AsType[*shingle.Refusal](shingle.Preflight(r)); ok && refusal.Elsewhere {
+		r.DNS.Delegated = c.certs.Delegated(ctx, d.Host)
+	}
 	return r, err
 }
 

@@ -54,10 +54,14 @@ func (a *App) mayIssue(ctx context.Context, host string) error {
 	known := err == nil
 	unproven := s.ProofNeeded || known && s.Tenant != d.Tenant || !known && a.cfg.lifecycle().NeedsProof(d)
 	switch {
-	case known && !unproven && !s.Checked.IsZero() && s.MayIssue() == nil:
+	case known && !unproven && !s.Checked.IsZero() && s.MayIssue() == nil && s.State != shingle.StateDrifting:
 		return nil
-	case a.checker != nil: // it was not looked at yet, or may have come right since
-		return a.preflights.judge(ctx, a.checker, d, unproven)
+	case a.checker != nil: // it was not looked at yet, may have come right since, or has moved away
+		err := a.preflights.judge(ctx, a.checker, d, unproven)
+		if err != nil && s.State == shingle.StatePaused { // for which there is no way around
+			return s.MayIssue()
+		}
+		return err
 	case !known:
 		return a.unknown(ctx, host)
 	case s.Tenant != d.Tenant || s.State == shingle.StateRemoved:

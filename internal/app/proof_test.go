@@ -162,3 +162,42 @@ func proveAndVisit(ctx context.Context, t *testing.T, r *running, c *api.Client,
 	defer visitor.CloseIdleConnections()
 	visit(t, visitor, host, 2)
 }
+
+// TestProof_CertificateBeforeTheCutOver: who delegates DNS-01 has a certificate while
+// the name still leads to the old server, and moves without an interruption.
+func TestProof_CertificateBeforeTheCutOver(t *testing.T) {
+	r := runDev(t, Config{Proof: ProofTenant})
+	c := r.api(t)
+	const host = "moving.customer.localhost"
+	r.zone(t, host+". 60 A 127.0.0.2")
+	d, err := c.CreateDomain(t.Context(), api.NewDomain{Host: host, Tenant: "acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if is, err := c.Certificate(t.Context(), host); err == nil && is.State == string(shingle.CertificateValid) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no certificate")
+		}
+	}
+	if _, err := c.CheckDomain(t.Context(), host, ""); err != nil {
+		t.Fatal(err)
+	}
+	if s := state(t, c, host, shingle.StatePending, shingle.ReasonPointsElsewhere); !strings.Contains(s.Status.Message, "will interrupt nothing") {
+		t.Errorf("%+v", s.Status)
+	}
+	before := r.orders(t)
+	r.zone(t, host+". 60 CNAME "+d.DNS.CNAME+".")
+	visitor := r.client(true)
+	defer visitor.CloseIdleConnections()
+	visit(t, visitor, host, 2) // at once
+	if _, err := c.CheckDomain(t.Context(), host, ""); err != nil {
+		t.Fatal(err)
+	}
+	state(t, c, host, shingle.StateActive, shingle.ReasonServed)
+	if n := r.orders(t); n != before {
+		t.Errorf("%d orders after the cut-over", n-before)
+	}
+}

@@ -164,7 +164,7 @@ func (c yearChecker) Instructions(host, tenant string) shingle.Instructions {
 	return c.y.checker.Instructions(host, tenant)
 }
 
-// call uses the API, and has everybody hear of it at once.
+// call uses the API, and has everybody hear of it at once, one after the other.
 func (y *year) call(method, path, body string, want int) {
 	y.t.Helper()
 	r := httptest.NewRequest(method, "/v1/domains"+path, strings.NewReader(body))
@@ -180,6 +180,7 @@ func (y *year) call(method, path, body string, want int) {
 		case wake <- struct{}{}:
 		default:
 		}
+		synctest.Wait()
 	}
 }
 
@@ -275,6 +276,13 @@ func (y *year) firstTenant() {
 	y.lived("moved away", 3*yearDay, 0, "drifting/points_elsewhere")
 	y.set(y.label("acme"))
 	y.lived("and back", yearDay, 0, "active/served")
+	info, err := y.certs.Info(y.t.Context(), yearHost)
+	y.must(err)
+	y.lived("until its next renewal", time.Until(info.RenewAt)-yearDay, 0)
+	y.set("A 11.7.7.7")
+	y.lived("moved away as that is due: it would be in vain", 4*yearDay, 0, "drifting/points_elsewhere")
+	y.set(y.label("acme"))
+	y.lived("back, and renewed", yearDay, 1, "active/served", "certificate.issued")
 	y.call("PATCH", "/"+yearHost, `{"paused":true}`, 200)
 	y.lived("blocked by the operator", yearDay, 0, "blocked/blocked")
 	y.call("PATCH", "/"+yearHost, `{"paused":false}`, 200)

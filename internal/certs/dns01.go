@@ -72,6 +72,19 @@ func (i *issuance) delegated(ctx context.Context) error {
 	return err
 }
 
+// Delegated reports whether a domain's customer lets us answer DNS-01, so that it may
+// have a certificate wherever it points: before the cut-over.
+func (m *Manager) Delegated(ctx context.Context, domain string) bool {
+	return m.delegations.zone != nil && (&issuance{Manager: m, host: domain}).delegated(ctx) == nil
+}
+
+// mayByDNS01 reports whether what stands against a certificate does not matter to
+// DNS-01, which the customer has delegated.
+func (m *Manager) mayByDNS01(ctx context.Context, host string, err error) bool {
+	refusal, ok := errors.AsType[*shingle.Refusal](err)
+	return ok && refusal.Elsewhere && m.Delegated(ctx, host)
+}
+
 // present makes a challenge answerable, and returns how to end that. What is
 // published in DNS ends with the order, in withdraw.
 func (i *issuance) present(ctx context.Context, host string, c acme.Challenge) (cleanUp func(), err error) {

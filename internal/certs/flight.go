@@ -24,6 +24,7 @@ type flights struct {
 // flight is the work on one host, and all who wait for it.
 type flight struct {
 	cancel  context.CancelFunc
+	byDNS01 bool          // and in no other way; of the goroutine that does the work
 	settled chan struct{} // closed when entry and err are set
 	once    sync.Once
 	entry   *entry

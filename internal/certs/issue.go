@@ -28,7 +28,9 @@ func (m *Manager) obtain(ctx context.Context, host string, f *flight) (e *entry,
 		return nil, err
 	}
 	if err := m.cfg.Permission.MayIssue(ctx, host); err != nil {
-		return nil, fmt.Errorf("ask permission: %w", err)
+		if f.byDNS01 = m.mayByDNS01(ctx, host, err); !f.byDNS01 {
+			return nil, fmt.Errorf("ask permission: %w", err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.IssueTimeout)
 	defer cancel()
@@ -335,7 +337,7 @@ func (i *issuance) replaces(ca *authority) string {
 // a different one each time: CAs count failed validations. DNS-01 takes longer, so
 // it is for wildcards, and for hosts that delegated it and failed otherwise.
 func (i *issuance) challenges(ctx context.Context) []string {
-	if shingle.IsWildcard(i.host) || i.plan.Failures > 0 && i.delegated(ctx) == nil {
+	if shingle.IsWildcard(i.host) || i.flight.byDNS01 || i.plan.Failures > 0 && i.delegated(ctx) == nil {
 		return []string{acme.ChallengeTypeDNS01}
 	}
 	types := []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01}

@@ -125,7 +125,8 @@ func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle
 		}
 		return k.cfg.Lifecycle.Apply(d, s, r, now)
 	})
-	if err == nil && s.MayIssue() == nil && k.cfg.Ready != nil {
+	ready := s.MayIssue() == nil || s.State == shingle.StatePending && r.DNS.Delegated
+	if err == nil && ready && k.cfg.Ready != nil {
 		err = k.cfg.Ready(ctx, d)
 	}
 	return r, s, err
