@@ -208,7 +208,8 @@ func (c *Config) createBucket(ctx context.Context) (advice []shingle.StoreFindin
 	}
 	defer func() { err = errors.Join(err, bucket.Close()) }()
 	if _, err := bucket.EnsureBucket(ctx); err != nil {
-		return nil, err
+		message, _ := explain(err)
+		return nil, errors.New(message)
 	}
 	for _, f := range bucket.Settings(ctx) {
 		if f.Severity == shingle.SeverityWarning {

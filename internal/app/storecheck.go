@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -35,7 +36,17 @@ func (r *StoreReport) has(s shingle.Severity) bool {
 	return false
 }
 
-func (r *StoreReport) add(f ...shingle.StoreFinding) { r.Findings = append(r.Findings, f...) }
+// add adds findings. What is the matter is said once, however much it breaks.
+func (r *StoreReport) add(list ...shingle.StoreFinding) {
+	for _, f := range list {
+		known := slices.ContainsFunc(r.Findings, func(is shingle.StoreFinding) bool {
+			return is.Severity == shingle.SeverityFailed && is.Message == f.Message
+		})
+		if !known {
+			r.Findings = append(r.Findings, f)
+		}
+	}
+}
 
 // fail notes an error, and reports whether the store can be asked for more: it was
 // an answer.

@@ -115,11 +115,15 @@ func TestCheckStore_NamesTheMissingPermission(t *testing.T) {
 		if err != nil || len(reports) != 2 || reports[0].Failed() || !reports[1].Failed() {
 			t.Fatalf("%s: %+v, %v", method, reports, err)
 		}
-		text := ""
+		text, said := "", map[string]bool{}
 		for _, f := range reports[1].Findings {
 			if f.Severity == shingle.SeverityFailed {
 				text += f.Message
 			}
+			if said[f.Message] && f.Severity != shingle.SeverityOK {
+				t.Errorf("%s: said twice: %s", method, f.Message)
+			}
+			said[f.Message] = true
 		}
 		if !strings.Contains(text, "lacks "+action+" ") {
 			t.Errorf("%s: %s", method, text)

@@ -20,14 +20,11 @@ import (
 // EnsureBucket makes the bucket if it is not there, and blocks public access to
 // one that it made. One that is there is left as it is: see [Store.Settings].
 func (s *Store) EnsureBucket(ctx context.Context) (made bool, err error) {
-	_, err = s.retry(ctx, func(ctx context.Context) error {
-		_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.cfg.Bucket})
-		if isMissing(err) {
-			return err
-		}
-		return s.translate(err, "look for", "s3:ListBucket")
+	_, err = s.retry(ctx, func(ctx context.Context) error { // not HEAD, whose refusal has no reason
+		_, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, MaxKeys: new(int32(1))})
+		return s.translate(err, "list", "s3:ListBucket")
 	})
-	if err == nil || !isMissing(err) {
+	if e, ok := errors.AsType[smithy.APIError](err); err == nil || !ok || e.ErrorCode() != "NoSuchBucket" {
 		return false, err
 	}
 	if err := s.makeBucket(ctx); err != nil {

@@ -77,7 +77,7 @@ func (s *Store) translate(err error, verb, action string) error {
 	case "NoSuchBucket":
 		return s.setup(err, "there is no bucket %s: shingle store create --blobs s3://%s --blobs-region %s makes it", s.cfg.Bucket, s.cfg.Bucket, s.cfg.Region)
 	case "PermanentRedirect", "AuthorizationHeaderMalformed", "MovedPermanently", "IllegalLocationConstraintException":
-		return s.setup(err, "the bucket %s is not in %s: name its region", s.cfg.Bucket, s.cfg.Region)
+		return s.setup(err, "the bucket %s is not in %s: name its region with --blobs-region", s.cfg.Bucket, s.cfg.Region)
 	case "RequestTimeTooSkewed":
 		return s.setup(err, "the clock of this machine is wrong: S3 takes no request that is off by 15 minutes")
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
