@@ -21,7 +21,7 @@ func TestBucket_ThreeProcessesOfOneMachine(t *testing.T) {
 	t.Parallel()
 	httpPort, tlsPort := freePorts(t)
 	p, s3 := playWorld(t, httpPort, tlsPort), storetest.NewS3Server(t)
-	s3.Missing = true
+	s3.Between(func() { s3.Missing = true })
 	p.env = append(p.env, "AWS_ACCESS_KEY_ID=fleet", "AWS_SECRET_ACCESS_KEY=fleet",
 		"SHINGLE_BLOBS=s3://"+storetest.S3Bucket+"/one", "SHINGLE_S3_ENDPOINT="+s3.URL, "SHINGLE_LOCAL_COPY=0")
 	p.run("store", "create")
@@ -37,10 +37,12 @@ func TestBucket_ThreeProcessesOfOneMachine(t *testing.T) {
 		e.stop()
 	}
 
-	object, ok := s3.Objects["one/certs/"+bucketHost+"!"]
-	if !ok || bytes.Contains(object, []byte("PRIVATE KEY")) {
-		t.Errorf("in the bucket: %v, %q", ok, object)
-	}
+	s3.Between(func() {
+		object, ok := s3.Objects["one/certs/"+bucketHost+"!"]
+		if !ok || bytes.Contains(object, []byte("PRIVATE KEY")) {
+			t.Errorf("in the bucket: %v, %q", ok, object)
+		}
+	})
 	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: data + "/shingle.db"})
 	check(t, err)
 	defer db.Close()
@@ -78,7 +80,7 @@ func TestBucket_Fleet(t *testing.T) {
 func TestBucket_ServerThatIgnoresConditionsIsRefused(t *testing.T) {
 	t.Parallel()
 	p, s3 := playWorld(t, 1, 1), storetest.NewS3Server(t)
-	s3.Ignores = "If-Match on PUT"
+	s3.Between(func() { s3.Ignores = "If-Match on PUT" })
 	p.env = append(p.env, "AWS_ACCESS_KEY_ID=fleet", "AWS_SECRET_ACCESS_KEY=fleet",
 		"SHINGLE_BLOBS=s3://"+storetest.S3Bucket, "SHINGLE_S3_ENDPOINT="+s3.URL)
 	for _, args := range [][]string{{"serve", "--data", t.TempDir(), "--edge-http", "127.0.0.1:0", "--edge-https", "127.0.0.1:0"}, {"store", "create", "--data", t.TempDir()}} {
@@ -86,9 +88,11 @@ func TestBucket_ServerThatIgnoresConditionsIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, %s", args[0], err, out)
 		}
 	}
-	if len(s3.Objects) > 0 {
-		t.Errorf("left behind: %v", s3.Objects)
-	}
+	s3.Between(func() {
+		if len(s3.Objects) > 0 {
+			t.Errorf("left behind: %v", s3.Objects)
+		}
+	})
 }
 
 // oneCertificate adds a domain, and returns the serial number of the certificate

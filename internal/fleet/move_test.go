@@ -75,33 +75,37 @@ func TestMove_KilledCopyGoesOn(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), p.binary, args...)
 		cmd.Env = p.env
 		puts, reached := 0, make(chan struct{})
-		s3.Before = func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == http.MethodPut {
-				if puts++; puts == at {
-					close(reached)
+		s3.Between(func() {
+			s3.Before = func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPut {
+					if puts++; puts == at {
+						close(reached)
+					}
 				}
+				return puts >= at // the one that is cut off, and those beside it, do nothing
 			}
-			return puts >= at // the one that is cut off, and those beside it, do nothing
-		}
+		})
 		check(t, cmd.Start())
 		<-reached
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 	}
-	s3.Before = nil
+	s3.Between(func() { s3.Before = nil })
 	out, err := p.try(args...)
 	if err != nil || !strings.Contains(out, "went on; there are now 1 domain, 0 API tokens and 600 records") {
 		t.Errorf("%v, %s", err, out)
 	}
 	n := 0
-	for name := range s3.Objects {
-		switch {
-		case strings.HasPrefix(name, "to/certs/"):
-			n++
-		case !strings.HasPrefix(name, "to/!probe/"): // of the one that was killed as it tried the server out
-			t.Errorf("left behind: %s", name)
+	s3.Between(func() {
+		for name := range s3.Objects {
+			switch {
+			case strings.HasPrefix(name, "to/certs/"):
+				n++
+			case !strings.HasPrefix(name, "to/!probe/"): // of the one that was killed as it tried the server out
+				t.Errorf("left behind: %s", name)
+			}
 		}
-	}
+	})
 	if n != 600 {
 		t.Errorf("%d objects", n)
 	}

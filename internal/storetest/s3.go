@@ -18,7 +18,7 @@ import (
 
 // S3Server is as much of an S3 server as a store needs, with one bucket. It
 // verifies no signature; the real servers of `make test` do. A test may touch its
-// fields while no request is under way, or in Before and After.
+// fields while no request is under way, in Before and After, and in Between.
 type S3Server struct {
 	URL string
 
@@ -48,6 +48,13 @@ func NewS3Server(t testing.TB) *S3Server {
 	t.Cleanup(server.Close)
 	f.URL = server.URL
 	return f
+}
+
+// Between runs a function between two requests, which may touch the fields.
+func (f *S3Server) Between(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
 }
 
 // ServeHTTP implements http.Handler.
