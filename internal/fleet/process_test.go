@@ -46,7 +46,9 @@ func TestMain(m *testing.M) {
 	if text == "" && database == "" {
 		flag.Parse()
 		_ = flag.Set("test.parallel", "8") // they wait for leases, most of the time
-		os.Exit(m.Run())
+		code := m.Run()
+		removeProgram()
+		os.Exit(code)
 	}
 	role, setting := serve, text
 	if database != "" {

@@ -56,15 +56,41 @@ func newPrograms(t *testing.T, httpPort, tlsPort int) *programs {
 	return p
 }
 
+// built is the program, which is built once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func buildProgram(t *testing.T) (path string) {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "shingle-fleet-"); built.err != nil {
+			return
+		}
+		out, err := exec.Command("go", "build", "-o", built.dir, "github.com/shingle-proxy/shingle/cmd/shingle").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	check(t, built.err)
+	return filepath.Join(built.dir, "shingle")
+}
+
+// removeProgram removes what was built, if anything was.
+func removeProgram() {
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+}
+
 // playWorld builds the program and plays a CA that validates at the given ports,
 // and a product.
 func playWorld(t *testing.T, httpPort, tlsPort int) *programs {
 	t.Helper()
 	dir := t.TempDir()
-	p := &programs{t: t, binary: filepath.Join(dir, "shingle"), key: filepath.Join(dir, "seal.key")}
-	if out, err := exec.Command("go", "build", "-o", p.binary, "github.com/shingle-proxy/shingle/cmd/shingle").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	p := &programs{t: t, binary: buildProgram(t), key: filepath.Join(dir, "seal.key")}
 	quiet := slog.New(slog.DiscardHandler)
 	dns, err := devenv.NewDNS(devenv.DNSConfig{ZoneFile: filepath.Join(dir, "zone"), Logger: quiet})
 	check(t, err)
