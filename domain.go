@@ -27,7 +27,7 @@ type Domain struct {
 	Version   int64
 	CreatedAt time.Time // UTC, whole microseconds, like every time that is stored
 	UpdatedAt time.Time
-	UpdatedBy string // the ID of the token that wrote it last; empty: Shingle itself
+	UpdatedBy string // the name of the token that wrote it last; empty: Shingle itself
 }
 
 // Bounds of the free-text fields, in bytes.
@@ -37,6 +37,10 @@ const (
 )
 
 var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
+
+const tenantRule = "a tenant has at most 128 letters, digits and ._:@-, and begins with a letter or digit"
+
+func isTenant(s string) bool { return len(s) <= MaxTenant && tenantPattern.MatchString(s) }
 
 // Validate normalises the fields that a user wrote, in place. It returns an
 // [ErrInvalid] for each that cannot be accepted, which names the field, joined.
@@ -49,8 +53,8 @@ func (d *Domain) Validate() error {
 }
 
 func (d *Domain) validateTenant() error {
-	if d.Tenant != "" && (len(d.Tenant) > MaxTenant || !tenantPattern.MatchString(d.Tenant)) {
-		return &Error{Code: CodeInvalid, Field: "tenant", Message: "a tenant has at most 128 letters, digits and ._:@-, and begins with a letter or digit"}
+	if d.Tenant != "" && !isTenant(d.Tenant) {
+		return &Error{Code: CodeInvalid, Field: "tenant", Message: tenantRule}
 	}
 	return nil
 }
@@ -167,8 +171,8 @@ type Change struct {
 	By      string // as in UpdatedBy
 }
 
-// DomainStore keeps the domains, the feed of their changes, and API tokens. A
-// row and its change are written in one transaction.
+// DomainStore keeps the domains and the feed of their changes. A row and its
+// change are written in one transaction.
 //
 // All methods are safe for concurrent use, honour ctx, and take hosts that
 // [NormalizeDomain] returned. An error other than the documented ones leaves open
@@ -208,10 +212,4 @@ type DomainStore interface {
 	// [ErrNotFound] when the feed no longer goes back that far, or the cursor is
 	// another store's: the reader must then read Domains again.
 	Changes(ctx context.Context, after Cursor, limit int) ([]Change, Cursor, error)
-
-	// PutToken stores t, replacing one with the same ID.
-	PutToken(ctx context.Context, t Token) error
-
-	// Token returns the token with that ID, or [ErrNotFound].
-	Token(ctx context.Context, id string) (Token, error)
 }

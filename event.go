@@ -48,8 +48,20 @@ type Event struct {
 	At     time.Time       `json:"at"`
 	Host   string          `json:"host,omitempty"`   // the domain; empty when there is none
 	Tenant string          `json:"tenant,omitempty"` // the domain's
-	By     string          `json:"by,omitempty"`     // who did it: a token's ID, or empty for Shingle itself
+	By     string          `json:"by,omitempty"`     // who did it: a token's name, or empty for Shingle itself
 	Data   json.RawMessage `json:"data,omitempty"`   // a JSON object, at most [MaxEventData] bytes; its members depend on Type
+}
+
+// EventFilter says which events somebody wants to see. What is empty does not
+// count.
+type EventFilter struct {
+	Host   string // of this domain
+	Tenant string // of what was this tenant's when it happened
+}
+
+// Takes reports whether e is one of them.
+func (f *EventFilter) Takes(e *Event) bool {
+	return (f.Host == "" || f.Host == e.Host) && (f.Tenant == "" || f.Tenant == e.Tenant)
 }
 
 // MaxEventData bounds the data of an event, in bytes.

@@ -202,7 +202,7 @@ func TestParseOrigin(t *testing.T) {
 }
 
 func TestToken_MatchesOnlyItself(t *testing.T) {
-	text, tok := shingle.NewToken("test", testTime)
+	text, tok := shingle.NewToken(shingle.Token{Name: "test"}, testTime)
 	if id, ok := shingle.TokenID(text); !ok || id != tok.ID || !tok.Matches(text) {
 		t.Fatalf("the token does not match its own text")
 	}

@@ -10,8 +10,4 @@ type MovableStore interface {
 	// those that are there. It tells no change: it is for a store that nobody
 	// follows yet. It can be repeated, and may have written a part when it fails.
 	LoadDomains(ctx context.Context, rows []Domain) error
-
-	// Tokens returns the tokens whose ID sorts after `after`, in byte order, at
-	// most limit (1 to 1000) of them.
-	Tokens(ctx context.Context, after string, limit int) ([]Token, error)
 }

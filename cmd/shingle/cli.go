@@ -25,6 +25,7 @@ type cli struct {
 	Certs      certsCmd      `cmd:"" help:"List, show, upload and renew certificates; see what waits for the certificate authorities."`
 	Events     eventsCmd     `cmd:"" help:"List what happened to domains and certificates: what, when, and by whom."`
 	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
+	Tokens     tokensCmd     `cmd:"" help:"Make, list and revoke API tokens."`
 	Store      storeCmd      `cmd:"" help:"Create, check and move the place where everything is kept."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/tokens"
 )
 
 // terminal runs `shingle domains` against an API of its own.
@@ -25,11 +25,15 @@ type terminal struct {
 func newTerminal(t *testing.T) *terminal {
 	t.Helper()
 	store := &memory.Store{}
-	text, token := shingle.NewToken("test", time.Now())
-	if err := store.PutToken(t.Context(), token); err != nil {
+	keeper, err := tokens.New(tokens.Config{Blobs: store})
+	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := api.New(api.Config{Store: store})
+	text, _, err := keeper.CreateToken(t.Context(), shingle.Token{Name: "test", Role: shingle.RoleAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := api.New(api.Config{Store: store, Tokens: keeper})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func (c *storeCopyCmd) Run(ctx context.Context, s streams) error {
 	result, err := app.CopyStore(ctx, app.CopyConfig{
 		From: c.From, To: c.To, DryRun: c.DryRun, Live: c.Live,
 		Progress: func(p app.CopyProgress) {
-			n := p.Tokens + p.Domains + p.Records
+			n := p.Domains + p.Records
 			if !p.Verifying {
 				total = n
 				copying.at(n, -1)
@@ -60,7 +60,7 @@ func (c *storeCopyCmd) Run(ctx context.Context, s streams) error {
 }
 
 func (c *storeCopyCmd) summary(r app.CopyResult) string {
-	what := fmt.Sprintf("%s, %s and %s", plural(r.Domains, "domain"), plural(r.Tokens, "API token"), plural(r.Records, "record"))
+	what := fmt.Sprintf("%s and %s", plural(r.Domains, "domain"), plural(r.Records, "record"))
 	switch {
 	case c.DryRun && r.AtWork != "":
 		return fmt.Sprintf("would copy %s; nothing was written\nbefore that, end shingle: it is at work on FROM (%s)", what, r.AtWork)
@@ -79,7 +79,6 @@ func (c *storeCopyCmd) summary(r app.CopyResult) string {
 // copyResultJSON is a result for programs.
 type copyResultJSON struct {
 	Domains int    `json:"domains"`
-	Tokens  int    `json:"tokens"`
 	Records int    `json:"records"`
 	Bytes   int64  `json:"bytes"`
 	Written int    `json:"written"`
@@ -90,7 +89,7 @@ type copyResultJSON struct {
 
 func copyJSON(r app.CopyResult) copyResultJSON {
 	return copyResultJSON{
-		Domains: r.Domains, Tokens: r.Tokens, Records: r.Records, Bytes: r.Bytes,
+		Domains: r.Domains, Records: r.Records, Bytes: r.Bytes,
 		Written: r.Written, Resumed: r.Resumed, Digest: r.Digest, AtWork: r.AtWork,
 	}
 }

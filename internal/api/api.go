@@ -1,7 +1,8 @@
 // Package api is the JSON API of the control plane, the ask endpoint for a Caddy
 // fleet, and the Go client of the API.
 //
-// Everything below /v1 needs a bearer token; every error is a [Problem]. The
+// Everything below /v1 needs a bearer token, whose role decides what it may do
+// (roles.go); every error is a [Problem]. The
 // OpenAPI document at /openapi.json is made from the types in this package.
 package api
 
@@ -17,9 +18,10 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// Config is what the API is made of. Only Store is required.
+// Config is what the API is made of. Store and Tokens are required.
 type Config struct {
-	Store shingle.DomainStore
+	Store  shingle.DomainStore
+	Tokens Tokens
 	// Origins says which origins domains may have.
 	Origins shingle.OriginPolicy
 	// Certificates are shown and renewed. Nil: there are no such routes.
@@ -51,13 +53,15 @@ type server struct {
 	Config
 	mux  *http.ServeMux
 	open map[string]bool // the routes that need no bearer token
+	// allowed has the roles that may use each other route.
+	allowed map[string][]shingle.TokenRole
 }
 
 // New returns the handler of the whole API. Read and write time-outs are up to
 // the http.Server around it.
 func New(cfg Config) (http.Handler, error) {
-	if cfg.Store == nil {
-		return nil, errors.New("api: a store is needed")
+	if cfg.Store == nil || cfg.Tokens == nil {
+		return nil, errors.New("api: Store and Tokens are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -65,9 +69,10 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}}
+	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}}
 	a := humago.New(s.mux, humaConfig(cfg.Version))
 	s.domainRoutes(a)
+	s.tokenRoutes(a)
 	if cfg.Certificates != nil {
 		s.certificateRoutes(a)
 	}

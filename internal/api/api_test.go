@@ -25,11 +25,8 @@ type fixture struct {
 func start(t *testing.T, edit ...func(*api.Config)) *fixture {
 	t.Helper()
 	store := &memory.Store{}
-	text, tok := shingle.NewToken("test", time.Now())
-	if err := store.PutToken(t.Context(), tok); err != nil {
-		t.Fatal(err)
-	}
-	cfg := api.Config{Store: store, Version: "test", Now: time.Now}
+	keeper, text := newTokens(t, time.Now)
+	cfg := api.Config{Store: store, Tokens: keeper, Version: "test", Now: time.Now}
 	for _, f := range edit {
 		f(&cfg)
 	}
@@ -166,8 +163,8 @@ func TestAPI_ErrorsAreProblems(t *testing.T) {
 // brokenStore fails with something that must not be shown.
 type brokenStore struct{ shingle.DomainStore }
 
-func (brokenStore) Token(_ context.Context, id string) (shingle.Token, error) {
-	return shingle.Token{}, errors.New("secret detail")
+func (brokenStore) Domains(context.Context, string, int) ([]shingle.Domain, error) {
+	return nil, errors.New("secret detail")
 }
 
 func (brokenStore) Domain(context.Context, string) (shingle.Domain, error) {
@@ -176,7 +173,7 @@ func (brokenStore) Domain(context.Context, string) (shingle.Domain, error) {
 
 func TestAPI_StoreFailureGivesNothingAway(t *testing.T) {
 	f := start(t, func(c *api.Config) { c.Store = brokenStore{} })
-	for path, want := range map[string]int{"/v1/domains": 503, "/ask?domain=a.example.com": 503} {
+	for path, want := range map[string]int{"/v1/domains": 500, "/ask?domain=a.example.com": 503} {
 		resp, body := f.do(t, "GET", path, "")
 		if resp.StatusCode != want || strings.Contains(body, "secret") {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, body)

@@ -6,40 +6,59 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/shingle-proxy/shingle"
 )
 
-// authenticate checks the API token. Each request asks the store, so that a
-// revoked token is refused at once. An unknown ID costs the same comparison as
-// a known one, so that the time taken does not tell them apart.
+// Tokens keeps API tokens.
+type Tokens interface {
+	// CheckToken returns the token with that text, sent from an address;
+	// [shingle.ErrUnauthorized] when there is none, [shingle.ErrLimited] after too
+	// many that were wrong.
+	CheckToken(ctx context.Context, text string, from netip.Addr) (shingle.Token, error)
+	// CreateToken makes a token and returns its text too. It returns
+	// [shingle.ErrExists] when a token in use has the name.
+	CreateToken(ctx context.Context, t shingle.Token) (text string, made shingle.Token, err error)
+	// Tokens returns the tokens whose ID sorts after `after`, at most limit (1 to
+	// 1000) of them. next is the `after` of the next page, empty at the end.
+	Tokens(ctx context.Context, after string, limit int) (list []shingle.Token, next string, err error)
+	// Token returns one, or [shingle.ErrNotFound].
+	Token(ctx context.Context, id string) (shingle.Token, error)
+	// DeleteToken revokes a token, or returns [shingle.ErrNotFound].
+	DeleteToken(ctx context.Context, id string) error
+}
+
+// authenticate checks the API token.
 func (s *server) authenticate(w http.ResponseWriter, r *http.Request) (shingle.Token, error) {
 	text := bearer(r)
-	id, ok := shingle.TokenID(text)
-	if !ok {
+	if _, ok := shingle.TokenID(text); !ok {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="shingle"`)
 		return shingle.Token{}, shingle.Errorf(shingle.CodeUnauthorized, "send the API token as Authorization: Bearer shingle_…")
 	}
-	t, err := s.Store.Token(r.Context(), id)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-		return t, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the API token cannot be checked now, try again later", Err: err}
-	}
-	if !t.Matches(text) || err != nil {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr) // invalid: a listener without addresses
+	t, err := s.Tokens.CheckToken(r.Context(), text, from.Addr())
+	switch {
+	case errors.Is(err, shingle.ErrUnauthorized):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="shingle", error="invalid_token"`)
-		return t, shingle.Errorf(shingle.CodeUnauthorized, "this API token is not known here")
+	case errors.Is(err, shingle.ErrLimited):
+		w.Header().Set("Retry-After", "60")
 	}
-	return t, nil
+	return t, err
 }
 
-// callerKey is the key of the caller's token ID in the context of a request.
+// callerKey is the key of the caller's token in the context of a request.
 type callerKey struct{}
 
-// caller returns the ID of the token that made the request.
-func caller(ctx context.Context) string {
-	id, _ := ctx.Value(callerKey{}).(string)
-	return id
+// callerOf returns the token that made the request.
+func callerOf(ctx context.Context) shingle.Token {
+	t, _ := ctx.Value(callerKey{}).(shingle.Token)
+	return t
 }
+
+// caller returns its name.
+func caller(ctx context.Context) string { return callerOf(ctx).Name }
 
 // bearer returns the bearer token (RFC 6750 section 2.1), or "".
 func bearer(r *http.Request) string {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"time"
 
@@ -162,6 +163,9 @@ func (s *server) listCertificates(ctx context.Context, in *listInput) (*certific
 	if err != nil {
 		return nil, err
 	}
+	if tenantOf(ctx) != "" {
+		return s.ownCertificates(ctx, after, in.Limit)
+	}
 	list, err := s.Certificates.List(ctx, after, in.Limit)
 	if err != nil {
 		return nil, err
@@ -176,9 +180,33 @@ func (s *server) listCertificates(ctx context.Context, in *listInput) (*certific
 	return out, nil
 }
 
+// ownCertificates returns those of the caller's tenant.
+func (s *server) ownCertificates(ctx context.Context, after string, limit int) (*certificatesAnswer, error) {
+	rows, next, err := s.page(ctx, after, limit, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := &certificatesAnswer{CertificateList{Certificates: []Certificate{}, Next: base64.RawURLEncoding.EncodeToString([]byte(next))}}
+	for _, row := range rows {
+		c, err := s.Certificates.Info(ctx, row.Host)
+		if errors.Is(err, shingle.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.Limits = nil // not in lists
+		out.Body.Certificates = append(out.Body.Certificates, showCertificate(c))
+	}
+	return out, nil
+}
+
 func (s *server) getCertificate(ctx context.Context, in *HostInput) (*certificateAnswer, error) {
 	host, err := hostInPath(in.Host)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.ownHost(ctx, host); err != nil {
 		return nil, err
 	}
 	c, err := s.Certificates.Info(ctx, host)
@@ -191,6 +219,9 @@ func (s *server) getCertificate(ctx context.Context, in *HostInput) (*certificat
 func (s *server) renewCertificate(ctx context.Context, in *HostInput) (*certificateAnswer, error) {
 	host, err := hostInPath(in.Host)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.ownHost(ctx, host); err != nil {
 		return nil, err
 	}
 	if err := s.Certificates.Renew(ctx, host); err != nil {

@@ -108,8 +108,8 @@ type CheckAttempt struct {
 type checkAnswer struct{ Body Check }
 
 func (s *server) checkRoutes(a huma.API) {
-	op := operation("check-domain", http.MethodPost, "/v1/domains/{host}/check", "Check a domain's DNS and HTTPS now", http.StatusTooManyRequests)
-	op.Description = "Takes some seconds at most. The domain need not be set up here: what to set can be learned before."
+	op := operation("check-domain", http.MethodPost, "/v1/domains/{host}/check", "Check a domain's DNS and HTTPS now", http.StatusNotFound, http.StatusTooManyRequests)
+	op.Description = "Takes some seconds at most. The domain need not be set up here: what to set can be learned before; a tenant's token sees its own only."
 	register(s, a, op, s.check)
 }
 
@@ -121,6 +121,9 @@ type checkInput struct {
 func (s *server) check(ctx context.Context, in *checkInput) (*checkAnswer, error) {
 	host, err := hostInPath(in.Host)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.ownHost(ctx, host), s.ownTenant(ctx, in.Tenant)); err != nil {
 		return nil, err
 	}
 	look := s.Checker.CheckDomain

@@ -39,6 +39,9 @@ func (s *server) claim(ctx context.Context, in *claimInput) (*domainAnswer, erro
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
+	if err := s.ownTenant(ctx, d.Tenant); err != nil {
+		return nil, err
+	}
 	old, err := s.Store.Domain(ctx, host)
 	if err == nil && old.Tenant == d.Tenant {
 		return s.answerWith(ctx, old), nil

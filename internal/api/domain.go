@@ -24,7 +24,7 @@ type Domain struct {
 	Version   int64     `json:"version" doc:"Counts the writes, from 1"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
-	UpdatedBy string    `json:"updated_by,omitempty" doc:"ID of the token that wrote it last; absent: Shingle itself"`
+	UpdatedBy string    `json:"updated_by,omitempty" doc:"Name of the API token that wrote it last; absent: Shingle itself"`
 	Status    *Status   `json:"status,omitempty" doc:"What the checks found, where one domain is shown; absent before the first"`
 
 	Delegation *Delegation `json:"delegation,omitempty" doc:"The record by which the customer lets us answer DNS-01 validations; absent in lists, and where that is not set up"`

@@ -61,11 +61,13 @@ type domainAnswer struct {
 
 type listAnswer struct{ Body DomainList }
 
+var errCursor = shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged")
+
 // after returns the host after which the page begins.
 func (in *listInput) after() (string, error) {
 	host, err := base64.RawURLEncoding.DecodeString(in.After)
 	if err != nil || len(host) > shingle.MaxHost {
-		return "", at("query.after", shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged"))
+		return "", at("query.after", errCursor)
 	}
 	return string(host), nil
 }
@@ -101,8 +103,10 @@ func operation(id, method, path, summary string, errs ...int) huma.Operation {
 	}
 }
 
-// register adds an operation whose errors go through [server.report].
+// register adds an operation, for the roles that roles.go gives it, whose errors
+// go through [server.report].
 func register[I, O any](s *server, a huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	s.rule(&op)
 	huma.Register(a, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
 		if err != nil {
@@ -115,7 +119,14 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
 	b := in.Body
 	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings), UpdatedBy: caller(ctx)}
+	own := tenantOf(ctx)
+	if d.Tenant == "" {
+		d.Tenant = own
+	}
 	if err := s.validate(&d, nil); err != nil {
+		return nil, err
+	}
+	if err := mayWrite(ctx, shingle.Domain{Tenant: own}, d); err != nil {
 		return nil, err
 	}
 	if err := s.mustNotBeCovered(ctx, d); err != nil {
@@ -133,36 +144,50 @@ func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.Store.Domains(ctx, after, in.Limit)
+	rows, next, err := s.page(ctx, after, in.Limit, func(d *shingle.Domain) bool { return in.Tag == "" || d.Settings.HasTag(in.Tag) })
 	if err != nil {
 		return nil, err
 	}
-	more := len(rows) == in.Limit
-	if fit := firstPage(rows); fit < len(rows) {
-		rows, more = rows[:fit], true
-	}
-	out := &listAnswer{DomainList{Domains: []Domain{}}}
-	for _, row := range rows {
-		if in.Tag == "" || row.Settings.HasTag(in.Tag) {
-			out.Body.Domains = append(out.Body.Domains, show(row))
-		}
-	}
-	if more {
-		out.Body.Next = base64.RawURLEncoding.EncodeToString([]byte(rows[len(rows)-1].Host))
+	out := &listAnswer{DomainList{Domains: make([]Domain, len(rows)), Next: base64.RawURLEncoding.EncodeToString([]byte(next))}}
+	for i, row := range rows {
+		out.Body.Domains[i] = show(row)
 	}
 	return out, nil
 }
 
-// firstPage returns how many rows go into a page, one at least.
-func firstPage(rows []shingle.Domain) int {
-	size := 0
-	for i, row := range rows {
-		if size += len(row.Settings); size > maxPageSettings && i > 0 {
-			return i
+// page returns the caller's domains behind `after` that keep wants, at most limit
+// and no more than fit into an answer, and the host behind which more may follow.
+// A page may be short before the end: at most lookedAt rows are looked at.
+func (s *server) page(ctx context.Context, after string, limit int, keep func(*shingle.Domain) bool) (list []shingle.Domain, next string, err error) {
+	own := tenantOf(ctx)
+	read, size := limit, 0
+	for looked := 0; looked < lookedAt; looked += read {
+		rows, err := s.Store.Domains(ctx, after, read)
+		if err != nil {
+			return nil, "", err
 		}
+		for i := range rows {
+			row := &rows[i]
+			if own != "" && row.Tenant != own || keep != nil && !keep(row) {
+				after = row.Host
+				continue
+			}
+			if size += len(row.Settings); size > maxPageSettings && len(list) > 0 {
+				return list, after, nil
+			}
+			if list, after = append(list, *row), row.Host; len(list) == limit {
+				return list, after, nil
+			}
+		}
+		if len(rows) < read {
+			return list, "", nil
+		}
+		read = lookedAtOnce
 	}
-	return len(rows)
+	return list, after, nil
 }
+
+const lookedAt, lookedAtOnce = 20_000, 1000
 
 func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) {
 	d, err := s.find(ctx, in.Host)
@@ -190,6 +215,9 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 		if err := errors.Join(in.Body.apply(&d), s.validate(&d, &old)); err != nil {
 			return nil, err
 		}
+		if err := mayWrite(ctx, old, d); err != nil {
+			return nil, err
+		}
 		if d == old {
 			return s.answerWith(ctx, d), nil
 		}
@@ -207,6 +235,9 @@ func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, er
 func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error) {
 	host, err := hostInPath(in.Host)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.ownHost(ctx, host); err != nil {
 		return nil, err
 	}
 	version := int64(0) // whatever it is
@@ -251,7 +282,10 @@ func (s *server) find(ctx context.Context, raw string) (shingle.Domain, error) {
 		return shingle.Domain{}, err
 	}
 	d, err := s.Store.Domain(ctx, host)
-	return d, named(host, err)
+	if err != nil {
+		return d, named(host, err)
+	}
+	return d, owns(ctx, &d)
 }
 
 func hostInPath(raw string) (string, error) {

@@ -13,9 +13,9 @@ import (
 
 // EventLog is what the API shows of events, and what it does with webhooks.
 type EventLog interface {
-	// Log returns what happened, newest first, to host or, when it is empty, to
-	// all. next, when not empty, is the after of the next page.
-	Log(ctx context.Context, host, after string, limit int) (list []shingle.Event, next string, err error)
+	// Log returns what happened, newest first. next, when not empty, is the after
+	// of the next page, which may have more when this one is short.
+	Log(ctx context.Context, about shingle.EventFilter, after string, limit int) (list []shingle.Event, next string, err error)
 
 	// CreateWebhook sets up a webhook and returns it with its secret.
 	CreateWebhook(ctx context.Context, w shingle.Webhook) (made shingle.Webhook, secret string, err error)
@@ -44,7 +44,7 @@ type Event struct {
 	At     time.Time       `json:"at"`
 	Host   string          `json:"host,omitempty"`
 	Tenant string          `json:"tenant,omitempty"`
-	By     string          `json:"by,omitempty" doc:"ID of the API token that did it; absent: Shingle itself"`
+	By     string          `json:"by,omitempty" doc:"Name of the API token that did it; absent: Shingle itself"`
 	Data   json.RawMessage `json:"data,omitempty" doc:"An object whose members depend on the type"`
 
 	_ struct{} `additionalProperties:"true"` // more will come
@@ -86,7 +86,7 @@ func (s *server) listEvents(ctx context.Context, in *eventsInput) (*eventsAnswer
 			return nil, at("query.host", err)
 		}
 	}
-	list, next, err := s.Events.Log(ctx, host, in.After, in.Limit)
+	list, next, err := s.Events.Log(ctx, shingle.EventFilter{Host: host, Tenant: tenantOf(ctx)}, in.After, in.Limit)
 	if err != nil {
 		return nil, inQuery(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/storetest"
+	"github.com/shingle-proxy/shingle/internal/tokens"
 )
 
 // faulty fails as told, behind a token that works.
@@ -141,7 +143,7 @@ func documented(s *site) map[string]bool {
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
 			for status, r := range op.Responses {
-				if status < "400" || !strings.HasPrefix(path, "/v1/") {
+				if status < "400" || !strings.HasPrefix(path, collection) {
 					continue
 				}
 				if len(r.Content) != 1 || r.Content["application/problem+json"].Schema.Ref != "#/components/schemas/Problem" {
@@ -168,6 +170,12 @@ func TestProblems(t *testing.T) {
 			isProblem(t, x, s.do(x.method, x.path, x.body, x.header...))
 		})
 		delete(missing, fmt.Sprint(x.op, " ", x.status))
+	}
+	reader := s.as(shingle.RoleRead, "")
+	for op, path := range map[string]string{"POST " + collection: collection, "PATCH " + item: there, "DELETE " + item: there} {
+		method, _, _ := strings.Cut(op, " ")
+		isProblem(t, wrong{status: 403, code: "forbidden", detail: "has the role read"}, reader.do(method, path, ""))
+		delete(missing, op+" 403")
 	}
 	for _, x := range faults() {
 		t.Run(x.method+" "+x.name, func(t *testing.T) {
@@ -261,14 +269,12 @@ func TestProblem_NamesTenFieldsAtMost(t *testing.T) {
 }
 
 func TestToken_StoreOutOfReach(t *testing.T) {
-	s := open(t, &noTokens{})
+	store := &storetest.FaultyBlobs{Blobs: &memory.Store{}}
+	store.Inject(func(context.Context, string, string, func() error) error { return errors.New(secretDetail) })
+	keeper, err := tokens.New(tokens.Config{Blobs: store})
+	check(t, err)
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Tokens = keeper })
 	isProblem(t, wrong{status: 503, code: "unavailable", detail: "cannot be checked now"}, s.do("GET", collection, ""))
-}
-
-type noTokens struct{ memory.Store }
-
-func (*noTokens) Token(context.Context, string) (t shingle.Token, err error) {
-	return t, errors.New(secretDetail)
 }
 
 func TestAsk(t *testing.T) {

@@ -56,7 +56,10 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*h
 	if err != nil {
 		return r, err
 	}
-	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t.ID))
+	if err := s.permit(&t, route); err != nil {
+		return r, err
+	}
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t))
 	return r, readBody(w, r)
 }
 
@@ -77,13 +80,15 @@ func readBody(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+var errNothingHere = shingle.Errorf(shingle.CodeNotFound, "there is nothing at this address; /openapi.json lists what there is")
+
 // notServed returns the problem for a request that no route takes. The mux
 // alone knows which methods the path has: its own answer says so.
 func notServed(w http.ResponseWriter, r *http.Request, own http.Handler) error {
 	probe := &discard{header: http.Header{}}
 	own.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
-		return shingle.Errorf(shingle.CodeNotFound, "there is nothing at this address; /openapi.json lists what there is")
+		return errNothingHere
 	}
 	allow := probe.header.Get("Allow")
 	w.Header().Set("Allow", allow)

@@ -129,7 +129,7 @@ func TestDomains_ByTag(t *testing.T) {
 	}
 	var page api.DomainList
 	check(t, json.Unmarshal([]byte(s.want(200, s.do("GET", "/v1/domains?limit=2&tag=eu", "")).text), &page))
-	if len(page.Domains) != 1 || page.Next == "" {
+	if len(page.Domains) != 2 || page.Next == "" {
 		t.Errorf("got %+v", page)
 	}
 	var got []string

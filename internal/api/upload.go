@@ -37,6 +37,9 @@ func (s *server) putCertificate(ctx context.Context, in *uploadInput) (*certific
 	if err != nil {
 		return nil, err
 	}
+	if err := s.ownHost(ctx, host); err != nil {
+		return nil, err
+	}
 	c, err := s.Certificates.Upload(ctx, host, shingle.Upload{
 		Chain: in.Body.Chain, Key: in.Body.Key, Keep: in.Body.Keep, Issuer: in.Body.Issuer,
 		By: caller(ctx), IfNewer: in.IfNewer, DryRun: in.DryRun,

@@ -22,9 +22,8 @@ func TestUpload_CarriesAllOfIt(t *testing.T) {
 	if err != nil || c.Host != "a.example.com" || !c.Uploaded || !c.Keep || len(c.Warnings) != 1 {
 		t.Errorf("got %+v, %v", c, err)
 	}
-	id, _ := shingle.TokenID(s.token)
-	want := shingle.Upload{Chain: n.Chain, Key: n.Key, Keep: true, Issuer: n.Issuer, By: id, DryRun: true}
-	if got := shelf.uploads[0]; got != want || got.By == "" {
+	want := shingle.Upload{Chain: n.Chain, Key: n.Key, Keep: true, Issuer: n.Issuer, By: "test", DryRun: true}
+	if got := shelf.uploads[0]; got != want {
 		t.Error("something was lost on the way")
 	}
 	if _, err := s.client.UploadCertificate(t.Context(), "a.example.com", n, true, false); shingle.CodeOf(err) != shingle.CodeExists || !shelf.uploads[1].IfNewer {

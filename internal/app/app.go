@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -97,14 +95,14 @@ func (a *App) open(ctx context.Context) error {
 }
 
 func (a *App) openControl(ctx context.Context) error {
-	if err := a.ensureToken(ctx); err != nil {
+	tokens, err := a.openTokens(ctx)
+	if err != nil {
 		return err
 	}
-	var err error
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.near, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()}, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()}, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return err
 	}
@@ -184,38 +182,6 @@ func (a *App) degraded() []string {
 	}
 	return nil
 }
-
-// ensureToken makes the first API token, in the file that TokenPath names. A
-// file whose token the store does not know is replaced: it cannot be used. One
-// that a store cannot judge now is kept.
-func (a *App) ensureToken(ctx context.Context) error {
-	if old, err := os.ReadFile(a.TokenPath()); err == nil {
-		text := strings.TrimSpace(string(old))
-		if id, ok := shingle.TokenID(text); ok {
-			t, err := a.stores.near.Token(ctx, id)
-			if err == nil && t.Matches(text) {
-				return nil
-			}
-			if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-				a.log.Warn("first API token not checked", "file", a.TokenPath(), "error", err)
-				return nil
-			}
-		}
-	}
-	text, t := shingle.NewToken("made at the first start", time.Now())
-	err := a.stores.domains.PutToken(ctx, t)
-	if err != nil && a.stores.away && a.edge != nil {
-		a.log.Warn("first API token not made, because the store does not answer: it is at the next start", "file", a.TokenPath(), "error", err)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("store token: %w", err)
-	}
-	return writeFile(a.TokenPath(), []byte(text+"\n"), 0o600)
-}
-
-// TokenPath returns the file of the first API token.
-func (a *App) TokenPath() string { return a.cfg.file("token") }
 
 // Allow creates a domain unless it exists.
 func (a *App) Allow(ctx context.Context, d shingle.Domain) error {

@@ -91,8 +91,7 @@ func (c *storeCopy) copy(ctx context.Context) (counts CopyCounts, written int, e
 	return from.CopyCounts, written, err
 }
 
-// apply mends one difference. A token that From no longer has is left: it is
-// found by the comparison in the end.
+// apply mends one difference.
 func (c *storeCopy) apply(ctx context.Context, f, t *copyItem) error {
 	switch {
 	case f == nil && t.kind == copyRecord:
@@ -105,10 +104,6 @@ func (c *storeCopy) apply(ctx context.Context, f, t *copyItem) error {
 			}
 			return err
 		})
-	case f == nil:
-		return nil
-	case f.kind == copyToken:
-		return again(ctx, func() error { return c.to.domainStore.PutToken(ctx, f.token) })
 	}
 	return c.put(ctx, f.key, f.content)
 }

@@ -18,20 +18,18 @@ import (
 
 // The kinds of what is copied, in their order.
 const (
-	copyToken = iota
-	copyDomain
+	copyDomain = iota
 	copyRecord
 	copyEnd
 )
 
-// copyItem is a token, a domain or a record.
+// copyItem is a domain or a record.
 type copyItem struct {
 	kind    int
 	key     string
 	content []byte // all of it, the same in every store
 	version string // of a record, where it was read
 
-	token  shingle.Token
 	domain shingle.Domain
 }
 
@@ -47,7 +45,7 @@ func (i *copyItem) before(j *copyItem) bool {
 }
 
 func (i *copyItem) String() string {
-	return [...]string{"the token ", "the domain ", "the record "}[i.kind] + i.key
+	return [...]string{"the domain ", "the record "}[i.kind] + i.key
 }
 
 // Bounds of what a side holds.
@@ -105,8 +103,6 @@ func (s *copySide) take() {
 	i := s.items[0]
 	s.items = s.items[1:]
 	switch i.kind {
-	case copyToken:
-		s.Tokens++
 	case copyDomain:
 		s.Domains++
 	default:
@@ -122,10 +118,8 @@ func (s *copySide) take() {
 // read reads on. It goes on to the next kind at the end of one.
 func (s *copySide) read(ctx context.Context) error {
 	switch s.kind {
-	case copyToken:
-		return readPage(ctx, s, s.o.domainStore.Tokens, func(t shingle.Token) *copyItem { return &copyItem{key: t.ID, token: t} })
 	case copyDomain:
-		return readPage(ctx, s, s.o.domainStore.Domains, func(d shingle.Domain) *copyItem { return &copyItem{key: d.Host, domain: d} })
+		return s.page(ctx)
 	}
 	if len(s.keys) == 0 {
 		if ended, err := s.list(ctx); ended || err != nil {
@@ -138,20 +132,21 @@ func (s *copySide) read(ctx context.Context) error {
 	return s.fetch(ctx, window)
 }
 
-// readPage reads a page of tokens or domains.
-func readPage[T any](ctx context.Context, s *copySide, list func(context.Context, string, int) ([]T, error), item func(T) *copyItem) error {
-	var page []T
-	if err := again(ctx, func() (err error) { page, err = list(ctx, s.after, copyPage); return err }); err != nil {
+// page reads a page of domains.
+func (s *copySide) page(ctx context.Context) error {
+	var page []shingle.Domain
+	if err := again(ctx, func() (err error) {
+		page, err = s.o.domainStore.Domains(ctx, s.after, copyPage)
+		return err
+	}); err != nil {
 		return err
 	}
-	for _, x := range page {
-		i := item(x)
-		var err error
-		if i.content, err = json.Marshal(x); err != nil {
+	for _, d := range page {
+		content, err := json.Marshal(d)
+		if err != nil {
 			return err
 		}
-		i.kind, s.after = s.kind, i.key
-		s.items = append(s.items, i)
+		s.items, s.after = append(s.items, &copyItem{kind: copyDomain, key: d.Host, content: content, domain: d}), d.Host
 	}
 	if len(page) < copyPage {
 		s.kind, s.after = s.kind+1, ""

@@ -139,24 +139,6 @@ func (l *lateDatabase) Changes(ctx context.Context, after shingle.Cursor, limit 
 	return db.Changes(ctx, after, limit)
 }
 
-// PutToken implements [shingle.DomainStore].
-func (l *lateDatabase) PutToken(ctx context.Context, t shingle.Token) error {
-	db, err := l.get(ctx)
-	if err != nil {
-		return err
-	}
-	return db.PutToken(ctx, t)
-}
-
-// Token implements [shingle.DomainStore].
-func (l *lateDatabase) Token(ctx context.Context, id string) (shingle.Token, error) {
-	db, err := l.get(ctx)
-	if err != nil {
-		return shingle.Token{}, err
-	}
-	return db.Token(ctx, id)
-}
-
 // Get implements [shingle.Blobs].
 func (l *lateDatabase) Get(ctx context.Context, key string) (shingle.Blob, error) {
 	db, err := l.get(ctx)

@@ -58,7 +58,7 @@ func (r *StoreReport) fail(check string, err error) (answers bool) {
 
 const (
 	keepsAll     = "everything"
-	keepsDomains = "domains and API tokens"
+	keepsDomains = "domains"
 	keepsBlobs   = "certificates and all else"
 )
 

@@ -36,8 +36,8 @@ type CopyProgress struct {
 
 // CopyCounts are what was met on the way.
 type CopyCounts struct {
-	Tokens, Domains, Records int
-	Bytes                    int64 // of records
+	Domains, Records int
+	Bytes            int64 // of records
 }
 
 // CopyResult is what [CopyStore] did.

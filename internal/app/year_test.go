@@ -22,6 +22,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/check"
 	"github.com/shingle-proxy/shingle/internal/devenv"
 	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/tokens"
 )
 
 const (
@@ -102,11 +103,12 @@ func newYear(t *testing.T, dns *devenv.DNS, key shingle.MasterKey) *year {
 	})
 	y.must(err)
 	y.checker = &domainChecker{probes: probes, certs: y.certs, keeper: y.keeper, key: &probeKey, turns: make(chan struct{}, maxChecks)}
-	y.api, err = api.New(api.Config{Store: y.store, Certificates: y.certs, Checker: yearChecker{y}, Statuses: y.keeper})
+	keeper, err := tokens.New(tokens.Config{Blobs: y.store})
 	y.must(err)
-	text, token := shingle.NewToken("test", time.Now())
-	y.must(y.store.PutToken(t.Context(), token))
-	y.token = text
+	y.token, _, err = keeper.CreateToken(t.Context(), shingle.Token{Name: "test", Role: shingle.RoleAdmin})
+	y.must(err)
+	y.api, err = api.New(api.Config{Store: y.store, Tokens: keeper, Certificates: y.certs, Checker: yearChecker{y}, Statuses: y.keeper})
+	y.must(err)
 	return y
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -87,31 +86,6 @@ func (s *Store) domains(ctx context.Context, c *client, after string, limit int)
 		list = append(list, d)
 	}
 	return list, nil
-}
-
-// PutToken implements [shingle.DomainStore].
-func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
-	i := key("token", t.ID)
-	i["hash"] = &types.AttributeValueMemberB{Value: t.Hash[:]}
-	i["label"], i["created"] = text(t.Label), number(t.CreatedAt.UnixMicro())
-	_, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
-		_, err := s.home.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: i})
-		return err
-	})
-	return err
-}
-
-// Token implements [shingle.DomainStore].
-func (s *Store) Token(ctx context.Context, id string) (shingle.Token, error) {
-	return s.token(ctx, s.home, id)
-}
-
-func (s *Store) token(ctx context.Context, c *client, id string) (shingle.Token, error) {
-	i, err := s.get(ctx, c, key("token", id))
-	if err != nil {
-		return shingle.Token{}, err
-	}
-	return i.token()
 }
 
 // domain returns the row, nil when there is none.

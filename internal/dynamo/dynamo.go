@@ -10,7 +10,6 @@
 //	domain#07   HOST          a domain, in the shard of its host
 //	change#07   000000000042  a change of a domain, numbered without gaps in its shard; TTL
 //	head        07            the number of the shard's last change
-//	token       ID            an API token
 //	blob#07     KEY           a blob, in the shard of its key
 //	check       RANDOM        written by an inspection, and deleted by it; TTL
 //

@@ -2,7 +2,6 @@ package dynamo
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/shingle-proxy/shingle"
@@ -34,33 +33,4 @@ func (s *Store) LoadDomains(ctx context.Context, rows []shingle.Domain) error {
 		})
 	}
 	return group.Wait()
-}
-
-// Tokens implements [shingle.MovableStore].
-func (s *Store) Tokens(ctx context.Context, after string, limit int) ([]shingle.Token, error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, err
-	}
-	items, err := s.list(ctx, s.home, listing{partitions: []string{"token"}, after: after, limit: limit})
-	if err != nil {
-		return nil, err
-	}
-	var list []shingle.Token
-	for _, i := range items {
-		t, err := i.token()
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, t)
-	}
-	return list, nil
-}
-
-func (i item) token() (t shingle.Token, err error) {
-	t.ID, t.Label = i.text("sk"), i.text("label")
-	if copy(t.Hash[:], i.bytes("hash")) != len(t.Hash) {
-		return t, fmt.Errorf("decode token %s: its hash is too short", t.ID)
-	}
-	t.CreatedAt, err = i.time("created")
-	return t, err
 }

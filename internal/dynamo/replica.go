@@ -59,15 +59,6 @@ func (r *Replica) Domains(ctx context.Context, after string, limit int) ([]shing
 	return r.store.domains(ctx, r.store.local, after, limit)
 }
 
-// Token implements [shingle.DomainStore].
-func (r *Replica) Token(ctx context.Context, id string) (shingle.Token, error) {
-	t, err := r.store.token(ctx, r.store.local, id)
-	if errors.Is(err, shingle.ErrNotFound) && !r.store.atHome() {
-		return r.store.Token(ctx, id)
-	}
-	return t, err
-}
-
 // Changes implements [shingle.DomainStore]. A change that others have overtaken on
 // their way to this region holds up those behind it in its log.
 func (r *Replica) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
@@ -165,11 +156,6 @@ func (r *Replica) DeleteDomain(ctx context.Context, host string, version int64, 
 		r.told.add(&shingle.Change{Host: host, Deleted: true, Before: shingle.Domain{CreatedAt: stored(now)}})
 	}
 	return err
-}
-
-// PutToken implements [shingle.DomainStore].
-func (r *Replica) PutToken(ctx context.Context, t shingle.Token) error {
-	return r.store.PutToken(ctx, t)
 }
 
 // told is what is known of rows otherwise than by reading them. The zero value is

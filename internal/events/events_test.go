@@ -347,7 +347,7 @@ func TestDelivery_NothingIsLostInACrash(t *testing.T) {
 				t.Fatalf("call %d: got %s", at, id)
 			}
 			until(t, "settled", func() bool { return f.count(outboxPrefix)+f.count(duePrefix) == 0 })
-			list, _, err := f.hub().Log(t.Context(), e.Host, "", 10)
+			list, _, err := f.hub().Log(t.Context(), shingle.EventFilter{Host: e.Host}, "", 10)
 			if err != nil || len(list) != 1 || list[0].ID != e.ID {
 				t.Fatalf("call %d: the log has %+v, %v", at, list, err)
 			}
@@ -376,7 +376,7 @@ func TestLog_NewestFirstByPages(t *testing.T) {
 	for host, ids := range map[string][]string{"": want, "b.customer.com": every(want[1:], 2)} {
 		var got []string
 		for after, more := "", true; more; more = after != "" {
-			list, next, err := h.Log(t.Context(), host, after, 4)
+			list, next, err := h.Log(t.Context(), shingle.EventFilter{Host: host}, after, 4)
 			check(t, err)
 			for _, e := range list {
 				got = append(got, e.ID)
@@ -387,7 +387,7 @@ func TestLog_NewestFirstByPages(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", host, got, ids)
 		}
 	}
-	if _, _, err := h.Log(t.Context(), "", "no cursor", 4); !errors.Is(err, shingle.ErrInvalid) {
+	if _, _, err := h.Log(t.Context(), shingle.EventFilter{}, "no cursor", 4); !errors.Is(err, shingle.ErrInvalid) {
 		t.Errorf("a bad cursor: %v", err)
 	}
 	f.advance(f.hub().cfg.Keep)
@@ -487,7 +487,7 @@ func TestFeed_SaysWhoChangedWhat(t *testing.T) {
 	stop := f.run(h)
 	until(t, "logged", func() bool { return f.count(logPrefix) == 3 })
 	stop()
-	list, _, err := h.Log(ctx, d.Host, "", 10)
+	list, _, err := h.Log(ctx, shingle.EventFilter{Host: d.Host}, "", 10)
 	check(t, err)
 	for i, want := range []struct {
 		kind     shingle.EventType

@@ -11,6 +11,7 @@
 //	events/outbox/TIME/ID            recorded, not yet in the log
 //	events/log/AGE/ID                the event; AGE sorts the newest first
 //	events/hosts/HOST/AGE/ID         which events are HOST's
+//	events/tenants/TENANT/AGE/ID     which events are TENANT's
 //	events/due/WEBHOOK/TIME/ID       a delivery, with the time of its next attempt
 //	events/dead/WEBHOOK/AGE/ID       a delivery that was given up
 //	events/position                  how far the change feed has become events
@@ -25,6 +26,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -114,6 +116,7 @@ const (
 	outboxPrefix = "events/outbox/"
 	logPrefix    = "events/log/"
 	hostsPrefix  = "events/hosts/"
+	ofTenants    = "events/tenants/"
 	duePrefix    = "events/due/"
 	deadPrefix   = "events/dead/"
 
@@ -150,4 +153,19 @@ func age(t time.Time) string { return fmt.Sprintf("%016d", math.MaxInt64/1000-t.
 
 func logKey(e *shingle.Event) string { return logPrefix + age(e.At) + "/" + e.ID }
 
-func hostKey(e *shingle.Event) string { return hostsPrefix + e.Host + "/" + age(e.At) + "/" + e.ID }
+// indexKeys are the places in the indexes where e is found.
+func indexKeys(e *shingle.Event) (keys []string) {
+	if e.Host != "" {
+		keys = append(keys, hostsPrefix+e.Host+"/"+age(e.At)+"/"+e.ID)
+	}
+	if e.Tenant != "" {
+		keys = append(keys, tenantPrefix(e.Tenant)+age(e.At)+"/"+e.ID)
+	}
+	return keys
+}
+
+// tenantPrefix is where a tenant's events are found. A colon, which no key has,
+// becomes an asterisk, which no tenant has.
+func tenantPrefix(tenant string) string {
+	return ofTenants + strings.ReplaceAll(tenant, ":", "*") + "/"
+}

@@ -11,14 +11,16 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// Log returns what happened, newest first: to host, or to all domains when host
-// is empty. after is the next of the page before, or empty for the first; next
-// is empty at the end. limit is 1 to 1000. It costs a read of the store for each
+// Log returns what happened, newest first. after is the next of the page before, or empty for the first; next
+// is empty at the end. A page may be short before that. limit is 1 to 1000. It costs a read of the store for each
 // event. A bad after is [shingle.ErrInvalid].
-func (h *Hub) Log(ctx context.Context, host, after string, limit int) (list []shingle.Event, next string, err error) {
+func (h *Hub) Log(ctx context.Context, about shingle.EventFilter, after string, limit int) (list []shingle.Event, next string, err error) {
 	prefix := logPrefix
-	if host != "" {
-		prefix = hostsPrefix + host + "/"
+	switch {
+	case about.Host != "":
+		prefix = hostsPrefix + about.Host + "/"
+	case about.Tenant != "":
+		prefix = tenantPrefix(about.Tenant)
 	}
 	place, err := base64.RawURLEncoding.DecodeString(after)
 	if err != nil || len(place) > 0 && strings.Count(string(place), "/") != 1 {
@@ -41,7 +43,9 @@ func (h *Hub) Log(ctx context.Context, host, after string, limit int) (list []sh
 		if err != nil {
 			return nil, "", fmt.Errorf("read event: %w", err)
 		}
-		list = append(list, e)
+		if about.Takes(&e) {
+			list = append(list, e)
+		}
 	}
 	if len(keys) == limit {
 		next = base64.RawURLEncoding.EncodeToString([]byte(strings.TrimPrefix(keys[len(keys)-1], prefix)))
@@ -49,11 +53,11 @@ func (h *Hub) Log(ctx context.Context, host, after string, limit int) (list []sh
 	return list, next, nil
 }
 
-// keep writes e into the log. The host's index comes first: an entry of it
-// without an event is passed over.
+// keep writes e into the log. The indexes come first: an entry of theirs without
+// an event is passed over.
 func (h *Hub) keep(ctx context.Context, e *shingle.Event) error {
-	if e.Host != "" {
-		if err := h.records.Create(ctx, hostKey(e), struct{}{}); err != nil {
+	for _, key := range indexKeys(e) {
+		if err := h.records.Create(ctx, key, struct{}{}); err != nil {
 			return err
 		}
 	}
@@ -71,8 +75,8 @@ func (h *Hub) clean(ctx context.Context, now time.Time) error {
 		if _, err := h.records.Get(ctx, key, &e); err != nil && !errors.Is(err, shingle.ErrNotFound) {
 			return fmt.Errorf("read old event: %w", err)
 		}
-		if e.Host != "" {
-			if err := h.records.Remove(ctx, hostKey(&e)); err != nil {
+		for _, index := range indexKeys(&e) {
+			if err := h.records.Remove(ctx, index); err != nil {
 				return err
 			}
 		}

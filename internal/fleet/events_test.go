@@ -171,7 +171,7 @@ func TestEvents_NoneIsLostToKills(t *testing.T) {
 func inLog(t *testing.T, h *events.Hub, hosts []string) {
 	t.Helper()
 	for _, host := range hosts {
-		list, _, err := h.Log(t.Context(), host, "", 10)
+		list, _, err := h.Log(t.Context(), shingle.EventFilter{Host: host}, "", 10)
 		if err != nil || len(list) != 1 || list[0].Type != shingle.EventDomainCreated {
 			t.Errorf("the log of %s has %+v, %v", host, list, err)
 		}

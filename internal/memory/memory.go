@@ -18,7 +18,6 @@ type Store struct {
 	domains map[string]shingle.Domain
 	hosts   keys // of domains
 	changes []shingle.Change
-	tokens  map[string]shingle.Token
 	blobs   map[string]shingle.Blob
 	keys    keys // of blobs
 	version int64
@@ -37,7 +36,7 @@ func (s *Store) locked(ctx context.Context, f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.domains == nil {
-		s.domains, s.tokens, s.blobs = map[string]shingle.Domain{}, map[string]shingle.Token{}, map[string]shingle.Blob{}
+		s.domains, s.blobs = map[string]shingle.Domain{}, map[string]shingle.Blob{}
 	}
 	return f()
 }
@@ -144,27 +143,6 @@ func (s *Store) Changes(ctx context.Context, after shingle.Cursor, limit int) (l
 		return nil
 	})
 	return list, next, err
-}
-
-// PutToken implements [shingle.DomainStore].
-func (s *Store) PutToken(ctx context.Context, t shingle.Token) error {
-	return s.locked(ctx, func() error {
-		t.CreatedAt = stored(t.CreatedAt)
-		s.tokens[t.ID] = t
-		return nil
-	})
-}
-
-// Token implements [shingle.DomainStore].
-func (s *Store) Token(ctx context.Context, id string) (t shingle.Token, err error) {
-	err = s.locked(ctx, func() error {
-		var ok bool
-		if t, ok = s.tokens[id]; !ok {
-			return shingle.ErrNotFound
-		}
-		return nil
-	})
-	return t, err
 }
 
 // Get implements [shingle.Blobs].

@@ -158,28 +158,6 @@ func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []sh
 	return list, first, translate(rows.Err())
 }
 
-// PutToken implements [shingle.DomainStore].
-func (db *DB) PutToken(ctx context.Context, t shingle.Token) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO tokens (id, hash, label, created_at) VALUES (?, ?, ?, ?)", t.ID, t.Hash[:], t.Label, micros(t.CreatedAt))
-		return err
-	})
-}
-
-// Token implements [shingle.DomainStore].
-func (db *DB) Token(ctx context.Context, id string) (shingle.Token, error) {
-	t := shingle.Token{ID: id}
-	var hash []byte
-	var created int64
-	err := db.read.QueryRowContext(ctx, "SELECT hash, label, created_at FROM tokens WHERE id = ?", id).Scan(&hash, &t.Label, &created)
-	if err != nil {
-		return shingle.Token{}, translate(err)
-	}
-	copy(t.Hash[:], hash)
-	t.CreatedAt = fromMicros(created)
-	return t, nil
-}
-
 // change runs f, which writes a row and its change, in a write transaction, and
 // wakes who follows the feed. It wakes them after a failed commit too: that may
 // have landed.

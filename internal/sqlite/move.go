@@ -23,31 +23,6 @@ func (db *DB) LoadDomains(ctx context.Context, rows []shingle.Domain) error {
 	})
 }
 
-// Tokens implements [shingle.MovableStore].
-func (db *DB) Tokens(ctx context.Context, after string, limit int) ([]shingle.Token, error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, err
-	}
-	rows, err := db.read.QueryContext(ctx, "SELECT id, hash, label, created_at FROM tokens WHERE id > ? ORDER BY id LIMIT ?", after, limit)
-	if err != nil {
-		return nil, translate(err)
-	}
-	defer rows.Close()
-	var list []shingle.Token
-	for rows.Next() {
-		var t shingle.Token
-		var hash []byte
-		var created int64
-		if err := rows.Scan(&t.ID, &hash, &t.Label, &created); err != nil {
-			return nil, translate(err)
-		}
-		copy(t.Hash[:], hash)
-		t.CreatedAt = fromMicros(created)
-		list = append(list, t)
-	}
-	return list, translate(rows.Err())
-}
-
 // Current returns an error unless the file's schema is that of this version.
 func (db *DB) Current(ctx context.Context) error {
 	names, err := fs.Glob(migrations, "migrations/*.sql")

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -86,7 +87,7 @@ func TestOpen_RefusesWhatItCannotUse(t *testing.T) {
 	}{
 		"no path":                {sqlite.Config{}, "path is missing"},
 		"a negative bound":       {sqlite.Config{Path: path(t), KeepChanges: -1}, "cannot keep -1"},
-		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows 3): update shingle"},
+		"a newer schema":         {sqlite.Config{Path: newer}, "schema 999, this one knows "},
 		"a folder":               {sqlite.Config{Path: t.TempDir()}, "unable to open"},
 		"a file of another kind": {sqlite.Config{Path: text}, "not a database"},
 		"a file for a folder":    {sqlite.Config{Path: filepath.Join(text, "shingle.db")}, "make database folder"},
@@ -304,4 +305,31 @@ func increment(ctx context.Context, db *sqlite.DB) error {
 			return err
 		}
 	}
+}
+
+// A token of before still opens everything, now as a record among the blobs.
+func TestMigration_KeepsTokens(t *testing.T) {
+	file := path(t)
+	check(t, os.MkdirAll(filepath.Dir(file), 0o700))
+	old, err := sql.Open("sqlite", file)
+	check(t, err)
+	for _, name := range []string{"001_start.sql", "002_who.sql"} {
+		script, err := os.ReadFile(filepath.Join("migrations", name))
+		check(t, err)
+		_, err = old.ExecContext(t.Context(), string(script))
+		check(t, err)
+	}
+	_, err = old.ExecContext(t.Context(), "INSERT INTO tokens VALUES ('abc', x'00ff', 'made at the first start', 1764000000000000); PRAGMA user_version = 2")
+	check(t, err)
+	check(t, old.Close())
+	db, err := sqlite.Open(t.Context(), sqlite.Config{Path: file})
+	check(t, err)
+	defer db.Close()
+	b, err := db.Get(t.Context(), "tokens/ids/abc")
+	check(t, err)
+	if want := `{"hash":"00ff","name":"first-abc","role":"admin","created_at":"2025-11-24T16:00:00Z"}`; string(b.Value) != want {
+		t.Errorf("got %s, want %s", b.Value, want)
+	}
+	_, err = db.Put(t.Context(), b.Key, []byte("{}"), b.Version)
+	check(t, err)
 }

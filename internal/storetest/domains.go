@@ -26,7 +26,6 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 		{"DeleteComparesVersions", testDeleteDomain},
 		{"FieldsComeBackWhole", testFields},
 		{"Paging", testPaging},
-		{"Tokens", testTokens},
 		{"OneCreatorWins", testOneCreatorWins},
 		{"OneWriterWins", testOneWriterWins},
 		{"NoLostUpdate", testNoLostDomainUpdate},
@@ -154,32 +153,6 @@ func testPaging(t *testing.T, s shingle.DomainStore) {
 	}
 }
 
-func testTokens(t *testing.T, s shingle.DomainStore) {
-	ctx := t.Context()
-	_, err := s.Token(ctx, "unknown")
-	is(t, err, shingle.ErrNotFound)
-	text, tok := shingle.NewToken("label", now)
-	_, other := shingle.NewToken("", now)
-	check(t, s.PutToken(ctx, tok))
-	check(t, s.PutToken(ctx, other))
-	got, err := s.Token(ctx, tok.ID)
-	check(t, err)
-	same(t, got, tok)
-	if !got.Matches(text) {
-		t.Error("the stored token does not match")
-	}
-
-	tok.Label, tok.Hash, tok.CreatedAt = "another", [32]byte{0, 255}, now
-	check(t, s.PutToken(ctx, tok))
-	tok.CreatedAt = stored
-	got, err = s.Token(ctx, tok.ID)
-	check(t, err)
-	same(t, got, tok)
-	got, err = s.Token(ctx, other.ID)
-	check(t, err)
-	same(t, got, other)
-}
-
 func testOneCreatorWins(t *testing.T, s shingle.DomainStore) {
 	for round := range 5 {
 		wins := race(8, func(i int) bool {
@@ -244,7 +217,6 @@ func testEndedContext(t *testing.T, s shingle.DomainStore) {
 	d := create(t, s, host)
 	head, err := s.Head(t.Context())
 	check(t, err)
-	_, tok := shingle.NewToken("", now)
 	ctx, errs := ended(t), map[string]error{}
 	_, errs["CreateDomain"] = s.CreateDomain(ctx, shingle.Domain{Host: "b.example.com"}, now)
 	_, errs["Domain"] = s.Domain(ctx, host)
@@ -252,8 +224,6 @@ func testEndedContext(t *testing.T, s shingle.DomainStore) {
 	_, errs["Domains"] = s.Domains(ctx, "", 10)
 	_, errs["Head"] = s.Head(ctx)
 	_, _, errs["Changes"] = s.Changes(ctx, head, 10)
-	_, errs["Token"] = s.Token(ctx, tok.ID)
-	errs["PutToken"] = s.PutToken(ctx, tok)
 	errs["DeleteDomain"] = s.DeleteDomain(ctx, host, 0, "", now)
 	refusals(t, errs)
 	create(t, s, "after.example.com")

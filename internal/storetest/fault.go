@@ -176,13 +176,3 @@ func (s *FaultyDomainStore) Changes(ctx context.Context, after shingle.Cursor, l
 	}
 	return list, next, nil
 }
-
-// PutToken implements [shingle.DomainStore].
-func (s *FaultyDomainStore) PutToken(ctx context.Context, t shingle.Token) error {
-	return s.run(ctx, "PutToken", t.ID, func() error { return s.Store.PutToken(ctx, t) })
-}
-
-// Token implements [shingle.DomainStore].
-func (s *FaultyDomainStore) Token(ctx context.Context, id string) (shingle.Token, error) {
-	return result(ctx, &s.Faults, "Token", id, func() (shingle.Token, error) { return s.Store.Token(ctx, id) })
-}

@@ -88,7 +88,7 @@ func TestFaulty_NamesEachMethod(t *testing.T) {
 	d.Inject(record)
 	b.Inject(record)
 	ctx, now, a := t.Context(), time.Now(), shingle.Domain{Host: "a"}
-	var errs [13]error
+	var errs [11]error
 	_, errs[0] = d.CreateDomain(ctx, a, now)
 	_, errs[1] = d.Domain(ctx, "a")
 	_, errs[2] = d.UpdateDomain(ctx, a, now)
@@ -96,15 +96,13 @@ func TestFaulty_NamesEachMethod(t *testing.T) {
 	_, errs[4] = d.Domains(ctx, "a", 1)
 	_, errs[5] = d.Head(ctx)
 	_, _, errs[6] = d.Changes(ctx, "a", 1)
-	errs[7] = d.PutToken(ctx, shingle.Token{ID: "a"})
-	_, errs[8] = d.Token(ctx, "a")
-	_, errs[9] = b.Get(ctx, "a")
-	_, errs[10] = b.Put(ctx, "a", nil, "")
-	errs[11] = b.Delete(ctx, "a", "")
-	_, errs[12] = b.List(ctx, "a", "", 1)
+	_, errs[7] = b.Get(ctx, "a")
+	_, errs[8] = b.Put(ctx, "a", nil, "")
+	errs[9] = b.Delete(ctx, "a", "")
+	_, errs[10] = b.List(ctx, "a", "", 1)
 	want := []string{
 		"CreateDomain a", "Domain a", "UpdateDomain a", "DeleteDomain a", "Domains a", "Head ", "Changes a",
-		"PutToken a", "Token a", "Get a", "Put a", "Delete a", "List a",
+		"Get a", "Put a", "Delete a", "List a",
 	}
 	for i, name := range want {
 		if i >= len(names) || names[i] != name || !errors.Is(errs[i], errLost) {

@@ -16,7 +16,6 @@ func TestMovableStore(t *testing.T, open func(t *testing.T) shingle.MovableStore
 	}{
 		{"LoadsRowsAsTheyAre", testLoad},
 		{"LoadTellsNoChange", testLoadIsNoChange},
-		{"ListsTokens", testTokenList},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}
@@ -64,29 +63,4 @@ func testLoadIsNoChange(t *testing.T, s shingle.MovableStore) {
 	list, _, err := s.Changes(ctx, head, 10)
 	check(t, err)
 	same(t, len(list), 1)
-}
-
-func testTokenList(t *testing.T, s shingle.MovableStore) {
-	ctx := t.Context()
-	list, err := s.Tokens(ctx, "", 10)
-	check(t, err)
-	same(t, len(list), 0)
-	want := make([]shingle.Token, 5)
-	for i := range want {
-		want[i] = shingle.Token{ID: "id" + string(rune('a'+i)), Hash: [32]byte{byte(i)}, Label: "label", CreatedAt: stored}
-	}
-	for i := range want { // in another order than theirs
-		check(t, s.PutToken(ctx, want[(3*i)%len(want)]))
-	}
-	list, err = s.Tokens(ctx, "", 3)
-	check(t, err)
-	same(t, list, want[:3])
-	list, err = s.Tokens(ctx, list[2].ID, 3)
-	check(t, err)
-	same(t, list, want[3:])
-	list, err = s.Tokens(ctx, want[4].ID, 3)
-	check(t, err)
-	same(t, len(list), 0)
-	_, err = s.Tokens(ctx, "", 0)
-	is(t, err, shingle.ErrInvalid)
 }

@@ -1,0 +1,133 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+var (
+	errUnknown = shingle.Errorf(shingle.CodeUnauthorized, "this API token is not known here")
+	errGuesses = shingle.Errorf(shingle.CodeLimited, "too many API tokens that are not known here: try again in a minute")
+)
+
+// CheckToken returns the token with that text. It returns
+// [shingle.ErrUnauthorized] when there is none, [shingle.ErrLimited] when too
+// many wrong ones came from the network of from, or from everywhere, and
+// [shingle.ErrUnavailable] when that cannot be learned now.
+//
+// An unknown ID costs the same comparison as a known one, so that the time taken
+// does not tell them apart.
+func (k *Keeper) CheckToken(ctx context.Context, text string, from netip.Addr) (shingle.Token, error) {
+	id, ok := shingle.TokenID(text)
+	if !ok {
+		return shingle.Token{}, errUnknown
+	}
+	now := k.now()
+	k.mu.Lock()
+	found := k.known[id]
+	k.mu.Unlock()
+	good, fresh := found.proven && found.token.Matches(text), now.Sub(found.at) < Fresh
+	if !good {
+		if network, ok := shingle.Network(from); ok && !k.guesses.Allow(network, now) {
+			return shingle.Token{}, errGuesses
+		}
+		if !fresh && !k.reads.AllowN(now, 1) {
+			return shingle.Token{}, errGuesses
+		}
+	}
+	if !fresh {
+		var err error
+		if found, err = k.load(ctx, id); err != nil {
+			return shingle.Token{}, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the API token cannot be checked now, try again later", Err: err}
+		}
+	}
+	switch {
+	case !found.token.Matches(text) || found.version == "":
+		return shingle.Token{}, errUnknown
+	case found.token.Expired(now):
+		return shingle.Token{}, shingle.Errorf(shingle.CodeUnauthorized, "this API token expired at %s", found.token.ExpiresAt.Format(time.RFC3339))
+	}
+	k.use(ctx, found, now)
+	return found.token, nil
+}
+
+// load reads a token into memory, once for all who want it at the same time.
+func (k *Keeper) load(ctx context.Context, id string) (known, error) {
+	v, err, _ := k.flights.Do(id, func() (any, error) {
+		found, err := k.read(context.WithoutCancel(ctx), k.near, id) // which has a bound of its own
+		if err != nil {
+			return found, err
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		before := k.known[id]
+		found.proven = before.proven && found.version != ""
+		if before.token.LastUsed.After(found.token.LastUsed) {
+			found.token.LastUsed = before.token.LastUsed // it was not written, or has not arrived
+		}
+		k.remember(id, found)
+		return found, nil
+	})
+	found, _ := v.(known)
+	return found, err
+}
+
+// remember keeps what is known of an ID; the caller has the lock. When there is
+// no room what is old goes, then what nobody has proven, then anything.
+func (k *Keeper) remember(id string, found known) {
+	if _, there := k.known[id]; !there && len(k.known) >= maxKnown {
+		now := k.now()
+		for _, dispensable := range []func(known) bool{
+			func(x known) bool { return now.Sub(x.at) >= Fresh },
+			func(x known) bool { return !x.proven },
+			func(known) bool { return true },
+		} {
+			for old, x := range k.known {
+				if len(k.known) > maxKnown/2 && dispensable(x) {
+					delete(k.known, old)
+				}
+			}
+			if len(k.known) < maxKnown {
+				break
+			}
+		}
+	}
+	k.known[id] = found
+}
+
+// use notes that a token was used: that somebody has its secret, and, now and
+// then, in its record. That nobody waits long for, nor minds when it fails: the
+// next one to read the record tries again.
+func (k *Keeper) use(ctx context.Context, found known, now time.Time) {
+	before := found.token.LastUsed
+	stale := now.Sub(before) >= usedEvery
+	if found.proven && !stale {
+		return
+	}
+	found.proven = true
+	if stale {
+		found.token.LastUsed = now.UTC().Truncate(time.Microsecond)
+	}
+	k.mu.Lock()
+	// One of those who come at the same time writes, and what was revoked
+	// meanwhile does not come back.
+	current := k.known[found.token.ID]
+	mine := current.version == found.version && current.token.LastUsed.Equal(before)
+	if mine {
+		k.known[found.token.ID] = found
+	}
+	k.mu.Unlock()
+	if !stale || !mine {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := k.records.Put(ctx, idsPrefix+found.token.ID, encode(&found.token), found.version)
+	if err != nil && !errors.Is(err, shingle.ErrConflict) && ctx.Err() == nil {
+		k.log.Warn("last use of an API token not noted", "token", found.token.ID, "error", err)
+	}
+}

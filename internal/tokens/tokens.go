@@ -1,0 +1,261 @@
+// Package tokens keeps API tokens, and tells whose a request is.
+//
+// Records in the store:
+//
+//	tokens/ids/ID       a token, without its secret
+//	tokens/names/NAME   the ID of the token that took the name last
+package tokens
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
+)
+
+const (
+	// Fresh is how long what was read of a token is believed: for so long a token
+	// that was revoked in another process is still taken in this one.
+	Fresh = 5 * time.Second
+
+	usedEvery = time.Hour // at most, a token's last use is written
+	maxKnown  = 10_000    // tokens in memory
+
+	// Bounds of what texts cost that are not known to be good. Of one network
+	// twenty may come at once and then one in three seconds; for all together the
+	// store is read fifty times at once, and then twenty times a second.
+	guessBurst, guessEvery = 20, 3 * time.Second
+	readBurst, readRate    = 50, 20
+
+	idsPrefix   = "tokens/ids/"
+	namesPrefix = "tokens/names/"
+)
+
+// Config is what a [Keeper] is made of. Blobs is required.
+type Config struct {
+	Blobs shingle.Blobs // the whole fleet shares it
+	// Near, when set, is read instead of Blobs to check a token: a replica, which may
+	// be late.
+	Near   Reader
+	Logger *slog.Logger     // nil: none
+	Now    func() time.Time // nil: time.Now
+}
+
+// Reader reads records, as [shingle.Blobs] has it.
+type Reader interface {
+	Get(ctx context.Context, key string) (shingle.Blob, error)
+}
+
+// near is a store that is read elsewhere.
+type near struct {
+	shingle.Blobs
+	reader Reader
+}
+
+// Get implements [shingle.Blobs].
+func (n near) Get(ctx context.Context, key string) (shingle.Blob, error) {
+	return n.reader.Get(ctx, key)
+}
+
+// Keeper keeps tokens. Its methods are safe for concurrent use.
+type Keeper struct {
+	records *records.Store
+	near    *records.Store
+	log     *slog.Logger
+	now     func() time.Time
+	guesses *shingle.Limiter[netip.Prefix]
+	reads   *rate.Limiter
+	flights singleflight.Group
+
+	mu    sync.Mutex
+	known map[string]known // by ID
+}
+
+// known is what was read of an ID.
+type known struct {
+	at      time.Time
+	token   shingle.Token
+	version string // of its record; empty: there is none
+	proven  bool   // somebody had the secret
+}
+
+// record is a token as it is stored.
+type record struct {
+	Hash      string            `json:"hash"` // hexadecimal
+	Name      string            `json:"name"`
+	Role      shingle.TokenRole `json:"role"`
+	Tenant    string            `json:"tenant,omitempty"`
+	CreatedAt time.Time         `json:"created_at"`
+	ExpiresAt time.Time         `json:"expires_at,omitzero"`
+	LastUsed  time.Time         `json:"last_used,omitzero"`
+}
+
+// New returns a Keeper.
+func New(cfg Config) (*Keeper, error) {
+	if cfg.Blobs == nil {
+		return nil, errors.New("tokens: Blobs is required")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Near == nil {
+		cfg.Near = cfg.Blobs
+	}
+	return &Keeper{
+		records: records.New(cfg.Blobs), near: records.New(near{cfg.Blobs, cfg.Near}), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
+		guesses: shingle.NewLimiter[netip.Prefix](guessBurst, guessEvery), reads: rate.NewLimiter(readRate, readBurst),
+	}, nil
+}
+
+// CreateToken makes a token of what t says, and returns it with its text, which
+// is shown only here. It returns [shingle.ErrInvalid] for what cannot be
+// accepted, and [shingle.ErrExists] when a token in use has the name.
+func (k *Keeper) CreateToken(ctx context.Context, t shingle.Token) (text string, made shingle.Token, err error) {
+	t.ExpiresAt = t.ExpiresAt.UTC().Truncate(time.Microsecond)
+	if err := t.Validate(k.now()); err != nil {
+		return "", t, err
+	}
+	t.LastUsed = time.Time{}
+	text, t = shingle.NewToken(t, k.now())
+	if _, err := k.records.Put(ctx, idsPrefix+t.ID, encode(&t), shingle.NoVersion); err != nil {
+		return "", t, fmt.Errorf("create token: %w", err)
+	}
+	if err := k.claim(ctx, &t); err != nil {
+		// Nobody knows its text, so that it does no harm if it stays.
+		if removal := k.records.Remove(ctx, idsPrefix+t.ID); removal != nil {
+			k.log.Warn("token without an owner not removed", "token", t.ID, "error", removal)
+		}
+		return "", t, err
+	}
+	return text, t, nil
+}
+
+// claim takes the name of t, whose record is there already: of two that want
+// one name at once, one gets it.
+func (k *Keeper) claim(ctx context.Context, t *shingle.Token) error {
+	for range 8 {
+		var owner string
+		version, err := k.records.Get(ctx, namesPrefix+t.Name, &owner)
+		switch {
+		case errors.Is(err, shingle.ErrNotFound):
+			version = shingle.NoVersion
+		case err != nil:
+			return fmt.Errorf("claim name of token: %w", err)
+		default:
+			if _, err := k.records.Get(ctx, idsPrefix+owner, &record{}); err == nil {
+				return &shingle.Error{Code: shingle.CodeExists, Field: "name", Message: "a token with this name exists already: choose another name, or remove that one"}
+			} else if !errors.Is(err, shingle.ErrNotFound) {
+				return fmt.Errorf("claim name of token: %w", err)
+			}
+		}
+		if _, err = k.records.Put(ctx, namesPrefix+t.Name, t.ID, version); !errors.Is(err, shingle.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("claim name of token: %w", shingle.ErrConflict)
+}
+
+// Tokens returns the tokens whose ID sorts after `after`, at most limit (1 to
+// 1000) of them. next is the `after` of the next page, empty at the end.
+func (k *Keeper) Tokens(ctx context.Context, after string, limit int) (list []shingle.Token, next string, err error) {
+	start := ""
+	if after != "" {
+		start = idsPrefix + after
+	}
+	keys, err := k.records.List(ctx, idsPrefix, start, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list tokens: %w", err)
+	}
+	for _, key := range keys {
+		found, err := k.read(ctx, k.records, strings.TrimPrefix(key, idsPrefix))
+		if err != nil {
+			return nil, "", err
+		}
+		if found.version != "" {
+			list = append(list, found.token)
+		}
+	}
+	if len(keys) == limit {
+		next = strings.TrimPrefix(keys[limit-1], idsPrefix)
+	}
+	return list, next, nil
+}
+
+// Token returns one, or [shingle.ErrNotFound].
+func (k *Keeper) Token(ctx context.Context, id string) (shingle.Token, error) {
+	found := known{}
+	if shingle.IsTokenID(id) {
+		var err error
+		if found, err = k.read(ctx, k.records, id); err != nil {
+			return shingle.Token{}, err
+		}
+	}
+	if found.version == "" {
+		return shingle.Token{}, shingle.Errorf(shingle.CodeNotFound, "there is no token %.64q", id)
+	}
+	return found.token, nil
+}
+
+// DeleteToken revokes a token, or returns [shingle.ErrNotFound]: in this process
+// at once, in the others of the fleet within [Fresh].
+func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
+	if _, err := k.Token(ctx, id); err != nil {
+		return err
+	}
+	err := k.records.Remove(ctx, idsPrefix+id)
+	k.mu.Lock()
+	delete(k.known, id)
+	k.mu.Unlock()
+	return err
+}
+
+// read reads a token. One that is not there has no version.
+func (k *Keeper) read(ctx context.Context, from *records.Store, id string) (known, error) {
+	out := known{at: k.now()}
+	var r record
+	version, err := from.Get(ctx, idsPrefix+id, &r)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return out, fmt.Errorf("read token: %w", err)
+	}
+	if out.token, err = r.decode(id); err != nil {
+		return out, err
+	}
+	out.version = version
+	return out, nil
+}
+
+func encode(t *shingle.Token) record {
+	return record{
+		Hash: hex.EncodeToString(t.Hash[:]), Name: t.Name, Role: t.Role, Tenant: t.Tenant,
+		CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, LastUsed: t.LastUsed,
+	}
+}
+
+func (r *record) decode(id string) (shingle.Token, error) {
+	t := shingle.Token{
+		ID: id, Name: r.Name, Role: r.Role, Tenant: r.Tenant,
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsed: r.LastUsed,
+	}
+	hash, err := hex.DecodeString(r.Hash)
+	if err != nil || copy(t.Hash[:], hash) != len(t.Hash) {
+		return t, fmt.Errorf("decode token %s: its hash is not one", id)
+	}
+	return t, nil
+}
