@@ -74,6 +74,7 @@ type Readiness struct {
 	State   CertificateState
 	Issuing bool      // an order is under way
 	Problem string    // the last failure's problem type (RFC 8555 section 6.7), without its URN; may be empty
+	Reason  Reason    // why no CA was asked; may be empty
 	Who     string    // must act, when failing or stopped
 	Next    time.Time // when to expect more; zero: not known
 }
@@ -91,6 +92,7 @@ const (
 type CertificateFailure struct {
 	Code    Code      `json:"code"`
 	Problem string    `json:"problem,omitempty"` // the CA's problem type (RFC 8555 section 6.7)
+	Reason  Reason    `json:"reason,omitempty"`  // why no CA was asked
 	Message string    `json:"message"`
 	Who     string    `json:"who"`
 	At      time.Time `json:"at"`

@@ -70,6 +70,7 @@ type Certificate struct {
 type Failure struct {
 	Code    string    `json:"code" doc:"As in problems"`
 	Problem string    `json:"problem,omitempty" doc:"The CA's problem type (RFC 8555 section 6.7)"`
+	Reason  string    `json:"reason,omitempty" doc:"Why no CA was asked; docs/domains.md lists them"`
 	Message string    `json:"message"`
 	Who     string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
 	At      time.Time `json:"at"`
@@ -262,7 +263,7 @@ func showCertificate(c shingle.Certificate) Certificate {
 		Advice: c.Advice, Failures: c.Failures, Warnings: c.Warnings,
 	}
 	if f := c.Failed; f != nil {
-		out.Failed = &Failure{Code: string(f.Code), Problem: f.Problem, Message: f.Message, Who: f.Who, At: f.At}
+		out.Failed = &Failure{Code: string(f.Code), Problem: f.Problem, Reason: string(f.Reason), Message: f.Message, Who: f.Who, At: f.At}
 	}
 	for _, l := range c.Limits {
 		out.Limits = append(out.Limits, NameLimits{

@@ -65,12 +65,12 @@ func (m *Manager) renewDue(ctx context.Context, host string) error {
 // forbidden stops the attempts for a host that the operator does not allow, or
 // whose DNS is such that they would be in vain.
 func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
-	now, who := m.cfg.Now(), shingle.WhoOperator
+	now, who, reason := m.cfg.Now(), shingle.WhoOperator, shingle.Reason("")
 	if refusal, ok := errors.AsType[*shingle.Refusal](why); ok {
-		who = refusal.Who
+		who, reason = refusal.Who, refusal.Reason
 	}
 	_, err := m.store.changePlan(ctx, host, now, func(p *plan, exists bool) bool {
-		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: who, At: now}
+		p.Failed = &shingle.CertificateFailure{Code: shingle.CodeForbidden, Message: shingle.MessageOf(why), Who: who, Reason: reason, At: now}
 		p.Stopped = true
 		p.reschedule()
 		return exists

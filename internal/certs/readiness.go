@@ -101,7 +101,7 @@ func (p *plan) readiness(now time.Time) known {
 		r.Next = p.Next
 	}
 	if r.State != shingle.CertificateWaiting && p.Failed != nil {
-		r.Who = p.Failed.Who
+		r.Who, r.Reason = p.Failed.Who, p.Failed.Reason
 		r.Problem = p.Failed.Problem[strings.LastIndexByte(p.Failed.Problem, ':')+1:]
 	}
 	return known{r, now.Add(unreadyTime)}

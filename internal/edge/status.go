@@ -45,10 +45,10 @@ func newStatusPage(host string, r shingle.Readiness, now time.Time) statusPage {
 		p.Text = []string{"Its certificate waits for its turn at the certificate authority.", turn(r.Next, now)}
 	case r.State == shingle.CertificateFailing:
 		p.Title = "This site cannot be reached securely yet"
-		p.Text = []string{reason(r.Problem), whoActs(r.Who), expected("The next attempt", r.Next, now)}
+		p.Text = []string{reason(r), whoActs(r.Who), expected("The next attempt", r.Next, now)}
 	default:
 		p.Title = "This site cannot be reached securely"
-		p.Text = []string{reason(r.Problem), whoActs(r.Who), "It is not tried again until something changes."}
+		p.Text = []string{reason(r), whoActs(r.Who), "It is not tried again until something changes."}
 	}
 	if r.State == shingle.CertificateFailing || r.State == shingle.CertificateStopped {
 		p.retry = statusRetry
@@ -65,9 +65,17 @@ func newStatusPage(host string, r shingle.Readiness, now time.Time) statusPage {
 	return p
 }
 
-// reason puts a problem type of the CA into words for the owner of the domain.
-func reason(problem string) string {
-	switch problem {
+// reason puts a problem type of the CA, or why it was not asked, into words for the
+// owner of the domain.
+func reason(r shingle.Readiness) string {
+	switch r.Reason {
+	case shingle.ReasonProofNeeded, shingle.ReasonOtherTenant:
+		return "Nothing shows yet that the name belongs to whoever has set it up here. Its owner can prove it by the DNS record that " +
+			"the instructions name for that."
+	case shingle.ReasonCAAForbids, shingle.ReasonCAAUnreadable:
+		r.Problem = "caa"
+	}
+	switch r.Problem {
 	case "dns":
 		return "The name was not found in the DNS, or its name servers do not answer."
 	case "caa":

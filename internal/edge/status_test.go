@@ -31,6 +31,8 @@ func TestEdge_Port80TellsWhyThereIsNoCertificate(t *testing.T) {
 			[]string{"found something else", "If the domain is yours", "20 minutes"}},
 		"failing at the CA": {shingle.Readiness{State: shingle.CertificateFailing, Who: shingle.WhoCA, Problem: "serverInternal"}, "300", false, []string{"out of order"}},
 		"stopped":           {shingle.Readiness{State: shingle.CertificateStopped, Who: shingle.WhoCustomer, Problem: "caa"}, "300", false, []string{"CAA record", "not tried again"}},
+		"not proven":        {shingle.Readiness{State: shingle.CertificateStopped, Who: shingle.WhoCustomer, Reason: shingle.ReasonProofNeeded}, "300", false, []string{"prove it by the DNS record"}},
+		"CAA, not asked":    {shingle.Readiness{State: shingle.CertificateStopped, Who: shingle.WhoCustomer, Reason: shingle.ReasonCAAForbids}, "300", false, []string{"CAA record"}},
 		"stopped by us":     {shingle.Readiness{State: shingle.CertificateStopped, Who: shingle.WhoOperator}, "300", false, []string{"operator of this service"}},
 	} {
 		t.Run(name, func(t *testing.T) {
