@@ -38,3 +38,13 @@ func TestEdge_AnswersProbes(t *testing.T) {
 		t.Errorf("without a key: %d, %q", resp.StatusCode, resp.Header.Get(shingle.ProbeField))
 	}
 }
+
+// TestEdge_ProofIsNotPassedOn: who has content on a host must not be able to claim it.
+func TestEdge_ProofIsNotPassedOn(t *testing.T) {
+	e := startEdge(t, origin(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("proof")) }))
+	for path, want := range map[string]int{shingle.ProofPath: 404, shingle.ProofPath + "?x": 404, shingle.ProofPath + "x": 200, "/": 200} {
+		if resp, body := get(t, e.client(t, true), "https://"+testHost+path); resp.StatusCode != want || want == 404 && body == "proof" {
+			t.Errorf("%s: %s, %q", path, resp.Status, body)
+		}
+	}
+}
