@@ -34,6 +34,10 @@ type Config struct {
 	// Events are listed, and sent to webhooks. Nil: there are no such routes.
 	Events EventLog
 
+	// Permission is asked by /ask about the domain that it has found. Nil: that there
+	// is one is enough.
+	Permission shingle.Permission
+
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
 	AskToken string

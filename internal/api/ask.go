@@ -27,8 +27,11 @@ func (s *server) answerAsk(r *http.Request) (status int, text string) {
 	if wildcard := shingle.Covering(host); errors.Is(err, shingle.ErrNotFound) && wildcard != "" {
 		d, err = s.Store.Domain(r.Context(), wildcard)
 	}
+	if err == nil && !d.Paused && s.Permission != nil {
+		err = s.Permission.MayIssue(r.Context(), d.Host)
+	}
 	switch {
-	case errors.Is(err, shingle.ErrNotFound), err == nil && d.Paused:
+	case errors.Is(err, shingle.ErrNotFound), errors.Is(err, shingle.ErrForbidden), err == nil && d.Paused:
 		return http.StatusNotFound, "not allowed"
 	case err != nil:
 		s.Logger.Error("ask failed", "host", host, "error", err)

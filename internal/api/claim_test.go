@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -107,4 +108,18 @@ func TestDelete_DestroysTheKey(t *testing.T) {
 	if got := strings.Join(l.retired, ", "); got != "revoke blog.customer.com, drop blog.customer.com, drop blog.customer.com, revoke blog.customer.com" {
 		t.Error(got)
 	}
+}
+
+// TestAsk_HeedsThePermission: another server must not obtain what we would not.
+func TestAsk_HeedsThePermission(t *testing.T) {
+	refusal := map[string]error{"unproven.customer.com": shingle.ErrForbidden, "new.customer.com": shingle.ErrUnavailable}
+	s := open(t, &memory.Store{}, func(c *api.Config) {
+		c.Permission = shingle.PermissionFunc(func(_ context.Context, host string) error { return refusal[host] })
+	})
+	for host, want := range map[string]int{"unproven.customer.com": 404, "new.customer.com": 503, "well.customer.com": 200} {
+		_, err := s.client().CreateDomain(t.Context(), api.NewDomain{Host: host, Tenant: "acme"})
+		check(t, err)
+		s.want(want, s.do("GET", "/ask?domain="+host, ""))
+	}
+	s.want(404, s.do("GET", "/ask?domain=never.customer.com", ""))
 }

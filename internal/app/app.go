@@ -102,7 +102,10 @@ func (a *App) openControl(ctx context.Context) error {
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()}, Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log})
+	handler, err := api.New(api.Config{
+		Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
+	})
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,9 @@ func TestProof_TakeoverFails(t *testing.T) {
 		if reason == shingle.ReasonOtherTenant {
 			want = shingle.StatePending
 		}
+		if resp, err := http.Get("http://" + r.Control + "/ask?domain=" + host); err != nil || resp.Body.Close() != nil || resp.StatusCode == http.StatusOK {
+			t.Errorf("another server may have a certificate for %s: %v, %v", host, resp, err)
+		}
 		d := state(t, c, host, want, reason)
 		if !d.Status.ProofNeeded || !strings.Contains(d.Status.Message, host) || d.Status.Who != shingle.WhoCustomer {
 			t.Errorf("%s: %+v", host, d.Status)
