@@ -15,6 +15,7 @@ type certsCmd struct {
 	List   certsListCmd   `cmd:"" help:"List the certificates."`
 	Show   certsShowCmd   `cmd:"" help:"Show a certificate, and what is planned for it."`
 	Upload certsUploadCmd `cmd:"" help:"Serve a certificate of your own."`
+	Import certsImportCmd `cmd:"" help:"Take over the certificates of Caddy, Traefik, or a folder of PEM files."`
 	Renew  certsRenewCmd  `cmd:"" help:"Renew certificates now."`
 	Queue  certsQueueCmd  `cmd:"" help:"Show what waits for the certificate authorities, and their budgets."`
 	Drill  certsDrillCmd  `cmd:"" help:"Show how long it would take to replace every certificate now, as after a mass revocation."`

@@ -22,7 +22,7 @@ type cli struct {
 	Edge       edgeCmd       `cmd:"" help:"Serve visitors only: one of a fleet."`
 	Control    controlCmd    `cmd:"" help:"Run the API and the certificate worker only, for a fleet of edges."`
 	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update, remove, import and export domains."`
-	Certs      certsCmd      `cmd:"" help:"List, show, upload and renew certificates; see what waits for the certificate authorities."`
+	Certs      certsCmd      `cmd:"" help:"List, show, upload, import and renew certificates; see what waits for the certificate authorities."`
 	Events     eventsCmd     `cmd:"" help:"List what happened to domains and certificates: what, when, and by whom."`
 	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
 	Tokens     tokensCmd     `cmd:"" help:"Make, list and revoke API tokens."`

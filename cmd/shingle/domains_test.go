@@ -22,7 +22,7 @@ type terminal struct {
 	secret string
 }
 
-func newTerminal(t *testing.T) *terminal {
+func newTerminal(t *testing.T, edit ...func(*api.Config)) *terminal {
 	t.Helper()
 	store := &memory.Store{}
 	keeper, err := tokens.New(tokens.Config{Blobs: store})
@@ -33,7 +33,11 @@ func newTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := api.New(api.Config{Store: store, Tokens: keeper})
+	cfg := api.Config{Store: store, Tokens: keeper}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	h, err := api.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

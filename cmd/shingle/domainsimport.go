@@ -220,7 +220,7 @@ func (im *domainImport) one(ctx context.Context, r row, report lineReport) lineR
 		return report
 	}
 	report.Host = r.domain.Host
-	err := im.patiently(ctx, func() (err error) {
+	err := patiently(ctx, func() (err error) {
 		report.Result, report.Message, err = im.bring(ctx, r)
 		return err
 	})
@@ -235,7 +235,7 @@ func (im *domainImport) one(ctx context.Context, r row, report lineReport) lineR
 }
 
 // patiently tries again what an outage or a limit kept from being done.
-func (im *domainImport) patiently(ctx context.Context, try func() error) error {
+func patiently(ctx context.Context, try func() error) error {
 	for pause := time.Second; ; pause *= 2 {
 		err := try()
 		if pause > 8*time.Second || !errors.Is(err, shingle.ErrUnavailable) && !errors.Is(err, shingle.ErrLimited) {

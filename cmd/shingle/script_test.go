@@ -203,6 +203,7 @@ func ownCert(ts *testscript.TestScript, neg bool, args []string) {
 		c.NotAfter = time.Now().AddDate(0, 0, days).Add(time.Hour)
 		c.NotBefore = c.NotAfter.AddDate(0, 0, -90)
 	}, args[2:]...)
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".crt"), []byte(leaf.Chain()), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), []byte(leaf.KeyPEM()), 0o600))
 }

@@ -73,6 +73,14 @@ func (ca *CA) Issue(change func(c *x509.Certificate), names ...string) *Leaf {
 // IssueTo is Issue for a key.
 func (ca *CA) IssueTo(key crypto.Signer, change func(c *x509.Certificate), names ...string) *Leaf {
 	ca.t.Helper()
+	leaf := ca.Certify(key.Public(), change, names...)
+	leaf.Key = key
+	return leaf
+}
+
+// Certify is Issue for a public key. The Leaf has no Key.
+func (ca *CA) Certify(public crypto.PublicKey, change func(c *x509.Certificate), names ...string) *Leaf {
+	ca.t.Helper()
 	now := time.Now().Truncate(time.Second)
 	c := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
@@ -82,7 +90,7 @@ func (ca *CA) IssueTo(key crypto.Signer, change func(c *x509.Certificate), names
 	if change != nil {
 		change(c)
 	}
-	return &Leaf{Cert: Sign(ca.t, c, ca.Intermediate, key.Public(), ca.key), Key: key, Above: []*x509.Certificate{ca.Intermediate}}
+	return &Leaf{Cert: Sign(ca.t, c, ca.Intermediate, public, ca.key), Above: []*x509.Certificate{ca.Intermediate}}
 }
 
 // Pool returns the root alone.
