@@ -468,7 +468,7 @@ func TestCertificate_RejectedNameIsNotTriedByTheOtherChallenge(t *testing.T) {
 
 func TestCertificate_FloodOfAllowedNamesIsBounded(t *testing.T) {
 	f := newFixture(t)
-	f.cfg = Config{MaxWaiting: 5, MaxIssuing: 2, HandshakeWait: 20 * time.Millisecond}
+	f.cfg = Config{MaxWaiting: 5, MaxIssuing: 2, HandshakeWait: 300 * time.Millisecond} // a busy machine takes its time to read the store
 	arrived, release := f.ca.hold()
 	m := f.start()
 	var limited int

@@ -283,10 +283,11 @@ func TestDelivery_GoneDisables(t *testing.T) {
 	if a := other.next(t); a.event.Type != shingle.EventWebhookDisabled || !strings.Contains(string(a.body), w.ID) {
 		t.Errorf("others are told %s", a.body)
 	}
+	until(t, "a dead letter", func() bool { return f.count(deadPrefix+w.ID) > 0 }) // a second one, if the news were passed on before it was known as disabled
 	w, err := h.Webhook(t.Context(), w.ID)
 	check(t, err)
-	if !w.Disabled || w.DisabledWhy == "" || f.count(deadPrefix+w.ID) != 1 {
-		t.Errorf("%+v, %d dead letters", w, f.count(deadPrefix+w.ID))
+	if !w.Disabled || w.DisabledWhy == "" {
+		t.Errorf("%+v", w)
 	}
 	w, err = h.UpdateWebhook(t.Context(), w.ID, func(w *shingle.Webhook) { w.Disabled = false })
 	if err != nil || w.Disabled || w.DisabledWhy != "" {
