@@ -45,6 +45,7 @@ func New(cfg Config) (*Edge, error) {
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
 	e.sites.dropped = e.cfg.Certificates.Forget
+	e.sites.changed = func() { e.tunnels.review(e.stillAdmits) }
 	e.origins = newOrigins(&e.cfg)
 	e.limits = newClientLimits()
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))

@@ -75,7 +75,7 @@ func (x *exchange) run(ctx context.Context) error {
 		x.pool.discard(conn)
 		return err
 	}
-	x.pool.put(x.to.origin, conn, time.Duration(x.head.keepAlive())*time.Second)
+	x.pool.put(conn, time.Duration(x.head.keepAlive())*time.Second)
 	return nil
 }
 

@@ -237,7 +237,7 @@ func TestFlood_SilenceAndGarbage(t *testing.T) {
 // TestShares_RoomForTheNext has network after network take all it can get.
 func TestShares_RoomForTheNext(t *testing.T) {
 	const places = 120
-	var s shares
+	var s shares[netip.Prefix]
 	total := 0
 	for i, want := range []int{60, 30, 15, 8, 4} { // each half of what is left
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i), 0, 0}), 24)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ import (
 type limitListener struct {
 	net.Listener
 	slots  chan struct{}
-	shares shares
+	shares shares[netip.Prefix]
 	done   chan struct{}
 	once   sync.Once
 

@@ -17,6 +17,7 @@ import (
 // time, or the pool, when it is idle.
 type originConn struct {
 	net.Conn
+	origin shingle.Origin
 	in     buffer
 	out    []byte  // storage for request heads
 	fields Fields  // storage for response heads
@@ -33,6 +34,9 @@ type origins struct {
 	dialer net.Dialer // for the operator's target; others are held to the policy
 	tls    *tls.Config
 	slots  chan struct{} // one for each connection in use
+	// shares divides them among origins that are domains' own: one that hangs must not
+	// take those of all. The operator's target may have every slot.
+	shares shares[shingle.Origin]
 	errors originErrors
 
 	mu     sync.Mutex
@@ -60,7 +64,7 @@ func newOrigins(cfg *Config) *origins {
 // at most the connect time-out for a free slot, then returns
 // [shingle.ErrLimited].
 func (p *origins) get(ctx context.Context, o shingle.Origin) (*originConn, error) {
-	if err := p.takeSlot(ctx); err != nil {
+	if err := p.takeSlot(ctx, o); err != nil {
 		return nil, err
 	}
 	for {
@@ -76,13 +80,32 @@ func (p *origins) get(ctx context.Context, o shingle.Origin) (*originConn, error
 	}
 	c, err := p.dial(ctx, o)
 	if err != nil {
-		<-p.slots
+		p.giveSlot(o)
 		return nil, err
 	}
 	return c, nil
 }
 
-func (p *origins) takeSlot(ctx context.Context) error {
+// takeSlot takes a slot for a connection to an origin.
+func (p *origins) takeSlot(ctx context.Context, o shingle.Origin) error {
+	if err := p.awaitSlot(ctx); err != nil {
+		return err
+	}
+	if o != p.cfg.Target && !p.shares.take(o, cap(p.slots)-len(p.slots)+1) { // one is taken already
+		<-p.slots
+		return shingle.Errorf(shingle.CodeLimited, "too many requests are under way to this origin")
+	}
+	return nil
+}
+
+func (p *origins) giveSlot(o shingle.Origin) {
+	if o != p.cfg.Target {
+		p.shares.give(o)
+	}
+	<-p.slots
+}
+
+func (p *origins) awaitSlot(ctx context.Context) error {
 	select {
 	case p.slots <- struct{}{}:
 		return nil
@@ -122,7 +145,7 @@ func (p *origins) dial(ctx context.Context, o shingle.Origin) (*originConn, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &originConn{Conn: plain}
+	c := &originConn{Conn: plain, origin: o}
 	if s, ok := plain.(syscall.Conn); ok {
 		c.raw.init(s)
 	}
@@ -162,24 +185,24 @@ var errNotAllowed = errors.New("the operator's policy (--origins) does not allow
 // discard closes a connection that cannot be used again.
 func (p *origins) discard(c *originConn) {
 	_ = c.Close()
-	<-p.slots
+	p.giveSlot(c.origin)
 }
 
 // put gives a connection back, between two messages and with nothing unread.
 // keep is how long the origin said it stays open, negative when it did not say.
-func (p *origins) put(o shingle.Origin, c *originConn, keep time.Duration) {
-	defer func() { <-p.slots }()
+func (p *origins) put(c *originConn, keep time.Duration) {
+	defer p.giveSlot(c.origin)
 	idle := p.cfg.OriginIdleTimeout
 	if keep >= 0 {
 		idle = min(idle, keep-time.Second) // leave before the origin does
 	}
 	c.in.shrink()
-	if !p.keep(o, c, idle) {
+	if !p.keep(c, idle) {
 		_ = c.Close()
 	}
 }
 
-func (p *origins) keep(o shingle.Origin, c *originConn, idle time.Duration) bool {
+func (p *origins) keep(c *originConn, idle time.Duration) bool {
 	if idle <= 0 || c.in.r != c.in.w {
 		return false
 	}
@@ -189,7 +212,7 @@ func (p *origins) keep(o shingle.Origin, c *originConn, idle time.Duration) bool
 	if p.closed || p.count >= p.cfg.MaxIdleOriginConns {
 		return false
 	}
-	p.idle[o] = append(p.idle[o], c)
+	p.idle[c.origin] = append(p.idle[c.origin], c)
 	p.count++
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(sweepInterval, p.sweepIdle)

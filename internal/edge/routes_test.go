@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/shingle-proxy/shingle"
@@ -65,5 +66,37 @@ func TestOrigins_PolicyHoldsAtTheAddress(t *testing.T) {
 		if resp, _ := get(t, te.client(t, true), "https://routed.customer.test/"); resp.StatusCode != 200 {
 			t.Errorf("%q: the target itself: %d", rules, resp.StatusCode)
 		}
+	}
+}
+
+// TestOrigins_OneThatHangsDoesNotStopTheOthers has all the requests that a domain can
+// have under way hang at its own origin.
+func TestOrigins_OneThatHangsDoesNotStopTheOthers(t *testing.T) {
+	arrived, end := make(chan struct{}), make(chan struct{})
+	hanging := origin(t, func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-end })
+	te := startEdge(t, helloOrigin(t), func(c *Config) {
+		c.MaxOriginConns = 8
+		s := c.Store.(*testStore)
+		s.domains = append(s.domains, shingle.Domain{Host: ruledHost, Origin: hanging})
+	})
+	var under sync.WaitGroup
+	for range 4 { // half of all
+		under.Go(func() { get(t, te.client(t, false), "https://"+ruledHost+"/") })
+		<-arrived
+	}
+	for range 10 {
+		if resp, _ := get(t, te.client(t, false), "https://"+ruledHost+"/"); resp.StatusCode != 503 {
+			t.Errorf("got %d", resp.StatusCode)
+		}
+		if resp, _ := get(t, te.client(t, false), "https://"+testHost+"/"); resp.StatusCode != 200 {
+			t.Errorf("another domain: %d", resp.StatusCode)
+		}
+	}
+	close(end)
+	under.Wait()
+	te.origins.shares.mu.Lock()
+	defer te.origins.shares.mu.Unlock()
+	if len(te.origins.shares.held) != 0 || len(te.origins.slots) != 0 {
+		t.Errorf("%v and %d slots are held still", te.origins.shares.held, len(te.origins.slots))
 	}
 }

@@ -52,6 +52,19 @@ func (e *Edge) inTime(w ResponseWriter, r *Request, u *rules, host string) bool 
 	return ok
 }
 
+// stillAdmits reports whether a tunnel would be let in by the table as it is now.
+func (e *Edge) stillAdmits(of tunnelOwner) bool {
+	s := e.table.lookup(of.host)
+	if s == nil {
+		s = e.table.covering(of.host)
+	}
+	if !s.served() || s.rules == nil {
+		return s.served()
+	}
+	u := s.rules
+	return !u.unknown && (u.security == nil || u.security.satisfied(of.r, time.Now())) && u.admits(of.r.Client.Addr())
+}
+
 // proxyRuled finds the origin and what it is told.
 func (e *Edge) proxyRuled(ctx context.Context, w ResponseWriter, r *Request, s *site, host string) {
 	u := s.rules

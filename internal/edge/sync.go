@@ -31,7 +31,8 @@ type follower struct {
 	wake     <-chan struct{}
 	interval time.Duration
 	loaded   atomic.Bool
-	reload   bool // the snapshot lacked something: all is to be read
+	changed  func() // called when the table may be another; nil: nobody wants to know
+	reload   bool   // the snapshot lacked something: all is to be read
 	cursor   shingle.Cursor
 	dropped  func(domain string) // told of each deletion
 	standIns standIns
@@ -80,7 +81,12 @@ func (f *follower) run(ctx context.Context) {
 	tick := time.NewTicker(f.interval)
 	defer tick.Stop()
 	for {
-		if err := f.step(ctx); ctx.Err() == nil && f.state.note(err, time.Now()) {
+		before, all := f.cursor, f.reload
+		err := f.step(ctx)
+		if f.changed != nil && (all || f.cursor != before) {
+			f.changed()
+		}
+		if ctx.Err() == nil && f.state.note(err, time.Now()) {
 			f.log.Error("domain table is not up to date", "error", err)
 		}
 		if f.loaded.Load() {

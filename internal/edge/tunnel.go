@@ -30,7 +30,7 @@ func (x *exchange) switchProtocols() error {
 	if _, err := client.Write(header); err != nil {
 		return nil
 	}
-	if !x.tunnels.add(client) {
+	if !x.tunnels.add(client, tunnelOwner{x.host, x.r}) {
 		return nil
 	}
 	defer x.tunnels.remove(client)
@@ -97,24 +97,50 @@ func (t *tunnel) copy(dst net.Conn, src io.Reader, conn net.Conn) {
 	_ = conn.Close()
 }
 
-// tunnelSet is the tunnels that are open, so that a shutdown can end them.
+// tunnelSet is the tunnels that are open, so that a shutdown can end them, and a
+// change of what their domains allow.
 type tunnelSet struct {
 	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]tunnelOwner
 	closed bool
 }
 
+// tunnelOwner is whose a tunnel is. The request is valid as long as the tunnel is open.
+type tunnelOwner struct {
+	host string // as normalised
+	r    *Request
+}
+
+// review ends the tunnels that would not be let in any more.
+func (s *tunnelSet) review(admits func(tunnelOwner) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, of := range s.conns {
+		if !admits(of) {
+			_ = underTLS(c).Close()
+		}
+	}
+}
+
+// underTLS is the connection itself: to close that waits for nobody.
+func underTLS(c net.Conn) net.Conn {
+	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return secure.NetConn()
+	}
+	return c
+}
+
 // add reports false when the set was closed.
-func (s *tunnelSet) add(c net.Conn) bool {
+func (s *tunnelSet) add(c net.Conn, of tunnelOwner) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	if s.conns == nil {
-		s.conns = map[net.Conn]struct{}{}
+		s.conns = map[net.Conn]tunnelOwner{}
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = of
 	return true
 }
 
