@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/shingle-proxy/shingle"
@@ -105,6 +106,27 @@ func TestTable_MemoryPerDomain(t *testing.T) {
 	if each := (liveBytes() - before) / domains; each > bound {
 		t.Errorf("%d bytes a domain", each)
 	}
+	runtime.KeepAlive(table)
+}
+
+// TestTable_MemoryOfSharedSettings: a pointer each is all that domains with the same
+// settings cost more than others.
+func TestTable_MemoryOfSharedSettings(t *testing.T) {
+	const domains, bound = 100_000, 170
+	kinds := make([]shingle.SettingsText, 10)
+	for i := range kinds {
+		kinds[i] = shingle.SettingsText(fmt.Sprintf(`{"hsts":{"max_age":%d},"error_page":"%s"}`, i, strings.Repeat("x", 4000)))
+	}
+	table := testTable()
+	before := liveBytes()
+	for i := range domains {
+		table.set(&shingle.Domain{Host: host(i), Settings: kinds[i%len(kinds)]})
+	}
+	each := (liveBytes() - before) / domains
+	if each > bound {
+		t.Errorf("%d bytes a domain", each)
+	}
+	t.Logf("%d bytes a domain", each)
 	runtime.KeepAlive(table)
 }
 
