@@ -15,7 +15,12 @@ type rulebook struct {
 	max  int64 // bytes
 	log  *slog.Logger
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// parts are what [forEdge] made of texts of late: to read one takes as long as to
+	// write a hundred domains to the table.
+	parts     map[shingle.SettingsText]shingle.SettingsText
+	partBytes int
+
 	byText   map[shingle.SettingsText]weak.Pointer[rules] // those in use, and those not collected yet
 	bytes    int64
 	withheld int64 // how often rules had no room
@@ -23,6 +28,30 @@ type rulebook struct {
 
 func newRulebook(publicPort int, maxBytes int64, log *slog.Logger) *rulebook {
 	return &rulebook{port: publicPort, max: maxBytes, log: log, byText: map[shingle.SettingsText]weak.Pointer[rules]{}}
+}
+
+// maxParts bounds the texts in parts, in bytes.
+const maxParts = 4 << 20
+
+// part is [forEdge], which has less to do for a text that has just been seen.
+func (b *rulebook) part(text shingle.SettingsText) shingle.SettingsText {
+	if text == "" {
+		return ""
+	}
+	b.mu.Lock()
+	part, known := b.parts[text]
+	b.mu.Unlock()
+	if known {
+		return part
+	}
+	part = forEdge(text)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.partBytes += len(text) + len(part); b.parts == nil || b.partBytes > maxParts {
+		b.parts, b.partBytes = map[shingle.SettingsText]shingle.SettingsText{}, len(text)+len(part)
+	}
+	b.parts[text] = part
+	return part
 }
 
 // rules returns the rules for what [forEdge] returned, nil for none. Those for

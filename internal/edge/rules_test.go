@@ -302,6 +302,22 @@ func TestRulebook_IsBounded(t *testing.T) {
 	}
 }
 
+// TestRulebook_RemembersLittle reads many texts, each twice.
+func TestRulebook_RemembersLittle(t *testing.T) {
+	book := newRulebook(443, 1<<20, slog.New(slog.DiscardHandler))
+	for i := range 3000 {
+		text := shingle.SettingsText(fmt.Sprintf(`{"tags":["t%d"],"error_page":"%s"}`, i, strings.Repeat("x", 1000)))
+		for range 2 {
+			if got := book.part(text); got != forEdge(text) {
+				t.Fatalf("got %s", got)
+			}
+		}
+		if book.partBytes > maxParts || len(book.parts) > maxParts/2000 {
+			t.Fatalf("%d bytes in %d texts", book.partBytes, len(book.parts))
+		}
+	}
+}
+
 // awaitCollected waits until the collector has taken all rules of a book.
 func awaitCollected(t *testing.T, book *rulebook) {
 	t.Helper()

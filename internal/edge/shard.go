@@ -72,9 +72,9 @@ func (s *shard) changed(tag byte, c *shingle.Change, t *table) *shard {
 	name := key(c.Host)
 	switch {
 	case !c.Deleted && s == nil:
-		return (&shard{}).with(name, tag, t.own(settingsOf(&c.Domain)))
+		return (&shard{}).with(name, tag, t.own(t.settingsOf(&c.Domain)))
 	case !c.Deleted:
-		return s.with(name, tag, t.own(settingsOf(&c.Domain)))
+		return s.with(name, tag, t.own(t.settingsOf(&c.Domain)))
 	case s == nil:
 		return nil
 	}

@@ -166,7 +166,7 @@ func (f *follower) load(ctx context.Context) error {
 			break
 		}
 		for i := range list {
-			all.add(key(list[i].Host), settingsOf(&list[i]))
+			all.add(key(list[i].Host), f.table.settingsOf(&list[i]))
 		}
 		after = list[len(list)-1].Host
 	}

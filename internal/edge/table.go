@@ -48,7 +48,7 @@ type site struct {
 type settings struct {
 	origin, redirect string
 	paused           bool
-	more             shingle.SettingsText // as forEdge returns it
+	more             shingle.SettingsText // as [forEdge] returns it
 }
 
 // maxAlike bounds how many sites are remembered to be shared.
@@ -221,14 +221,14 @@ func (t *table) place(key string) (index int, tag byte) {
 
 // site returns the site for a row.
 func (t *table) site(d *shingle.Domain) *site {
-	if own := t.own(settingsOf(d)); own != nil {
+	if own := t.own(t.settingsOf(d)); own != nil {
 		return own
 	}
 	return t.plain
 }
 
-func settingsOf(d *shingle.Domain) settings {
-	return settings{origin: d.Origin, redirect: d.Redirect, paused: d.Paused, more: forEdge(d.Settings)}
+func (t *table) settingsOf(d *shingle.Domain) settings {
+	return settings{origin: d.Origin, redirect: d.Redirect, paused: d.Paused, more: t.book.part(d.Settings)}
 }
 
 // own returns the site with these settings, nil for the plain one. A row whose
