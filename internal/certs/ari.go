@@ -41,6 +41,12 @@ func (c *client) renewalInfo(ctx context.Context, certID string) (s suggested, s
 	return s, status, s.decode(body)
 }
 
+// hasARI reports whether the CA has renewal information, for all that we know.
+func (c *client) hasARI(ctx context.Context) bool {
+	_, err := c.ariURL(ctx)
+	return !errors.Is(err, errNoARI)
+}
+
 // ariURL returns where the CA has its renewal information, or errNoARI.
 func (c *client) ariURL(ctx context.Context) (string, error) {
 	url := c.ari.Load()

@@ -73,7 +73,7 @@ func (c *CA) validate() error {
 	l := &c.Limits
 	l.Orders = l.Orders.or(Rate{300, 3 * hour})
 	l.PerDomain = l.PerDomain.or(Rate{50, 7 * 24 * hour})
-	l.Renewals = l.Renewals.or(Rate{1000, hour})
+	l.Renewals = l.Renewals.or(Rate{3600, hour})
 	l.Failures = l.Failures.or(Rate{5, hour})
 	l.SameName = l.SameName.or(Rate{5, 7 * 24 * hour})
 	for _, r := range []Rate{l.Orders, l.PerDomain, l.Renewals, l.Failures, l.SameName} {
@@ -148,6 +148,17 @@ func (b *breaker) closed(now time.Time) (until time.Time) {
 	}
 	b.until = now.Add(b.wait()) // others wait for the trial
 	return time.Time{}
+}
+
+// open returns when the CA may be asked, not after now if it may be, without
+// making the trial. trial reports that one alone is to be made.
+func (b *breaker) open(now time.Time) (next time.Time, trial bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fails < breakerTrips {
+		return now, false
+	}
+	return later(now, b.until), true
 }
 
 // note takes in how a request to the CA ended.

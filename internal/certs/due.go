@@ -33,7 +33,12 @@ type item struct {
 	class class
 	group string
 	host  string
+
+	notBefore time.Time // in a forecast: when another limit than that of the CA's account allows it
 }
+
+// ready returns when nothing but its turn is missing.
+func (i item) ready() time.Time { return later(i.at, i.notBefore) }
 
 // index sets what the plan names among the keys of others: its entry in the due
 // index and its question to the CA. Each is what was there, when it says the same,

@@ -22,6 +22,7 @@ type failure struct {
 	ours       bool           // a part of our own is out of reach, such as the store
 	limited    bool           // a limit of the CA's or of ours: not the host's fault
 	scope      scope          // how far the limit reaches
+	pace       bool           // the limit is one that we set ourselves, to spread what the CA exempts
 	account    bool           // the CA refuses our account, whatever the host
 	acts       string         // who must act, when none of these tells
 	early      bool           // the CA was not yet told to look for the proof: an order that was placed is still good
@@ -98,7 +99,7 @@ func (f *failure) permanent() bool {
 
 // otherCAMayHelp reports whether the failure is this CA's affair.
 func (f *failure) otherCAMayHelp() bool {
-	return f.outage || f.limited && f.scope != scopeFailures || f.account || slices.Contains([]string{
+	return f.outage || f.limited && !f.pace && f.scope != scopeFailures || f.account || slices.Contains([]string{
 		acme.ProblemTypeCAA, acme.ProblemTypeRejectedIdentifier, acme.ProblemTypeUnsupportedIdentifier,
 	}, f.problem)
 }

@@ -83,6 +83,7 @@ type issuance struct {
 	stored  *entry // nil when there is none
 	version string // of the stored record
 	plan    plan
+	plain   bool // the first CA was asked for a plain order
 }
 
 // run reads what there is, and issues if that is due.
@@ -126,13 +127,21 @@ func (i *issuance) read(ctx context.Context, now time.Time) (err error) {
 func (i *issuance) adopt(ctx context.Context, e *entry, issuer string) (plan, error) {
 	i.finish(ctx)
 	now, next := i.cfg.Now(), i.plan
-	next.adopt(i.host, e, issuer, now)
+	ca := i.authority(issuer)
+	ari := ca != nil && ca.client.hasARI(ctx)
+	take := func(p *plan) {
+		p.adopt(i.host, e, issuer, now)
+		if p.Plain = ca != i.cas[0]; !ari {
+			p.CertID = ""
+		}
+	}
+	take(&next)
 	if e.upload != nil {
 		i.tellUploaded(ctx, i.host, &next, e)
 	} else {
 		i.tellIssued(ctx, i.host, &next, !i.plan.NotAfter.IsZero())
 	}
-	return i.changePlan(ctx, func(p *plan) { p.adopt(i.host, e, issuer, now) })
+	return i.changePlan(ctx, take)
 }
 
 func (i *issuance) changePlan(ctx context.Context, edit func(*plan)) (plan, error) {
@@ -188,7 +197,10 @@ func (i *issuance) interrupted(ctx context.Context, err error) error {
 // fail records a failed issuance in the plan, for the whole fleet, and in memory.
 func (i *issuance) fail(ctx context.Context, f *failure) error {
 	now := i.cfg.Now()
-	p, err := i.changePlan(ctx, func(p *plan) { p.failed(f, i.cfg.RetryDelay, now) })
+	p, err := i.changePlan(ctx, func(p *plan) {
+		p.Plain = p.Plain || i.plain
+		p.failed(f, i.cfg.RetryDelay, now)
+	})
 	if err != nil {
 		i.log.Error("failed issuance not recorded", "host", i.host, "error", err)
 		p.failed(f, i.cfg.RetryDelay, now)
@@ -316,9 +328,13 @@ func (i *issuance) pay(ctx context.Context, o *order) error {
 		return err
 	}
 	renewal := i.stored != nil && i.stored.valid(i.cfg.Now())
-	wait, err := i.budgets.takeOrder(ctx, o.ca, i.host, o.replaces != "", renewal, i.cfg.Now())
+	exempt := o.replaces != ""
+	i.plain = i.plain || !exempt && o.ca == i.cas[0]
+	wait, err := i.budgets.takeOrder(ctx, o.ca, i.host, exempt, renewal, i.cfg.Now())
 	if err == nil && !wait.IsZero() {
-		err = limitedUntil(wait, "the budget of orders at the certificate authority is used up")
+		f := limitedUntil(wait, "the budget of orders at the certificate authority is used up")
+		f.pace = exempt
+		return f
 	}
 	return err
 }

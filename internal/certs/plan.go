@@ -32,6 +32,10 @@ type plan struct {
 	Keep      bool      `json:"keep,omitempty"`     // uploaded, and not to be replaced by ACME while it is valid
 	Warned    int       `json:"warned,omitempty"`   // of the end of one that is kept: one of the warnings
 
+	// Plain says that its renewal counts as an order: the first CA, which is asked
+	// first, did not issue it or would not take the CertID.
+	Plain bool `json:"plain,omitempty"`
+
 	RenewAt time.Time `json:"renew_at,omitzero"` // chosen within Window, or by the lifetime
 	Window  *window   `json:"window,omitempty"`  // what the CA last suggested
 
@@ -61,20 +65,24 @@ type window struct {
 
 func planKey(host string) string { return "plans/" + host }
 
-// class is the budget that the host's next order counts against.
+// class says which budget the host's next order takes.
 type class byte
 
 const (
-	classNew     class = 'n' // no valid certificate
-	classRenewal class = 'r'
+	classNew     class = 'n' // an order, for want of a valid certificate
+	classPlain   class = 'o' // a renewal that counts as any order
+	classRenewal class = 'r' // a renewal that the CA exempts from its limits
 )
 
 // class is that of the order that would be placed at the time.
 func (p *plan) class(at time.Time) class {
-	if at.Before(p.NotAfter) {
-		return classRenewal
+	switch {
+	case !at.Before(p.NotAfter):
+		return classNew
+	case p.Plain || p.CertID == "":
+		return classPlain
 	}
-	return classNew
+	return classRenewal
 }
 
 // due reports whether an order is to be placed at now.
@@ -111,7 +119,7 @@ func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 		p.CertID, _ = acme.ARIUniqueIdentifier(leaf) // empty for a certificate that ARI cannot name
 	}
 	p.NotAfter, p.Uploaded, p.Keep, p.Warned = e.notAfter, e.upload != nil, e.upload != nil && e.upload.Keep, 0
-	p.Window, p.RenewAt = nil, spread(host, e.renewAt, e.notAfter)
+	p.Plain, p.Window, p.RenewAt = false, nil, spread(host, e.renewAt, e.notAfter)
 	if soonest := now.Add(min(e.notAfter.Sub(p.NotBefore)/20, e.notAfter.Sub(now)/2)); p.RenewAt.Before(soonest) {
 		p.RenewAt = soonest.UTC().Truncate(time.Second)
 	}

@@ -143,12 +143,20 @@ func (p *poller) step(ctx context.Context) (next time.Time, err error) {
 	return p.last.At, nil
 }
 
-// begin goes on where the last process was. A clock that is ahead or behind costs
-// at most one round.
-func (p *poller) begin(ctx context.Context, now time.Time) error {
-	var r pollRecord
-	if _, err := p.store.get(ctx, p.recordKey(), &r); err != nil && !errors.Is(err, shingle.ErrNotFound) {
-		return fmt.Errorf("read how far the questions came: %w", err)
+// begin goes on where the last process was.
+func (p *poller) begin(ctx context.Context, now time.Time) (err error) {
+	p.kept = now
+	p.last, err = p.store.pollRecord(ctx, p.ca.Directory, now)
+	return err
+}
+
+func pollRecordKey(directory string) string { return "worker/polls/" + directoryHash(directory) }
+
+// pollRecord returns how far the questions to a CA came. A clock that is ahead or
+// behind costs at most one round.
+func (s *store) pollRecord(ctx context.Context, directory string, now time.Time) (r pollRecord, err error) {
+	if _, err := s.get(ctx, pollRecordKey(directory), &r); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return r, fmt.Errorf("read how far the questions came: %w", err)
 	}
 	r.Slot, r.In = r.Slot%pollSlots, min(max(r.In, pollSoonest), pollEvery)
 	if r.At.IsZero() {
@@ -157,11 +165,13 @@ func (p *poller) begin(ctx context.Context, now time.Time) error {
 	if r.At.Before(now.Add(-r.In)) || r.At.After(now.Add(r.In)) {
 		r.At = now
 	}
-	p.last, p.kept = r, now
-	return nil
+	return r, nil
 }
 
-func (p *poller) recordKey() string { return "worker/polls/" + directoryHash(p.ca.Directory) }
+// when returns when the slot's turn comes.
+func (r *pollRecord) when(slot int) time.Time {
+	return r.At.Add(time.Duration((slot-r.Slot+pollSlots)%pollSlots) * (r.In / pollSlots))
+}
 
 // advance moves on to the next slot. One who is behind, because the CA was out of
 // reach or there is more than can be asked, does not hurry to ask twice.
@@ -182,9 +192,9 @@ func (p *poller) advance(now time.Time) {
 // keep stores how far the questions came. Who cannot, or meets another process,
 // asks a few of them twice.
 func (p *poller) keep(ctx context.Context, now time.Time) {
-	version, err := p.store.version(ctx, p.recordKey())
+	version, err := p.store.version(ctx, pollRecordKey(p.ca.Directory))
 	if err == nil {
-		_, err = p.store.put(ctx, p.recordKey(), p.last, version)
+		_, err = p.store.put(ctx, pollRecordKey(p.ca.Directory), p.last, version)
 	}
 	if err != nil {
 		p.log.Debug("how far the questions came is not stored", "error", err)

@@ -1,22 +1,25 @@
 package certs
 
-// queue holds due items and says whose turn it is. Renewals and new certificates
-// are two lanes, as they have budgets of their own. In a lane the groups take
-// turns, so a tenant who imports ten thousand names delays nobody else; and in a
-// group each fourth turn is the newest item's, so that a name added after such an
-// import does not wait for all of it.
+// queue holds due items and says whose turn it is. The classes are lanes, as they
+// have budgets of their own. In a lane the groups take turns, so a tenant who
+// imports ten thousand names delays nobody else; and in a group each fourth turn
+// is the newest item's, so that a name added after such an import does not wait
+// for all of it.
 type queue struct {
 	lanes map[class]*lane
-	known map[string]bool // keys of the items in it
 }
 
+// classes are the lanes, in the order in which they are looked at.
+var classes = [...]class{classRenewal, classPlain, classNew}
+
 const (
-	maxQueue    = 100_000 // more stay in the index until there is room
+	maxQueue    = 100_000 // items of a lane; more stay in the index until there is room
 	newestEvery = 4
 )
 
-// lane is one class of items.
+// lane is the items of one class.
 type lane struct {
+	known  map[string]bool // keys of the items in it
 	groups map[string]*turns
 	order  []string // the groups in the order of their turns
 	next   int      // in order
@@ -29,31 +32,52 @@ type turns struct {
 }
 
 func newQueue() *queue {
-	q := &queue{lanes: map[class]*lane{}, known: map[string]bool{}}
-	for _, c := range []class{classNew, classRenewal} {
-		q.lanes[c] = &lane{groups: map[string]*turns{}}
+	q := &queue{lanes: map[class]*lane{}}
+	for _, c := range classes {
+		q.lanes[c] = &lane{known: map[string]bool{}, groups: map[string]*turns{}}
 	}
 	return q
 }
 
-// push adds an item unless it is there. It reports false when there is no room.
-// Items come in the order of their time.
+// push adds an item unless it is there. It reports false when there is no room
+// for it. Items come in the order of their time.
 func (q *queue) push(i item) bool {
-	if q.known[i.key] {
-		return true
-	}
 	l := q.lanes[i.class]
-	if l == nil || len(q.known) >= maxQueue {
+	if l == nil {
 		return false
 	}
-	q.known[i.key] = true
+	if l.known[i.key] {
+		return true
+	}
 	g := l.groups[i.group]
+	if len(l.known) >= maxQueue && !l.makeRoom(g) {
+		return false
+	}
 	if g == nil {
 		g = &turns{}
 		l.groups[i.group] = g
 		l.order = append(l.order, i.group)
 	}
+	l.known[i.key] = true
 	g.items = append(g.items, i)
+	return true
+}
+
+// makeRoom drops an item of the largest group, unless that is g: whoever fills the
+// queue keeps nobody out.
+func (l *lane) makeRoom(g *turns) bool {
+	largest := g
+	for _, other := range l.groups {
+		if largest == nil || len(other.items) > len(largest.items) {
+			largest = other
+		}
+	}
+	if largest == g || len(largest.items) < 3 {
+		return false
+	}
+	at := len(largest.items) - 2 // neither the oldest nor the newest
+	delete(l.known, largest.items[at].key)
+	largest.items = append(largest.items[:at], largest.items[at+1:]...)
 	return true
 }
 
@@ -72,7 +96,7 @@ func (q *queue) pop(c class) (i item, ok bool) {
 	} else {
 		l.next++
 	}
-	delete(q.known, i.key)
+	delete(l.known, i.key)
 	return i, true
 }
 
@@ -87,9 +111,4 @@ func (g *turns) take() (i item) {
 }
 
 // len returns how many items of the class wait.
-func (q *queue) len(c class) (n int) {
-	for _, g := range q.lanes[c].groups {
-		n += len(g.items)
-	}
-	return n
-}
+func (q *queue) len(c class) int { return len(q.lanes[c].known) }
