@@ -15,9 +15,7 @@ func TestLead_OneLeaseForAllParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, []*simCA{newSimCA(t, "ca")}, func(c *Config) { c.LeaseTime = 15 * time.Second })
 		defer s.close()
-		other, err := New(s.m.cfg.other())
-		s.check(err)
-		defer other.Close()
+		other := s.process(nil)
 		var running, most, failed atomic.Int64
 		part := func(ctx context.Context) error {
 			most.Store(max(most.Load(), running.Add(1)))
@@ -58,10 +56,4 @@ func TestLead_OneLeaseForAllParts(t *testing.T) {
 			t.Errorf("after the first has ended, %d parts run", running.Load())
 		}
 	})
-}
-
-// other is the configuration of another process.
-func (c Config) other() Config {
-	c.Instance = ""
-	return c
 }

@@ -7,14 +7,11 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -65,15 +62,40 @@ func (s *sim) check(err error) {
 	}
 }
 
-// work runs the worker until the returned function is called.
-func (s *sim) work() (stop func()) {
+// process is another process of the fleet.
+func (s *sim) process(change func(*Config)) *Manager {
+	cfg := s.m.cfg
+	cfg.Instance = ""
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := New(cfg)
+	s.check(err)
+	s.t.Cleanup(func() { _ = m.Close() })
+	for i, ca := range s.cas {
+		m.cas[i].client.HTTPClient.Transport.(*caTransport).next = ca
+	}
+	return m
+}
+
+// work has the first process lead until the returned function is called.
+func (s *sim) work() (stop func()) { return s.lead(s.m) }
+
+func (s *sim) lead(m *Manager) (stop func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.m.Lead(ctx, map[string]func(context.Context) error{"certificates": s.m.Work})
+		m.Lead(ctx, map[string]func(context.Context) error{"certificates": m.Work})
 	}()
 	return func() { cancel(); <-done }
+}
+
+// add adds a domain, of which the worker hears by the change feed.
+func (s *sim) add(host, tenant string) {
+	s.t.Helper()
+	_, err := s.store.CreateDomain(s.t.Context(), shingle.Domain{Host: host, Tenant: tenant}, time.Now())
+	s.check(err)
 }
 
 func (s *sim) close() { s.check(s.m.Close()) }
@@ -178,53 +200,43 @@ func (b *countedBlobs) List(ctx context.Context, prefix, after string, limit int
 	return list, err
 }
 
-// TestSim_Quarter has a fleet's worker look after certificates of all ages for 90
-// days. SHINGLE_SIM=10000 has it be so many, and -v shows the figures.
-func TestSim_Quarter(t *testing.T) {
-	const days = 90
-	n := 200
-	if text := os.Getenv("SHINGLE_SIM"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		ca := newSimCA(t, "ca")
-		s := newSim(t, []*simCA{ca}, nil)
-		defer s.close()
-		s.seed(n)
-		stop := s.work()
-		for range days {
-			time.Sleep(day)
-			s.noneExpired(n)
-		}
-		stop()
-		t.Logf("%d certificates, %d days: %d operations of the store a day, %d orders, %d of them renewals by ARI, %d polls\n%s",
-			n, days, s.blobs.ops()/days, len(ca.accepted), ca.replaced, ca.polls, s.blobs.breakdown())
-		if len(ca.refusals) > 0 {
-			t.Errorf("the CA's limits were met: %v", ca.refusals)
-		}
-		if orders := len(ca.accepted); orders < n || orders > n*2 {
-			t.Errorf("%d orders for %d certificates of 90 days", orders, n)
-		}
-		idle := int64(10 * 24 * 60) // the looks of a day at nothing, once a minute
-		if perDay, most := s.blobs.ops()/days, idle+int64(25*n); perDay > most {
-			t.Errorf("%d operations a day, more than %d", perDay, most)
-		}
-	})
+// plan reads a plan, without counting that.
+func (s *sim) plan(host string) (p plan) {
+	s.t.Helper()
+	b, err := s.store.Get(s.t.Context(), planKey(host))
+	s.check(err)
+	s.check(json.Unmarshal(b.Value, &p))
+	return p
 }
 
 // noneExpired fails for a certificate that is not valid now.
 func (s *sim) noneExpired(n int) {
 	s.t.Helper()
 	for i := range n {
-		b, err := s.store.Get(s.t.Context(), planKey(simHostName(i))) // not counted
-		s.check(err)
-		var p plan
-		s.check(json.Unmarshal(b.Value, &p))
-		if !time.Now().Before(p.NotAfter) {
+		if p := s.plan(simHostName(i)); !time.Now().Before(p.NotAfter) {
 			s.t.Fatalf("the certificate of %s expired on %s", simHostName(i), p.NotAfter)
 		}
+	}
+}
+
+// dueBetween counts the hosts that are to be renewed in a time.
+func (s *sim) dueBetween(n int, from, to time.Time) (due int) {
+	for i := range n {
+		if p := s.plan(simHostName(i)); p.RenewAt.After(from) && p.RenewAt.Before(to) {
+			due++
+		}
+	}
+	return due
+}
+
+// limitsHeld fails when the CA refused something for a limit.
+func (s *sim) limitsHeld() {
+	s.t.Helper()
+	for _, ca := range s.cas {
+		ca.mu.Lock()
+		if len(ca.refusals) > 0 {
+			s.t.Errorf("the CA's limits were met: %v", ca.refusals)
+		}
+		ca.mu.Unlock()
 	}
 }

@@ -39,6 +39,9 @@ type simCA struct {
 	noARI  bool                            // it has no renewal information
 	refuse func(r *simRequest) *simProblem // asked first; nil leaves the request to the CA
 
+	invalid func(host string) bool // whose validations fail; nil: nobody's
+	latency time.Duration          // of each request
+
 	mu        sync.Mutex
 	revoked   bool
 	limits    map[string]*gcra
@@ -55,8 +58,9 @@ type simCA struct {
 }
 
 type simOrder struct {
-	host  string
-	chain []byte
+	host   string
+	chain  []byte
+	status string
 }
 
 type simHost struct {
@@ -125,6 +129,9 @@ func newSimCA(t testing.TB, name string) *simCA {
 
 // RoundTrip implements [http.RoundTripper].
 func (c *simCA) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.latency > 0 {
+		time.Sleep(c.latency)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	step, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -181,10 +188,43 @@ func (c *simCA) RoundTrip(r *http.Request) (*http.Response, error) {
 	case o == nil:
 		return c.problem(&simProblem{status: http.StatusNotFound, problem: "malformed", detail: "no such thing: " + r.URL.Path})
 	case step == "authz":
-		return reply(http.StatusOK, map[string]any{"status": "pending", "identifier": map[string]string{"type": "dns", "value": o.host},
-			"challenges": []map[string]string{{"type": "http-01", "url": c.url + "/challenge/" + id, "token": "t" + id, "status": "pending"}}}), nil
+		return c.authz(id), nil
+	case step == "challenge":
+		return c.challenge(id)
 	}
 	return c.show(id, http.StatusOK), nil
+}
+
+func (c *simCA) authz(id string) *http.Response {
+	o := c.pending[id]
+	doc := map[string]any{"status": "pending", "identifier": map[string]string{"type": "dns", "value": o.host}}
+	var list []map[string]any
+	for _, kind := range []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01} {
+		x := map[string]any{"type": kind, "url": c.url + "/challenge/" + id, "token": "t" + id, "status": "pending"}
+		if o.status == "invalid" {
+			doc["status"], x["status"] = o.status, o.status
+			x["error"] = map[string]any{"type": "urn:ietf:params:acme:error:connection", "detail": "connection refused"}
+		}
+		list = append(list, x)
+	}
+	doc["challenges"] = list
+	return reply(http.StatusOK, doc)
+}
+
+// challenge is a validation that fails, and counts.
+func (c *simCA) challenge(id string) (*http.Response, error) {
+	o := c.pending[id]
+	o.status = "invalid"
+	name := "failures " + o.host
+	if c.limits[name] == nil {
+		c.limits[name] = &gcra{}
+	}
+	if c.limits[name].take(Rate{5, time.Hour}, time.Now()) > 0 {
+		c.refusals["failed validations of one name"]++
+	}
+	return reply(http.StatusOK, map[string]string{
+		"type": acme.ChallengeTypeHTTP01, "url": c.url + "/challenge/" + id, "token": "t" + id, "status": "processing",
+	}), nil
 }
 
 // order is newOrder, with the limits.
@@ -216,14 +256,17 @@ func (c *simCA) order(r *simRequest) (*http.Response, error) {
 	}
 	c.accepted = append(c.accepted, simAccepted{r.now, r.host, exempt})
 	id := strconv.Itoa(len(c.accepted))
-	c.pending[id] = &simOrder{host: r.host}
+	c.pending[id] = &simOrder{host: r.host, status: "ready"}
+	if c.invalid != nil && c.invalid(r.host) {
+		c.pending[id].status = "pending"
+	}
 	return c.show(id, http.StatusCreated), nil
 }
 
 func (c *simCA) show(id string, status int) *http.Response {
 	o := c.pending[id]
 	doc := map[string]any{
-		"status": "ready", "finalize": c.url + "/finalize/" + id, "authorizations": []string{c.url + "/authz/" + id},
+		"status": o.status, "finalize": c.url + "/finalize/" + id, "authorizations": []string{c.url + "/authz/" + id},
 		"identifiers": []map[string]string{{"type": "dns", "value": o.host}},
 	}
 	if o.chain != nil {
@@ -366,4 +409,65 @@ func reply(status int, doc any, header ...string) *http.Response {
 		h.Set(header[i], header[i+1])
 	}
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: -1}
+}
+
+// noneExpired fails when a certificate that was issued here last for its host is
+// not valid now, or was not when its successor came.
+func (c *simCA) noneExpired(t testing.TB) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.expiries) > 0 {
+		t.Fatalf("certificates had expired: %v", c.expiries)
+	}
+	now := time.Now()
+	for host, h := range c.hosts {
+		if !now.Before(h.notAfter) {
+			t.Fatalf("the certificate of %s expired on %s", host, h.notAfter)
+		}
+	}
+}
+
+// revokeAll has the CA suggest to renew what it has issued until now.
+func (c *simCA) revokeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoked, c.busyUntil = true, time.Now()
+}
+
+// fail has the CA answer by refuse; nil ends that.
+func (c *simCA) fail(refuse func(*simRequest) *simProblem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse = refuse
+}
+
+// refused returns how often the CA refused anything, and begins to count again.
+func (c *simCA) refused() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, times := range c.refusals {
+		n += times
+	}
+	clear(c.refusals)
+	return n
+}
+
+// orderedSince returns when the first order for each host came after a time.
+func (c *simCA) orderedSince(from time.Time) map[string]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := map[string]time.Time{}
+	for _, a := range c.accepted {
+		if _, ok := first[a.host]; !ok && !a.at.Before(from) {
+			first[a.host] = a.at
+		}
+	}
+	return first
+}
+
+func (c *simCA) lastOrder() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.accepted[len(c.accepted)-1].at
 }
