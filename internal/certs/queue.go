@@ -1,5 +1,7 @@
 package certs
 
+import "slices"
+
 // queue holds due items and says whose turn it is. The classes are lanes, as they
 // have budgets of their own. In a lane the groups take turns, so a tenant who
 // imports ten thousand names delays nobody else; and in a group each fourth turn
@@ -19,7 +21,7 @@ const (
 
 // lane is the items of one class.
 type lane struct {
-	known  map[string]bool // keys of the items in it
+	known  map[string]string // keys of the items in it, by host
 	groups map[string]*turns
 	order  []string // the groups in the order of their turns
 	next   int      // in order
@@ -34,22 +36,24 @@ type turns struct {
 func newQueue() *queue {
 	q := &queue{lanes: map[class]*lane{}}
 	for _, c := range classes {
-		q.lanes[c] = &lane{known: map[string]bool{}, groups: map[string]*turns{}}
+		q.lanes[c] = &lane{known: map[string]string{}, groups: map[string]*turns{}}
 	}
 	return q
 }
 
-// push adds an item unless it is there. It reports false when there is no room
-// for it. Items come in the order of their time.
+// push adds an item unless it is there. One whose host has an item takes the place
+// of that, which its plan no longer names. It reports false when there is no room.
+// Items come in the order of their time.
 func (q *queue) push(i item) bool {
 	l := q.lanes[i.class]
 	if l == nil {
 		return false
 	}
-	if l.known[i.key] {
+	g := l.groups[i.group]
+	if old, ok := l.known[i.host]; ok && (old == i.key || g.replace(old, i)) {
+		l.known[i.host] = i.key
 		return true
 	}
-	g := l.groups[i.group]
 	if len(l.known) >= maxQueue && !l.makeRoom(g) {
 		return false
 	}
@@ -58,7 +62,7 @@ func (q *queue) push(i item) bool {
 		l.groups[i.group] = g
 		l.order = append(l.order, i.group)
 	}
-	l.known[i.key] = true
+	l.known[i.host] = i.key
 	g.items = append(g.items, i)
 	return true
 }
@@ -76,7 +80,7 @@ func (l *lane) makeRoom(g *turns) bool {
 		return false
 	}
 	at := len(largest.items) - 2 // neither the oldest nor the newest
-	delete(l.known, largest.items[at].key)
+	delete(l.known, largest.items[at].host)
 	largest.items = append(largest.items[:at], largest.items[at+1:]...)
 	return true
 }
@@ -96,8 +100,22 @@ func (q *queue) pop(c class) (i item, ok bool) {
 	} else {
 		l.next++
 	}
-	delete(l.known, i.key)
+	if l.known[i.host] == i.key {
+		delete(l.known, i.host)
+	}
 	return i, true
+}
+
+// replace puts an item where one with that key is.
+func (g *turns) replace(key string, i item) bool {
+	if g == nil {
+		return false
+	}
+	at := slices.IndexFunc(g.items, func(x item) bool { return x.key == key })
+	if at >= 0 {
+		g.items[at] = i
+	}
+	return at >= 0
 }
 
 func (g *turns) take() (i item) {

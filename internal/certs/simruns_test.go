@@ -29,6 +29,14 @@ func simSize(t *testing.T, usual int) int {
 	return n
 }
 
+// seldom has the worker look less often when many days are simulated with every run
+// of the tests.
+func seldom(c *Config) {
+	if os.Getenv("SHINGLE_SIM") == "" {
+		c.Poll, c.LeaseTime = 5*time.Minute, 20*time.Minute
+	}
+}
+
 // TestSim_Quarter has a fleet's worker look after certificates of all ages for 90
 // days.
 func TestSim_Quarter(t *testing.T) {
@@ -37,7 +45,7 @@ func TestSim_Quarter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		idle := idleOps(t)
 		ca := newSimCA(t, "ca")
-		s := newSim(t, []*simCA{ca}, nil)
+		s := newSim(t, []*simCA{ca}, seldom)
 		defer s.close()
 		s.seed(n)
 		start := time.Now()
@@ -66,7 +74,7 @@ func TestSim_Quarter(t *testing.T) {
 
 // idleOps returns the operations of a day without any certificate.
 func idleOps(t *testing.T) int64 {
-	s := newSim(t, []*simCA{newSimCA(t, "idle")}, nil)
+	s := newSim(t, []*simCA{newSimCA(t, "idle")}, seldom)
 	defer s.close()
 	stop := s.work()
 	time.Sleep(day)
@@ -89,7 +97,7 @@ func TestSim_MassRevocation(t *testing.T) {
 
 func revocation(t *testing.T, n int, pace Rate) {
 	ca := newSimCA(t, "ca")
-	s := newSim(t, []*simCA{ca}, func(c *Config) { c.CAs[0].Limits.Renewals = pace })
+	s := newSim(t, []*simCA{ca}, func(c *Config) { seldom(c); c.CAs[0].Limits.Renewals = pace })
 	defer s.close()
 	s.seed(n)
 	stop := s.work()
@@ -133,7 +141,7 @@ func TestSim_OneDomain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const days, n = 10, 150
 		ca := newSimCA(t, "ca")
-		s := newSim(t, []*simCA{ca}, nil)
+		s := newSim(t, []*simCA{ca}, seldom)
 		defer s.close()
 		for i := range n {
 			s.add(fmt.Sprintf("shop-%03d.customer.example", i), "acme")
@@ -157,7 +165,7 @@ func TestSim_Outage(t *testing.T) {
 	n := simSize(t, 200)
 	synctest.Test(t, func(t *testing.T) {
 		ca := newSimCA(t, "ca")
-		s := newSim(t, []*simCA{ca}, nil)
+		s := newSim(t, []*simCA{ca}, seldom)
 		defer s.close()
 		s.seed(n)
 		defer s.work()()
@@ -230,17 +238,20 @@ func TestSim_Import(t *testing.T) {
 
 // TestSim_ClockSkew has two processes, an hour ahead and an hour behind, take turns.
 func TestSim_ClockSkew(t *testing.T) {
-	n := simSize(t, 150)
+	n := simSize(t, 100)
 	synctest.Test(t, func(t *testing.T) {
 		ca := newSimCA(t, "ca")
-		s := newSim(t, []*simCA{ca}, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Hour) } })
+		s := newSim(t, []*simCA{ca}, func(c *Config) {
+			seldom(c)
+			c.Now = func() time.Time { return time.Now().Add(time.Hour) }
+		})
 		defer s.close()
 		other := s.process(func(c *Config) { c.Now = func() time.Time { return time.Now().Add(-time.Hour) } })
 		s.seed(n)
 		for i := range 330 { // more than may be ordered at once
 			s.add(fmt.Sprintf("www.new-%03d.example", i), "new")
 		}
-		for range 20 {
+		for range 10 {
 			for _, m := range []*Manager{s.m, other} {
 				stop := s.lead(m)
 				time.Sleep(day)
@@ -259,11 +270,11 @@ func TestSim_ClockSkew(t *testing.T) {
 func TestSim_Lifetimes(t *testing.T) {
 	for _, life := range []time.Duration{160 * time.Hour, 45 * day} {
 		t.Run(life.String(), func(t *testing.T) {
-			n := simSize(t, 100)
+			n := simSize(t, 60)
 			synctest.Test(t, func(t *testing.T) {
 				ca := newSimCA(t, "ca")
 				ca.life = life
-				s := newSim(t, []*simCA{ca}, nil)
+				s := newSim(t, []*simCA{ca}, seldom)
 				defer s.close()
 				s.seed(n)
 				stop := s.work()
@@ -295,7 +306,7 @@ func TestSim_BrokenNames(t *testing.T) {
 			broken[simHostName(10*i)] = true
 		}
 		ca.invalid = func(host string) bool { return broken[host] }
-		s := newSim(t, []*simCA{ca}, nil)
+		s := newSim(t, []*simCA{ca}, seldom)
 		defer s.close()
 		s.seed(n)
 		for i := range n / 10 {
@@ -304,7 +315,7 @@ func TestSim_BrokenNames(t *testing.T) {
 			s.add(host, "new")
 		}
 		defer s.work()()
-		time.Sleep(85 * day)
+		time.Sleep(50 * day)
 		s.limitsHeld()
 		for i := range n {
 			if host := simHostName(i); !broken[host] && !time.Now().Before(s.plan(host).NotAfter) {

@@ -110,6 +110,7 @@ func (w *worker) run(ctx context.Context) error {
 
 func (w *worker) finished(r result) {
 	delete(w.busy, r.key)
+	delete(w.gates, r.class) // what needed no order has left its budget to another
 	w.running[r.class]--
 	if d := shingle.RegisteredDomain(r.host); r.class == classNew {
 		if w.domains[d]--; w.domains[d] == 0 {
