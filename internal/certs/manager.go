@@ -83,16 +83,6 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// authority returns the CA with that directory, or nil.
-func (m *Manager) authority(directory string) *authority {
-	for _, ca := range m.cas {
-		if ca.Directory == directory {
-			return ca
-		}
-	}
-	return nil
-}
-
 // Close ends the issuances under way and waits for them, within bounds. It
 // returns an error when some did not end.
 func (m *Manager) Close() error {

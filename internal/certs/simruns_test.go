@@ -90,12 +90,12 @@ func TestSim_MassRevocation(t *testing.T) {
 	n := simSize(t, 200)
 	for name, pace := range map[string]Rate{"usual pace": {}, "slow": {Count: 1 + n/20, Per: time.Hour}} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { revocation(t, n, pace) })
+			synctest.Test(t, func(t *testing.T) { massRevocation(t, n, pace) })
 		})
 	}
 }
 
-func revocation(t *testing.T, n int, pace Rate) {
+func massRevocation(t *testing.T, n int, pace Rate) {
 	ca := newSimCA(t, "ca")
 	s := newSim(t, []*simCA{ca}, func(c *Config) { seldom(c); c.CAs[0].Limits.Renewals = pace })
 	defer s.close()

@@ -15,6 +15,7 @@ import (
 // Times of the worker.
 const (
 	relistEvery = 5 * time.Minute // at most, the due index is read from its beginning
+	choresEvery = time.Minute     // at most, what is to be removed or revoked is looked for
 	overlap     = time.Minute     // of two looks: entries made late, by a clock that is behind
 	settleTime  = time.Minute     // an entry without a plan may be one that is just being made
 	gateTime    = time.Minute     // at most, before a budget that was empty is read again
@@ -43,6 +44,7 @@ type worker struct {
 
 	seen    time.Time            // what is due until then was listed
 	relist  time.Time            // when to begin again at the beginning
+	chores  time.Time            // when to look for what is to be removed or revoked
 	gates   map[class]time.Time  // no order of the class before
 	crowds  map[string]time.Time // no new certificate for the registered domain before
 	waiting map[string]waiting   // items that are put back into the queue, by key
@@ -141,7 +143,10 @@ func (w *worker) look(ctx context.Context) error {
 	after := duePrefix + w.seen.Add(-overlap).UTC().Format(dueTime)
 	if !now.Before(w.relist) {
 		after, w.relist = "", now.Add(min(relistEvery, 8*w.m.cfg.LeaseTime))
-		err = errors.Join(err, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx))
+	}
+	if !now.Before(w.chores) {
+		w.chores = now.Add(min(choresEvery, 2*w.m.cfg.LeaseTime))
+		err = errors.Join(err, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx), w.m.revoke(ctx))
 	}
 	if listErr := w.list(ctx, after, now); listErr != nil {
 		w.relist = now
