@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -64,7 +64,7 @@ func newMeter(t *testing.T, endpoint string) *meter {
 			r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		},
 		ModifyResponse: m.count,
-		ErrorLog:       log.New(io.Discard, "", 0), // processes that end do not wait for answers
+		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // processes that end do not wait for answers
 	}
 	s := httptest.NewServer(proxy)
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
