@@ -17,7 +17,7 @@ GOVULNCHECK := $(CACHE)/bin/govulncheck-$(GOVULNCHECK_VERSION)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## build ./shingle
@@ -65,6 +65,10 @@ vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
 .PHONY: bench
 bench: ## compare the edge with other proxies; options in ARGS, such as ARGS='-rounds 2 -seconds 1'
 	go run ./bench $(ARGS)
+
+.PHONY: bench-fleet
+bench-fleet: ## starts, memory, reads and change delay of a fleet; options in ARGS, such as ARGS='-domains 1000000'
+	go run ./scripts/servers -cache $(CACHE)/servers -only dynamodb go run ./bench/fleet $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built, the tools too

@@ -125,11 +125,12 @@ func (s *Store) append(ctx context.Context, host string, who author, old, next *
 // when the old one is lost may have got a change and not its head; that change is
 // told of with the next one in its log.
 func (s *Store) mendHead(ctx context.Context, shard int, from int64) error {
-	last, err := s.query(ctx, s.home, logQuery{shard: shard, from: maxChange, backwards: true, limit: 1, consistent: true})
-	if err != nil || len(last) == 0 {
+	behind, err := s.query(ctx, s.home, logQuery{shard: shard, from: from, limit: 100, consistent: true})
+	if err != nil || len(behind) == 0 {
 		return err
 	}
-	return s.commit(ctx, []types.TransactWriteItem{s.writeHead(shard, head{number: from}, head{number: last[0].number, at: last[0].at})})
+	last := behind[len(behind)-1]
+	return s.commit(ctx, []types.TransactWriteItem{s.writeHead(shard, head{number: from}, head{number: last.number, at: last.at})})
 }
 
 // tick is the time of a change: later than the last of its log and than every
@@ -234,8 +235,6 @@ func (s *Store) writeHead(shard int, from, to head) types.TransactWriteItem {
 	}
 	return types.TransactWriteItem{Put: put}
 }
-
-const maxChange = 999_999_999_999
 
 // changeNumber is a number as a sort key.
 func changeNumber(n int64) string { return fmt.Sprintf("%012d", n) }

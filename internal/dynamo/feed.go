@@ -177,22 +177,17 @@ func (s *Store) late(there []entry, end head) bool {
 // logQuery is a question for changes of one log.
 type logQuery struct {
 	shard      int
-	from       int64 // those behind this number; or, backwards, up to it
-	backwards  bool
+	from       int64 // those behind this number
 	limit      int
 	consistent bool
 }
 
 func (s *Store) query(ctx context.Context, c *client, q logQuery) ([]entry, error) {
-	condition := "pk = :p AND sk > :from"
-	if q.backwards {
-		condition = "pk = :p AND sk <= :from"
-	}
 	var out *dynamodb.QueryOutput
 	_, err := c.call(ctx, "Query", func(ctx context.Context) (err error) {
 		out, err = c.Query(ctx, &dynamodb.QueryInput{
 			TableName: &c.table, ConsistentRead: &q.consistent, Limit: aws.Int32(int32(q.limit)),
-			KeyConditionExpression: &condition, ScanIndexForward: aws.Bool(!q.backwards),
+			KeyConditionExpression:    aws.String("pk = :p AND sk > :from"),
 			ExpressionAttributeValues: item{":p": text(partition("change", q.shard)), ":from": text(changeNumber(q.from))},
 		})
 		return err

@@ -106,16 +106,14 @@ func (r *Replica) before(ctx context.Context, shard int, end head, since int64) 
 		return end.number, nil
 	}
 	for n, stride := end.number-1, int64(1); n > 0; n, stride = n-stride, stride*2 {
-		q := logQuery{shard: shard, from: n, backwards: true, limit: 1, consistent: true}
-		last, err := r.store.query(ctx, r.store.local, q)
-		if err != nil {
+		list, err := r.store.query(ctx, r.store.local, logQuery{shard: shard, from: n - 1, limit: 1, consistent: true})
+		switch {
+		case err != nil:
 			return 0, err
-		}
-		if len(last) == 0 {
+		case len(list) == 0 || list[0].number != n:
 			return r.beginning(ctx, shard)
-		}
-		if last[0].at < since {
-			return last[0].number, nil
+		case list[0].at < since:
+			return n, nil
 		}
 	}
 	return r.beginning(ctx, shard)

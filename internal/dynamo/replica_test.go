@@ -175,6 +175,37 @@ func TestReplica_BehindTheTTL(t *testing.T) {
 	r.knows(t, f)
 }
 
+// A first reader takes in the changes of the last days, and none that are older.
+func TestReplica_HeadGoesBackSomeDays(t *testing.T) {
+	now := time.Now()
+	r := newRegions(t, func(c *dynamo.Config) { c.Now = func() time.Time { return now } })
+	const old, young = 80, 32
+	for i := range old {
+		create(t, r.home, fmt.Sprintf("old%d.example.com", i))
+	}
+	now = now.Add(156 * time.Hour) // six days and a half
+	for i := range young {
+		create(t, r.home, fmt.Sprintf("young%d.example.com", i))
+	}
+	r.Settle()
+	near := r.far.Replica()
+	cursor, err := near.Head(t.Context())
+	check(t, err)
+	told := map[bool]int{} // true: of the young ones
+	for n := 1; n > 0; {
+		var list []shingle.Change
+		list, cursor, err = near.Changes(t.Context(), cursor, 100)
+		check(t, err)
+		for _, c := range list {
+			told[strings.HasPrefix(c.Host, "young")]++
+		}
+		n = len(list)
+	}
+	if told[true] != young || told[false] > young { // strides double
+		t.Errorf("of %d old and %d young changes, it tells of %d and %d", old, young, told[false], told[true])
+	}
+}
+
 // What the feed, or a write of this process, has told of a row counts until the
 // row has arrived.
 func TestReplica_NoRowOlderThanWhatWasTold(t *testing.T) {

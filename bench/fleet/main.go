@@ -1,0 +1,82 @@
+// Fleet measures what a fleet over DynamoDB does with many domains: how an edge
+// starts, its memory and its reads at rest (scale), and how long a domain that was
+// added takes to be on every edge (delay).
+//
+//	go run ./scripts/servers -only dynamodb go run ./bench/fleet -domains 100000
+//
+// It runs the real program, built from this tree, over AWS's own DynamoDB Local.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	domains int
+	rest    time.Duration
+	changes int
+	edges   int
+	what    string
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.domains, "domains", 20_000, "scale: how many domains; a million takes a quarter of an hour")
+	flag.DurationVar(&o.rest, "rest", 30*time.Second, "scale: how long reads at rest are counted")
+	flag.IntVar(&o.changes, "changes", 100, "delay: how many domains are added")
+	flag.IntVar(&o.edges, "edges", 3, "delay: how many edges there are")
+	flag.StringVar(&o.what, "what", "scale,delay", "what to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	endpoint := os.Getenv("SHINGLE_TEST_DYNAMODB")
+	if endpoint == "" {
+		return errors.New("there is no DynamoDB: go run ./scripts/servers -only dynamodb go run ./bench/fleet")
+	}
+	dir, err := os.MkdirTemp("", "fleet-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b := &bench{options: o, dir: dir, endpoint: endpoint, binary: filepath.Join(dir, "shingle")}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", b.binary, "./cmd/shingle")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	defer b.stopAll()
+	if strings.Contains(o.what, "scale") {
+		if err := b.scale(ctx); err != nil {
+			return fmt.Errorf("scale: %w", err)
+		}
+	}
+	if strings.Contains(o.what, "delay") {
+		if err := b.delay(ctx); err != nil {
+			return fmt.Errorf("delay: %w", err)
+		}
+	}
+	return nil
+}
+
+// bench is one run.
+type bench struct {
+	options
+	dir, endpoint, binary string
+	processes             []*process
+}
