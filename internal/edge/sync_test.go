@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,5 +119,58 @@ func TestFollower_ForgetsWhatIsDeleted(t *testing.T) {
 	add("newco")
 	if err := f.step(t.Context()); err != nil || len(dropped) != 1 || dropped[0] != host || table.lookup(host) == nil {
 		t.Errorf("%v, dropped %v", err, dropped)
+	}
+}
+
+// forgetful is a store whose feed does not go back to a place that it is asked
+// about, and that counts the pages of its rows.
+type forgetful struct {
+	*memory.Store
+	pages int
+}
+
+// Changes implements [shingle.DomainStore].
+func (s *forgetful) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {
+	if after == "of last year" {
+		return nil, "", shingle.ErrNotFound
+	}
+	return s.Store.Changes(ctx, after, limit)
+}
+
+// Domains implements [shingle.DomainStore].
+func (s *forgetful) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
+	s.pages++
+	return s.Store.Domains(ctx, after, limit)
+}
+
+// A follower that was away for longer than the feed goes back reads all rows in
+// pages, says so, and goes on from there.
+func TestFollower_BehindTheFeedReadsAllAgain(t *testing.T) {
+	store := &forgetful{Store: &memory.Store{}}
+	const rows = 2*syncPage + 1
+	for i := range rows {
+		if _, err := store.CreateDomain(t.Context(), shingle.Domain{Host: host(i)}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	f := newFollower(&Config{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}, newTable(shingle.Origin{Host: "127.0.0.1", Port: 80}, 443, nil))
+	f.loaded.Store(true) // from a snapshot
+	f.cursor = "of last year"
+	f.table.set(&shingle.Domain{Host: "gone.example.com"})
+	if err := f.step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.table.count.Load(); n != rows || f.table.lookup("gone.example.com") != nil || store.pages != 4 {
+		t.Errorf("%d of %d domains, read in %d pages", n, rows, store.pages)
+	}
+	if !strings.Contains(log.String(), "fell behind the change feed, reading all domains again") {
+		t.Errorf("the log says %q", log.String())
+	}
+	if _, err := store.CreateDomain(t.Context(), shingle.Domain{Host: "next.example.com"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.step(t.Context()); err != nil || !f.table.lookup("next.example.com").served() || store.pages != 4 {
+		t.Errorf("after that: %v, %d pages", err, store.pages)
 	}
 }
