@@ -19,6 +19,8 @@ type certsCmd struct {
 	Renew  certsRenewCmd  `cmd:"" help:"Renew certificates now."`
 	Queue  certsQueueCmd  `cmd:"" help:"Show what waits for the certificate authorities, and their budgets."`
 	Drill  certsDrillCmd  `cmd:"" help:"Show how long it would take to replace every certificate now, as after a mass revocation."`
+	Rm     certsRmCmd     `cmd:"" help:"Remove certificates, and have them issued anew."`
+	Rewrap certsRewrapCmd `cmd:"" help:"Have what is secret protected by the current keys alone, or give up a lost one."`
 }
 
 type certsListCmd struct {

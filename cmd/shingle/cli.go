@@ -23,6 +23,7 @@ type cli struct {
 	Control    controlCmd    `cmd:"" help:"Run the API and the certificate worker only, for a fleet of edges."`
 	Domains    domainsCmd    `cmd:"" help:"Add, list, show, update, remove, import and export domains."`
 	Certs      certsCmd      `cmd:"" help:"List, show, upload, import and renew certificates; see what waits for the certificate authorities."`
+	Keys       keysCmd       `cmd:"" help:"List the master keys, and make the next one."`
 	Events     eventsCmd     `cmd:"" help:"List what happened to domains and certificates: what, when, and by whom."`
 	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
 	Tokens     tokensCmd     `cmd:"" help:"Make, list and revoke API tokens."`

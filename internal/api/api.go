@@ -27,6 +27,9 @@ type Config struct {
 	// Certificates are shown and renewed. Nil: there are no such routes.
 	Certificates Certificates
 
+	// Keys are shown and rotated. Nil: there are no such routes.
+	Keys Keys
+
 	// Checker looks at domains from outside. Nil: there is no such route.
 	Checker Checker
 	// Statuses are shown with their domains. Nil: they are not.
@@ -79,6 +82,9 @@ func New(cfg Config) (http.Handler, error) {
 	s.tokenRoutes(a)
 	if cfg.Certificates != nil {
 		s.certificateRoutes(a)
+	}
+	if cfg.Keys != nil {
+		s.keyRoutes(a)
 	}
 	if cfg.Checker != nil {
 		s.checkRoutes(a)

@@ -35,6 +35,9 @@ type Certificates interface {
 	// Drop destroys host's certificate and its key, which is no error when there is
 	// none.
 	Drop(ctx context.Context, host string) error
+	// Discard removes host's certificate and has it issued anew, or returns
+	// [shingle.ErrNotFound].
+	Discard(ctx context.Context, host string) error
 	// Queue returns what waits, with at most limit hosts of it.
 	Queue(ctx context.Context, limit int) (shingle.IssuanceQueue, error)
 	// Drill returns the queue as it would be if every certificate were revoked
@@ -156,6 +159,9 @@ func (s *server) certificateRoutes(a huma.API) {
 	renew.DefaultStatus = http.StatusAccepted
 	renew.Description = "Attempts that were given up are begun again. The answer is the state before the attempt."
 	register(s, a, renew, s.renewCertificate)
+	remove := operation("delete-certificate", http.MethodDelete, one, "Remove a certificate, and have it issued anew", http.StatusNotFound)
+	remove.Description = "For one whose key may be known to others, or that cannot be read. Visitors are served with what is in memory until there is the new one. The domain stays."
+	register(s, a, remove, s.deleteCertificate)
 	register(s, a, operation("get-queue", http.MethodGet, "/v1/queue", "Show what waits for the CAs, and their budgets"), s.getQueue)
 }
 

@@ -16,13 +16,14 @@ import (
 
 // shelf is an [api.Certificates] with a fixed content.
 type shelf struct {
-	list    []shingle.Certificate
-	renewed []string
-	uploads []shingle.Upload
-	limit   int
-	drill   bool
-	retired []string // what was revoked and dropped, in order
-	fail    error
+	list      []shingle.Certificate
+	renewed   []string
+	uploads   []shingle.Upload
+	limit     int
+	drill     bool
+	discarded []string
+	retired   []string // what was revoked and dropped, in order
+	fail      error
 }
 
 func (s *shelf) Revoke(_ context.Context, host string) error {
@@ -77,6 +78,14 @@ func (s *shelf) Renew(ctx context.Context, host string) error {
 	_, err := s.Info(ctx, host)
 	if err == nil {
 		s.renewed = append(s.renewed, host)
+	}
+	return err
+}
+
+func (s *shelf) Discard(ctx context.Context, host string) error {
+	_, err := s.Info(ctx, host)
+	if err == nil {
+		s.discarded = append(s.discarded, host)
 	}
 	return err
 }

@@ -103,7 +103,7 @@ func (a *App) openControl(ctx context.Context) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Sealed: a.sealedPlaces(), DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,

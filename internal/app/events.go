@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/events"
 )
 
@@ -13,6 +14,11 @@ func (a *App) openEvents() (*events.Hub, error) {
 		Blobs: a.stores.blobs, Sealer: secretSealer{a}, Domains: a.stores.domains, Wake: a.wakeEvents,
 		AllowPrivate: a.cfg.PrivateWebhooks, Logger: a.log,
 	})
+}
+
+// sealedPlaces are where others than the certificates have something sealed.
+func (a *App) sealedPlaces() []certs.SealedPlace {
+	return []certs.SealedPlace{{Kind: "webhook secrets", Key: events.SealedRecords, Field: events.SealedMember, Lost: a.events.LoseSecret}}
 }
 
 // secretSealer seals the secrets of webhooks as private keys are. The manager of

@@ -48,6 +48,23 @@ func (c *Config) openMasterKey(ctx context.Context) (*masterKeys, error) {
 	return k, checkKMS(ctx, key, c.Logger)
 }
 
+// NextMasterKey makes the key file that replaces the newest one, and returns its
+// name and ID.
+func NextMasterKey(c Config) (name, id string, err error) {
+	kind, value, err := c.masterKey()
+	if err != nil {
+		return "", "", err
+	}
+	if kind != "file" {
+		return "", "", errors.New("--master-key: a KMS key is replaced by another target of its alias, or by another --master-key")
+	}
+	name, id, err = certs.NextKeyFile(value)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", fmt.Errorf("there is no master key at %s yet: name the folder of a process that has run with --data", value)
+	}
+	return name, id, err
+}
+
 // checkKMS has what the operator must mend end the start. An outage does not:
 // KMS may answer by the time that it is needed.
 func checkKMS(ctx context.Context, key *kms.Key, log *slog.Logger) error {

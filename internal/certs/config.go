@@ -25,6 +25,9 @@ type Config struct {
 	Copy shingle.Blobs
 	// MasterKey wraps the data keys that seal what is secret in Blobs.
 	MasterKey shingle.MasterKey
+	// Sealed are the places beyond those of certificates for which [Manager.Seal]
+	// is used.
+	Sealed []SealedPlace
 	// Permission is asked before each order, and never before serving.
 	Permission shingle.Permission
 

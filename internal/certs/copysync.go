@@ -42,14 +42,14 @@ func newCopySync(s *store) *copySync {
 	return &copySync{store: s, wanted: map[string]bool{}, wake: make(chan struct{}, 1), after: after, partial: true}
 }
 
-// want has the host's certificate read again.
-func (y *copySync) want(host string) {
+// want has the record at key read again.
+func (y *copySync) want(key string) {
 	if y.store.copies == nil {
 		return
 	}
 	y.mu.Lock()
 	if len(y.wanted) < maxNews {
-		y.wanted[certKey(host)] = true
+		y.wanted[key] = true
 	}
 	y.mu.Unlock()
 	select {
@@ -92,8 +92,8 @@ func (y *copySync) readWanted(ctx context.Context) {
 	}
 }
 
-// read has the certificate at key copied, and the data key that opens it. It
-// reports whether the store has answered.
+// read has the record at key copied and, if it is a certificate, the data key that
+// opens it. It reports whether the store has answered.
 func (y *copySync) read(ctx context.Context, key string) bool {
 	b, err := y.store.read(ctx, key)
 	if err != nil {
@@ -143,6 +143,9 @@ func (y *copySync) turn(ctx context.Context, now time.Time) bool {
 	if now.Before(y.again) {
 		return false
 	}
+	if y.after == "" {
+		y.wantDataKeys(ctx)
+	}
 	page, err := y.store.copies.blobs.List(ctx, CopiedCertificates, y.after, sweepPage)
 	if err != nil {
 		return false
@@ -156,4 +159,16 @@ func (y *copySync) turn(ctx context.Context, now time.Time) bool {
 	}
 	y.page, y.after = page, page[len(page)-1]
 	return true
+}
+
+// wantDataKeys has the copied data keys read again: those that were wrapped by
+// another master key while this process was away would open no more.
+func (y *copySync) wantDataKeys(ctx context.Context) {
+	keys, err := y.store.copies.blobs.List(ctx, dataKeyRecord(dataKeyPrefix), "", keyPage)
+	if err != nil {
+		return
+	}
+	for _, key := range keys {
+		y.want(key)
+	}
 }

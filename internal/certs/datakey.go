@@ -43,6 +43,7 @@ const (
 // data keys, a few for many thousand certificates.
 type keyring struct {
 	store  *store
+	places []SealedPlace
 	master shingle.MasterKey
 	now    func() time.Time
 	log    *slog.Logger
@@ -64,6 +65,7 @@ type dataKey struct {
 	id     string
 	master string // ID of the master key that wrapped it
 	made   time.Time
+	secret []byte // the key itself, for another master key to wrap
 	aead   cipher.AEAD
 }
 
@@ -88,12 +90,16 @@ type activeDataKey struct {
 	Shares  int       `json:"shares"` // taken of it
 }
 
-func newKeyring(ctx context.Context, s *store, master shingle.MasterKey, now func() time.Time, log *slog.Logger) *keyring {
+func newKeyring(ctx context.Context, s *store, cfg *Config) *keyring {
 	return &keyring{
-		store: s, master: master, now: now, log: log, ctx: ctx,
+		store: s, places: cfg.sealedPlaces(), master: cfg.MasterKey, now: cfg.Now, log: cfg.Logger, ctx: ctx,
 		ready: map[string]*dataKey{}, failed: map[string]failedKey{}, lock: make(chan struct{}, 1),
 	}
 }
+
+// errNoDataKey is why what a data key seals cannot be opened, when it is not in the
+// store.
+var errNoDataKey = errors.New("no such data key")
 
 func dataKeyRecord(id string) string { return keysPrefix + id }
 
@@ -102,9 +108,18 @@ func activeRecord(master string) string {
 	return keysPrefix + "active-" + hex.EncodeToString(sum[:8])
 }
 
-// seal encrypts plain for the record with that store key.
+// seal encrypts plain for the record with that store key, which is in one of the
+// places.
 func (k *keyring) seal(ctx context.Context, plain []byte, record string) (Sealed, error) {
-	d, err := k.sealer(ctx, time.Time{})
+	return k.sealAfter(ctx, plain, record, time.Time{})
+}
+
+// sealAfter is seal under a data key that was not made before notBefore.
+func (k *keyring) sealAfter(ctx context.Context, plain []byte, record string, notBefore time.Time) (Sealed, error) {
+	if !mayHold(k.places, record) { // no rewrap would find it
+		return Sealed{}, fmt.Errorf("nothing is sealed in records like %s: add them to the sealed places", record)
+	}
+	d, err := k.sealer(ctx, notBefore)
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -113,13 +128,14 @@ func (k *keyring) seal(ctx context.Context, plain []byte, record string) (Sealed
 
 // open reverses seal. No error carries a part of the plaintext.
 func (k *keyring) open(ctx context.Context, s Sealed, record string) ([]byte, error) {
-	if !strings.HasPrefix(s.KeyID, dataKeyPrefix) { // of before there were data keys
-		return k.unwrap(ctx, shingle.WrappedKey(s), record)
-	}
 	d, err := k.dataKey(ctx, s.KeyID)
 	if err != nil {
 		return nil, err
 	}
+	return d.open(s, record)
+}
+
+func (d *dataKey) open(s Sealed, record string) ([]byte, error) {
 	plain, err := d.aead.Open(nil, nil, s.Data, []byte(record))
 	if err != nil {
 		return nil, errors.New("sealed value was changed or belongs to another record")
@@ -174,7 +190,7 @@ func (k *keyring) choose(ctx context.Context, notBefore, now time.Time) error {
 		}
 		made := err == nil && d == nil
 		if made {
-			d, err = k.make(ctx, now)
+			d, err = k.make(ctx, later(now, notBefore))
 		}
 		if err != nil {
 			return err
@@ -221,7 +237,7 @@ func (k *keyring) make(ctx context.Context, now time.Time) (*dataKey, error) {
 	if err != nil {
 		return nil, masterError(err)
 	}
-	w := wrappedDataKey{Key: wrapped, Made: now.UTC().Truncate(time.Second)}
+	w := wrappedDataKey{Key: wrapped, Made: now.UTC().Truncate(time.Microsecond)}
 	if _, err := k.store.put(ctx, dataKeyRecord(id), w, shingle.NoVersion); err != nil {
 		return nil, err
 	}
@@ -239,7 +255,7 @@ func newDataKey(id string, w wrappedDataKey, secret []byte) (*dataKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dataKey{id: id, master: w.Key.KeyID, made: w.Made, aead: aead}, nil
+	return &dataKey{id: id, master: w.Key.KeyID, made: w.Made, secret: secret, aead: aead}, nil
 }
 
 // newAEAD returns AES-256-GCM with a random nonce in front of the ciphertext.
@@ -306,7 +322,7 @@ func (k *keyring) read(ctx context.Context, id string) (*dataKey, error) {
 	var w wrappedDataKey
 	if _, _, err := k.store.serve(ctx, dataKeyRecord(id), &w); err != nil { // a copy is as good: it opens or it does not
 		if errors.Is(err, shingle.ErrNotFound) { // it must not pass for the absence of what it seals
-			err = shingle.Errorf(shingle.CodeUnavailable, "the data key %s is not in the store: restore it from a backup", id)
+			err = &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf("the data key %s is not in the store: restore it from a backup", id), Err: errNoDataKey}
 		}
 		return nil, err
 	}

@@ -155,16 +155,13 @@ func TestKeyring_ValuesBelongToOneRecord(t *testing.T) {
 	}
 }
 
-func TestKeyring_OpensWhatTheMasterKeySealedItself(t *testing.T) {
+func TestKeyring_SealsNothingThatARewrapWouldNotFind(t *testing.T) {
 	f := newRingFixture(t)
-	k, v := f.start()
-	w, err := v.MasterKey.Wrap(t.Context(), []byte("secret of certs/a.example"), "certs/a.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantOpen(t, k, Sealed(w), "certs/a.example")
-	if _, err := k.open(t.Context(), Sealed(w), "certs/b.example"); err == nil {
-		t.Error("opens for another record")
+	k, _ := f.start()
+	for _, record := range []string{"novelties/a.example", "certs/", "tickets/a", "accounts/other"} {
+		if s, err := k.seal(t.Context(), nil, record); err == nil || !strings.Contains(err.Error(), "sealed places") {
+			t.Errorf("%s: %+v, %v", record, s, err)
+		}
 	}
 }
 

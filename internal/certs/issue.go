@@ -342,7 +342,8 @@ func (i *issuance) pay(ctx context.Context, o *order) error {
 // replaces is the ID of the certificate that an order at ca renews, if ca issued it
 // to our account (RFC 9773 section 5): one that was uploaded is another account's.
 func (i *issuance) replaces(ca *authority) string {
-	if i.stored == nil || i.plan.Uploaded || i.plan.Issuer != ca.Directory || !i.stored.valid(i.cfg.Now()) {
+	there := i.stored != nil && i.stored.valid(i.cfg.Now()) || i.plan.Gone && i.cfg.Now().Before(i.plan.NotAfter)
+	if !there || i.plan.Uploaded || i.plan.Issuer != ca.Directory {
 		return ""
 	}
 	return i.plan.CertID
@@ -381,7 +382,7 @@ func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
 		Chain: string(o.chain), Key: key, Issuer: o.ca.Directory, Issued: i.cfg.Now().UTC(), NotAfter: e.notAfter, Fence: i.fence,
 	}
 	for pause := firstStoreRetry; ; pause *= 2 {
-		stored, err := i.save(whole, i.host, e, r, i.version)
+		stored, err := i.save(whole, i.host, e, r, i.stored, i.version)
 		if err == nil {
 			e.unsaved.Store(false)
 			i.cache.put(i.host, stored)

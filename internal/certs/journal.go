@@ -50,14 +50,18 @@ func (j *journal) write(ctx context.Context, o *order, key Sealed) {
 }
 
 func (j *journal) put(ctx context.Context, o *order, key Sealed) error {
-	version, err := j.store.version(ctx, journalKey(o.host))
-	if err != nil {
-		return err
+	for {
+		version, err := j.store.version(ctx, journalKey(o.host))
+		if err != nil {
+			return err
+		}
+		_, err = j.store.put(ctx, journalKey(o.host), pendingOrder{
+			Directory: o.ca.Directory, Account: o.account.Location, Order: o.state.Location, Key: key, Placed: j.now().UTC(),
+		}, version)
+		if !errors.Is(err, shingle.ErrConflict) { // an older order may just be sealed anew
+			return err
+		}
 	}
-	_, err = j.store.put(ctx, journalKey(o.host), pendingOrder{
-		Directory: o.ca.Directory, Account: o.account.Location, Order: o.state.Location, Key: key, Placed: j.now().UTC(),
-	}, version)
-	return err
 }
 
 // read returns the remembered order's URL and key if the account and the CA are
@@ -81,12 +85,7 @@ func (j *journal) read(ctx context.Context, o *order) (url string, key crypto.Si
 // forget removes what is remembered for host. When that fails the record is
 // found stale by whoever reads it.
 func (j *journal) forget(ctx context.Context, host string) {
-	ctx = context.WithoutCancel(ctx)
-	version, err := j.store.version(ctx, journalKey(host))
-	if err == nil && version != shingle.NoVersion {
-		err = j.store.remove(ctx, journalKey(host), version)
-	}
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	if err := j.store.erase(context.WithoutCancel(ctx), journalKey(host)); err != nil {
 		j.log.Warn("journalled order not removed", "host", host, "error", err)
 	}
 }

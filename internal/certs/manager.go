@@ -44,7 +44,9 @@ type Manager struct {
 	loads  *flights      // from the store
 	issues *flights      // from the CA
 	turns  chan struct{} // one for each issuance that runs
-	cancel context.CancelFunc
+
+	rewraps chan struct{} // held by the rewrap that runs
+	cancel  context.CancelFunc
 
 	parked     atomic.Int64 // issuances that gave their turn away while DNS takes its time
 	preferALPN atomic.Bool  // TLS-ALPN-01 worked last, not HTTP-01
@@ -68,6 +70,7 @@ func New(cfg Config) (*Manager, error) {
 		loads:     newFlights(ctx, maxLoading, shingle.Errorf(shingle.CodeLimited, "too many certificates are being loaded; try again in a moment")),
 		issues:    newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
 		turns:     make(chan struct{}, cfg.MaxIssuing),
+		rewraps:   make(chan struct{}, 1),
 		cancel:    cancel,
 	}
 	m.copies = newCopySync(m.store)

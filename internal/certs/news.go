@@ -3,6 +3,7 @@ package certs
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -80,9 +81,7 @@ func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]b
 		for _, key := range keys {
 			after = key
 			if next[key] = true; !seen[key] {
-				host := key[strings.LastIndexByte(key, '/')+1:]
-				m.stale(host)
-				m.copies.want(host)
+				m.heard(key[strings.LastIndexByte(key, '/')+1:])
 			}
 		}
 		more = len(keys) == duePage && len(next) < maxNews
@@ -101,6 +100,22 @@ func (m *Manager) named(news map[string]bool) {
 		hosts[key[strings.LastIndexByte(key, '/')+1:]] = true
 	}
 	m.renewed.Store(&hosts)
+}
+
+// heard takes in news of a host, or of a record that a rewrap changed, whose name
+// has no dot.
+func (m *Manager) heard(name string) {
+	switch {
+	case strings.Contains(name, "."):
+		m.stale(name)
+		m.copies.want(certKey(name))
+	case strings.HasPrefix(name, dataKeyPrefix):
+		m.copies.want(dataKeyRecord(name))
+	case name == newsAccounts:
+		m.forgetAccounts()
+	case name == newsDelegations:
+		m.delegations.secret.Store(nil)
+	}
 }
 
 // stale has the next handshake for host read the store. The certificate in
@@ -125,7 +140,9 @@ func (m *Manager) refresh(host string, e *entry) {
 		case err == nil && stored.valid(m.cfg.Now()):
 			m.cache.put(host, stored)
 		case shingle.CodeOf(err) == shingle.CodeNotFound:
-			m.cache.remove(host)
+			if _, _, err := m.store.plan(ctx, host); errors.Is(err, shingle.ErrNotFound) {
+				m.cache.remove(host) // dropped; one that is only to be replaced serves until then
+			}
 		default:
 			e.stale.Store(true) // the next one tries again
 		}

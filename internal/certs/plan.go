@@ -31,6 +31,7 @@ type plan struct {
 	Uploaded  bool      `json:"uploaded,omitempty"` // by the operator
 	Keep      bool      `json:"keep,omitempty"`     // uploaded, and not to be replaced by ACME while it is valid
 	Warned    int       `json:"warned,omitempty"`   // of the end of one that is kept: one of the warnings
+	Gone      bool      `json:"gone,omitempty"`     // removed from the store, and to be replaced
 
 	// Plain says that its renewal counts as an order: the first CA, which is asked
 	// first, did not issue it or would not take the CertID.
@@ -119,7 +120,7 @@ func (p *plan) adopt(host string, e *entry, issuer string, now time.Time) {
 		p.CertID, _ = acme.ARIUniqueIdentifier(leaf) // empty for a certificate that ARI cannot name
 	}
 	p.NotAfter, p.Uploaded, p.Keep, p.Warned = e.notAfter, e.upload != nil, e.upload != nil && e.upload.Keep, 0
-	p.Plain, p.Window, p.RenewAt = false, nil, spread(host, e.renewAt, e.notAfter)
+	p.Gone, p.Plain, p.Window, p.RenewAt = false, false, nil, spread(host, e.renewAt, e.notAfter)
 	if soonest := now.Add(min(e.notAfter.Sub(p.NotBefore)/20, e.notAfter.Sub(now)/2)); p.RenewAt.Before(soonest) {
 		p.RenewAt = soonest.UTC().Truncate(time.Second)
 	}

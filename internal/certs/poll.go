@@ -50,7 +50,7 @@ type question struct {
 // pollStem is the part of the plan's key among the questions that tells what is
 // asked and what the answer was; empty: nothing is asked.
 func (p *plan) pollStem(host string) string {
-	if p.CertID == "" || p.Issuer == "" || len(p.CertID) > maxCertID {
+	if p.CertID == "" || p.Gone || p.Issuer == "" || len(p.CertID) > maxCertID {
 		return ""
 	}
 	return pollSlotPrefix(p.Issuer, pollSlot(host)) + host + "/" + p.CertID + "/" + p.Window.code() + "/"

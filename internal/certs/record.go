@@ -135,10 +135,11 @@ func leafOf(chain []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// save stores r, which is ours, in place of the version that was read. It
-// returns what is stored in the end: ours, or what another process stored in the
-// meantime.
-func (m *Manager) save(ctx context.Context, host string, ours *entry, r record, ifVersion string) (*entry, error) {
+// save stores r, which is ours, in place of the version that was read, with the
+// certificate before. It returns what is stored in the end: ours, or what another
+// process stored in the meantime. That the one of before was sealed anew does
+// not count.
+func (m *Manager) save(ctx context.Context, host string, ours *entry, r record, before *entry, ifVersion string) (*entry, error) {
 	_, err := m.store.put(ctx, certKey(host), r, ifVersion)
 	if err == nil || errors.Is(err, shingle.ErrInvalid) {
 		return ours, err
@@ -151,6 +152,7 @@ func (m *Manager) save(ctx context.Context, host string, ours *entry, r record, 
 		version = shingle.NoVersion
 	case loadErr != nil:
 		return nil, fmt.Errorf("store certificate: %w", err)
+	case before != nil && theirs.fence == before.fence:
 	case !theirs.due(m.cfg.Now()):
 		return theirs, nil
 	case theirs.fence > r.Fence:

@@ -10,8 +10,7 @@ import (
 
 // Sealed is an encrypted value.
 type Sealed struct {
-	// KeyID names the data key or, in a record of before there were any, the
-	// master key.
+	// KeyID names the data key.
 	KeyID string `json:"key_id"`
 	// Data is a random nonce and the ciphertext of AES-256-GCM, which
 	// authenticates the record's store key too: moved to another record it does

@@ -81,6 +81,9 @@ func (p *plan) show(host string, now time.Time) shingle.Certificate {
 		NotBefore: p.NotBefore, NotAfter: p.NotAfter, Uploaded: p.Uploaded, Keep: p.Keep, RenewAt: p.RenewAt, Next: p.Next,
 		Failures: p.Failures, Failed: p.Failed,
 	}
+	if p.Gone {
+		c.Issuer, c.Serial, c.NotBefore, c.NotAfter = "", "", time.Time{}, time.Time{}
+	}
 	if p.Window != nil {
 		c.Advice = p.Window.Explanation
 	}
@@ -92,7 +95,7 @@ func (p *plan) show(host string, now time.Time) shingle.Certificate {
 
 func (p *plan) state(now time.Time) shingle.CertificateState {
 	switch {
-	case now.Before(p.NotAfter):
+	case now.Before(p.NotAfter) && !p.Gone:
 		return shingle.CertificateValid
 	case p.Stopped:
 		return shingle.CertificateStopped

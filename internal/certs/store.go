@@ -35,7 +35,7 @@ func newStore(ctx context.Context, cfg *Config) *store {
 	if !s.replica {
 		s.near = cfg.Blobs
 	}
-	s.keys = newKeyring(ctx, s, cfg.MasterKey, cfg.Now, cfg.Logger)
+	s.keys = newKeyring(ctx, s, cfg)
 	return s
 }
 

@@ -24,6 +24,13 @@ const (
 	rotationTime   = 24 * time.Hour // in which both secrets sign
 )
 
+// SealedRecords begins the keys of the records with the secrets of a webhook, and
+// SealedMember is the member that has what [Sealer] made of them.
+const (
+	SealedRecords = webhooksPrefix
+	SealedMember  = "secrets"
+)
+
 // endpoint is a webhook as it is stored.
 type endpoint struct {
 	Webhook shingle.Webhook `json:"webhook"`
@@ -134,6 +141,25 @@ func (h *Hub) RotateSecret(ctx context.Context, id string) (secret string, err e
 		return "", err
 	}
 	return showSecret(fresh), nil
+}
+
+// lostWhy is why a webhook is disabled whose secret was lost.
+const lostWhy = "its secret was lost with the key that sealed it: rotate the secret, give the new one to the receiver, and enable the webhook"
+
+// LoseSecret gives the webhook whose record is at key another secret, for the one
+// that nobody can open any more, and disables it until the operator has told the
+// receiver.
+func (h *Hub) LoseSecret(ctx context.Context, key string) error {
+	id := strings.TrimPrefix(key, webhooksPrefix)
+	_, err := h.change(ctx, id, func(e *endpoint) (err error) {
+		e.Webhook.Disabled, e.Webhook.DisabledWhy = true, lostWhy
+		e.Secrets, err = h.seal(ctx, &secrets{Current: newSecret()}, id)
+		return err
+	})
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // DeleteWebhook removes a webhook, with its deliveries and dead letters.
