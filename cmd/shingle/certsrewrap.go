@@ -19,7 +19,7 @@ type certsRewrapCmd struct {
 	Deep   bool   `help:"Also seal every secret anew, under new data keys: when a data key may be known to others."`
 	Lost   string `placeholder:"KEY-ID" help:"Give up a master key or data key that nobody has any more: what only it opens is dropped, and certificates are issued anew."`
 	DryRun bool   `name:"dry-run" help:"Change nothing, and say what would be changed."`
-	NoWait bool   `name:"no-wait" help:"With --deep: end without the second look, a minute after the beginning, for what was sealed meanwhile."`
+	NoWait bool   `name:"no-wait" help:"Do not wait a minute, until every process has heard of it: with --deep for a second look, with --lost for data keys that one may still have in memory."`
 	Yes    bool   `help:"With --lost: do not ask."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
@@ -103,13 +103,13 @@ func (c *certsRewrapCmd) rewrap(ctx context.Context, client *api.Client, s strea
 		good = time.Now()
 		total.add(step)
 		line.at(total.Looked, -1)
-		if request.After = step.Next; step.Next == "" || step.WaitSeconds > 0 && c.NoWait {
+		if request.After = step.Next; step.Next == "" || step.WaitSeconds > 0 && c.NoWait && c.Deep {
 			return total, nil
 		}
-		if step.WaitSeconds > 0 {
+		if step.WaitSeconds > 0 && !c.NoWait {
 			line.clear()
 			wait := time.Duration(step.WaitSeconds * float64(time.Second)).Round(time.Second)
-			fmt.Fprintf(s.Err, "in %s, when every process has heard of the new data key, it looks again for what was sealed meanwhile\n", wait)
+			fmt.Fprintf(s.Err, "it goes on in %s, when every process of the fleet has heard of it\n", wait)
 			if !pause(ctx, wait) {
 				return total, ctx.Err()
 			}

@@ -103,9 +103,12 @@ var errNoDataKey = errors.New("no such data key")
 
 func dataKeyRecord(id string) string { return keysPrefix + id }
 
-func activeRecord(master string) string {
+func activeRecord(master string) string { return keysPrefix + "active-" + masterHash(master) }
+
+// masterHash names a master key in keys.
+func masterHash(master string) string {
 	sum := sha256.Sum256([]byte(master))
-	return keysPrefix + "active-" + hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:8])
 }
 
 // seal encrypts plain for the record with that store key, which is in one of the

@@ -81,7 +81,7 @@ func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]b
 		for _, key := range keys {
 			after = key
 			if next[key] = true; !seen[key] {
-				m.heard(key[strings.LastIndexByte(key, '/')+1:])
+				m.heard(ctx, key[strings.LastIndexByte(key, '/')+1:])
 			}
 		}
 		more = len(keys) == duePage && len(next) < maxNews
@@ -104,13 +104,17 @@ func (m *Manager) named(news map[string]bool) {
 
 // heard takes in news of a host, or of a record that a rewrap changed, whose name
 // has no dot.
-func (m *Manager) heard(name string) {
+func (m *Manager) heard(ctx context.Context, name string) {
 	switch {
 	case strings.Contains(name, "."):
 		m.stale(name)
 		m.copies.want(certKey(name))
 	case strings.HasPrefix(name, dataKeyPrefix):
 		m.copies.want(dataKeyRecord(name))
+	case strings.HasPrefix(name, newsRescue):
+		if err := m.store.keys.rescue(ctx, strings.TrimPrefix(name, newsRescue)); err != nil {
+			m.log.Error("data keys in memory were not saved", "error", err)
+		}
 	case name == newsAccounts:
 		m.forgetAccounts()
 	case name == newsDelegations:

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +37,7 @@ type deepRewrap struct {
 
 // place of a rewrap between two steps.
 type rewrapCursor struct {
-	Again   bool   `json:"again,omitempty"` // the second time: for what was sealed under an old data key meanwhile
+	Again   bool   `json:"again,omitempty"` // every process has heard of it
 	Changed bool   `json:"changed,omitempty"`
 	Stage   int    `json:"stage,omitempty"`
 	After   string `json:"after,omitempty"` // key
@@ -100,7 +102,7 @@ func (c rewrapCursor) String() string {
 }
 
 func (m *Manager) rewrapStep(ctx context.Context, r shingle.Rewrap, at rewrapCursor) (shingle.RewrapPage, error) {
-	s := &rewrapStep{Manager: m, req: r, page: shingle.RewrapPage{Changed: map[string]int{}}}
+	s := &rewrapStep{Manager: m, req: r, page: shingle.RewrapPage{Changed: map[string]int{}}, missing: map[string]bool{}}
 	var stages []rewrapStage
 	var began time.Time
 	var err error
@@ -117,7 +119,14 @@ func (m *Manager) rewrapStep(ctx context.Context, r shingle.Rewrap, at rewrapCur
 	if err != nil {
 		return s.page, err
 	}
+	if r.Lost != "" && r.After == "" && !r.DryRun {
+		s.page.Next, s.page.Wait = rewrapCursor{Again: true}.String(), rewrapSettle
+		return s.page, s.callForHelp(ctx, r.Lost)
+	}
 	next, err := s.run(ctx, stages, at)
+	if err == nil && r == (shingle.Rewrap{After: r.After}) {
+		err = s.callForHelp(ctx, slices.Collect(maps.Keys(s.missing))...)
+	}
 	if err != nil || next.Stage < len(stages) {
 		s.page.Next = next.String()
 		return s.page, err
@@ -163,8 +172,9 @@ type rewrapStep struct {
 	*Manager
 	req shingle.Rewrap
 
-	mu   sync.Mutex
-	page shingle.RewrapPage
+	mu      sync.Mutex
+	page    shingle.RewrapPage
+	missing map[string]bool // master keys that cannot be used here
 }
 
 // run goes through the stages from a place until the time is up or they are done.
@@ -187,7 +197,7 @@ func (s *rewrapStep) run(ctx context.Context, stages []rewrapStage, at rewrapCur
 			}
 			at.After = some[len(some)-1]
 			at.Changed = at.Changed || s.changed() > 0
-			if time.Now().After(end) {
+			if time.Now().After(end) || s.page.Wait > 0 {
 				return at, nil
 			}
 		}
@@ -255,7 +265,16 @@ func (s *rewrapStep) changed() (n int) {
 // dataKeys has the data keys wrapped under the current master key.
 func (s *rewrapStep) dataKeys() rewrapStage {
 	return rewrapStage{"data keys", dataKeyRecord(dataKeyPrefix), func(ctx context.Context, key string) (bool, error) {
-		return s.store.keys.wrapAnew(ctx, key, s.req.DryRun)
+		changed, err := s.store.keys.wrapAnew(ctx, key, s.req.DryRun)
+		if err != nil && unopenable(err) {
+			var w wrappedDataKey
+			if _, err := s.store.get(ctx, key, &w); err == nil {
+				s.mu.Lock()
+				s.missing[w.Key.KeyID] = true
+				s.mu.Unlock()
+			}
+		}
+		return changed, err
 	}}
 }
 

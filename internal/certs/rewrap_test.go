@@ -43,6 +43,7 @@ func newSafe(t *testing.T) (*safe, *Manager) {
 	s.cfg.Sealed = []SealedPlace{{Kind: "webhook secrets", Key: "webhooks/", Field: "secrets"}}
 	m := s.start()
 	key := must(t, m, testHost).PrivateKey
+	landed(m, testHost)
 	if _, err := m.Delegation(t.Context(), testHost, "acme"); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,7 @@ func (s *safe) rewrap(m *Manager, r shingle.Rewrap) (total shingle.RewrapPage) {
 		page, err := m.Rewrap(s.t.Context(), r)
 		s.check(err)
 		total.Looked, total.Failed = total.Looked+page.Looked, total.Failed+page.Failed
+		total.Wait += page.Wait
 		total.Failures = append(total.Failures, page.Failures...)
 		for kind, n := range page.Changed {
 			total.Changed[kind] += n
@@ -375,6 +377,56 @@ func TestRewrap_LostKeyIsSavedByAProcessThatHasItInMemory(t *testing.T) {
 	s.opens()
 }
 
+// TestRewrap_LostKeyIsSavedByAnotherProcess has the process of the API start without
+// the key, beside one that has it in memory.
+func TestRewrap_LostKeyIsSavedByAnotherProcess(t *testing.T) {
+	s, running := newSafe(t)
+	lost := s.lose(running)
+	m := s.start()
+	if total := s.rewrap(m, shingle.Rewrap{DryRun: true}); total.Failed != 1 {
+		t.Fatalf("%+v", total)
+	}
+	s.hear(running)
+	if page, err := m.Rewrap(t.Context(), shingle.Rewrap{DryRun: true}); err != nil || page.Failed != 1 {
+		t.Fatalf("a dry run called for help: %+v, %v", page, err)
+	}
+	if total := s.rewrap(m, shingle.Rewrap{}); total.Failed != 1 {
+		t.Fatalf("%+v", total)
+	}
+	s.hear(running)
+	time.Sleep(unwrapPause) // the failure is remembered for so long
+	if total := s.rewrap(m, shingle.Rewrap{}); total.Failed != 0 {
+		t.Errorf("%+v", total)
+	}
+	if _, err := m.Rewrap(t.Context(), shingle.Rewrap{Lost: lost}); shingle.CodeOf(err) != shingle.CodeNotFound {
+		t.Errorf("still lost: %v", err)
+	}
+	s.opens()
+}
+
+// hear has a process read the news.
+func (s *safe) hear(m *Manager) {
+	s.t.Helper()
+	_, err := m.follow(s.t.Context(), s.now().Add(-newsSpan), map[string]bool{})
+	s.check(err)
+}
+
+// TestRewrap_RescueLeavesOthersAlone has a process that knows only the old master key
+// asked to save what is under a third one: it must not undo a rotation.
+func TestRewrap_RescueLeavesOthersAlone(t *testing.T) {
+	s, m := newSafe(t)
+	behind := s.start()
+	must(t, behind, testHost)
+	s.rotate(m)
+	current, err := m.cfg.MasterKey.Current(t.Context())
+	s.check(err)
+	s.rewrap(m, shingle.Rewrap{})
+	s.check(os.Rename(s.keyFile+".2", s.keyFile+".away"))
+	s.check(behind.store.keys.rescue(t.Context(), masterHash("file-third")))
+	s.check(os.Rename(s.keyFile+".away", s.keyFile+".2"))
+	s.uses(m, shingle.MasterKeyUse{ID: current, Current: true, DataKeys: 1})
+}
+
 func TestRewrap_LostKeyIsGivenUp(t *testing.T) {
 	s, running := newSafe(t)
 	lost := s.lose(running)
@@ -395,7 +447,7 @@ func TestRewrap_LostKeyIsGivenUp(t *testing.T) {
 	if len(s.sealed()) != 6 {
 		t.Fatal("a dry run dropped something")
 	}
-	if total := s.rewrap(m, shingle.Rewrap{Lost: lost}); !maps.Equal(total.Changed, want) {
+	if total := s.rewrap(m, shingle.Rewrap{Lost: lost}); !maps.Equal(total.Changed, want) || total.Wait != 2*rewrapSettle {
 		t.Errorf("%+v", total)
 	}
 	if left := s.sealed(); len(left) != 0 {
@@ -408,7 +460,7 @@ func TestRewrap_LostKeyIsGivenUp(t *testing.T) {
 	}
 	// Who has the old one in memory serves it, and hears of the new one.
 	old := must(t, running, testHost).Leaf.SerialNumber
-	running.heard(testHost)
+	running.heard(t.Context(), testHost)
 	must(t, running, testHost)
 	for running.loads.has(testHost) {
 		time.Sleep(time.Millisecond)
@@ -416,11 +468,11 @@ func TestRewrap_LostKeyIsGivenUp(t *testing.T) {
 	if must(t, running, testHost).Leaf.SerialNumber.Cmp(old) != 0 {
 		t.Error("another certificate")
 	}
-	running.heard(newsAccounts)
+	running.heard(t.Context(), newsAccounts)
 	s.ca.edge.Store(m)
 	fresh := must(t, m, testHost)
 	landed(m, testHost)
-	running.heard(testHost)
+	running.heard(t.Context(), testHost)
 	must(t, running, testHost)
 	for running.loads.has(testHost) {
 		time.Sleep(time.Millisecond)

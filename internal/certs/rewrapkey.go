@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shingle-proxy/shingle"
 )
@@ -123,6 +124,30 @@ func (k *keyring) wrap(ctx context.Context, secret []byte, record string) (w shi
 	}
 	return w, err
 }
+
+// rescue wraps those of the data keys in memory anew that are under the master key
+// with that hash, which somebody cannot use: no process that has them needs it.
+func (k *keyring) rescue(ctx context.Context, hash string) error {
+	ctx, cancel := context.WithTimeout(ctx, rescueTime)
+	defer cancel()
+	k.mu.Lock()
+	ids := slices.Collect(maps.Keys(k.ready))
+	k.mu.Unlock()
+	var failed error
+	for _, id := range ids {
+		var w wrappedDataKey
+		_, err := k.store.get(ctx, dataKeyRecord(id), &w)
+		if err == nil && masterHash(w.Key.KeyID) == hash {
+			_, err = k.wrapAnew(ctx, dataKeyRecord(id), false)
+		}
+		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+const rescueTime = 20 * time.Second
 
 // inMemory returns the data key if this process has it unwrapped, or nil.
 func (k *keyring) inMemory(id string) *dataKey {

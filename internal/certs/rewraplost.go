@@ -11,8 +11,9 @@ import (
 )
 
 // lost drops what only a lost key opens. Data keys that are still in the memory of
-// this process are saved first: whoever lost the master key an hour ago has lost
-// nothing if he did not restart this one.
+// a process are saved first: whoever lost the master key an hour ago has lost
+// nothing if he did not restart them all. Until they have heard of it, processes may
+// seal under such a data key, too.
 func (s *rewrapStep) lost(ctx context.Context, id string) ([]rewrapStage, error) {
 	gone, saved, err := s.goneKeys(ctx, id)
 	if err != nil {
@@ -71,6 +72,17 @@ func (s *rewrapStep) goneKeys(ctx context.Context, id string) (gone, saved map[s
 	return gone, saved, err
 }
 
+// callForHelp asks every process of the fleet to save what it has in memory of the
+// data keys under master keys that cannot be used here.
+func (s *rewrapStep) callForHelp(ctx context.Context, masters ...string) error {
+	for _, id := range masters {
+		if err := s.store.announce(ctx, newsRescue+masterHash(id), s.cfg.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // loseRecord drops the record at key if its value is sealed under a data key that
 // is gone.
 func (s *rewrapStep) loseRecord(ctx context.Context, p *SealedPlace, key string, gone map[string]bool) (changed bool, err error) {
@@ -124,28 +136,32 @@ func (s *rewrapStep) loseDataKey(ctx context.Context, key, lost string, gone map
 const (
 	newsAccounts    = "accounts"
 	newsDelegations = delegationRecord
+	newsRescue      = "rescue-" // and the hash of a master key
 )
 
 // loseAccounts has the fleet make another account key, with new accounts, unless
 // this process has the lost one in memory.
-func (m *Manager) loseAccounts(ctx context.Context, version string) error {
-	if k := m.keys.key.Load(); k != nil {
-		sealed, err := m.store.sealKey(ctx, k.signer, accountKeyRecord)
+func (s *rewrapStep) loseAccounts(ctx context.Context, version string) error {
+	if k := s.keys.key.Load(); k != nil {
+		sealed, err := s.store.sealKey(ctx, k.signer, accountKeyRecord)
 		if err == nil {
-			_, err = m.store.put(ctx, accountKeyRecord, storedKey{Key: sealed}, version)
+			_, err = s.store.put(ctx, accountKeyRecord, storedKey{Key: sealed}, version)
 		}
 		return err
 	}
-	for _, ca := range m.cas { // accounts of the lost key
-		if err := m.store.erase(ctx, registrationRecord(ca.Directory)); err != nil {
+	for _, ca := range s.cas { // accounts of the lost key
+		if err := s.store.erase(ctx, registrationRecord(ca.Directory)); err != nil {
 			return err
 		}
 	}
-	if err := m.store.remove(ctx, accountKeyRecord, version); err != nil {
+	if err := s.store.remove(ctx, accountKeyRecord, version); err != nil {
 		return err
 	}
-	m.forgetAccounts()
-	return m.store.announce(ctx, newsAccounts, m.cfg.Now())
+	s.forgetAccounts()
+	s.mu.Lock()
+	s.page.Wait = rewrapSettle // or edges would answer the validations of the new account with the old key
+	s.mu.Unlock()
+	return s.store.announce(ctx, newsAccounts, s.cfg.Now())
 }
 
 // forgetAccounts has the account key and the accounts read again.

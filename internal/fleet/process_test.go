@@ -108,6 +108,9 @@ func serve(ctx context.Context, text string) error {
 
 // serial returns the serial number of host's certificate, or "error" and why.
 func serial(m *certs.Manager, host string) string {
+	if answer, ok := rewrap(m, host); ok {
+		return answer
+	}
 	cert, err := m.Certificate(context.Background(), host)
 	if err != nil {
 		return "error " + err.Error()
