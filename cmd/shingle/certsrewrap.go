@@ -20,7 +20,7 @@ type certsRewrapCmd struct {
 	Lost   string `placeholder:"KEY-ID" help:"Give up a master key or data key that nobody has any more: what only it opens is dropped, and certificates are issued anew."`
 	DryRun bool   `name:"dry-run" help:"Change nothing, and say what would be changed."`
 	NoWait bool   `name:"no-wait" help:"Do not wait a minute, until every process has heard of it: with --deep for a second look, with --lost for data keys that one may still have in memory."`
-	Yes    bool   `help:"With --lost: do not ask."`
+	Yes    bool   `help:"Do not ask."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
@@ -55,6 +55,11 @@ func (c *certsRewrapCmd) Run(ctx context.Context, all *cli, s streams) error {
 	before, err := client.MasterKeys(ctx)
 	if err != nil {
 		return err
+	}
+	if c.Lost == "" && !c.DryRun && !c.Yes {
+		if err := askSpread(before, s); err != nil {
+			return err
+		}
 	}
 	r, err := c.rewrap(ctx, client, s, c.DryRun)
 	if err != nil {
@@ -134,6 +139,23 @@ func (r *rewrapResult) add(s api.RewrapStep) {
 	}
 	r.Failures = append(r.Failures, s.Failures...)
 	r.Failures = r.Failures[:min(len(r.Failures), 20)]
+}
+
+// askSpread asks whether every process has the current master key, if data keys are
+// to come under it: without, none could start any more.
+func askSpread(keys []api.MasterKey, s streams) error {
+	moved, to := 0, ""
+	for _, k := range keys {
+		if k.Current {
+			to = k.ID
+		} else {
+			moved += k.DataKeys
+		}
+	}
+	if moved == 0 {
+		return nil
+	}
+	return confirm(s, fmt.Sprintf("%d data keys come under the master key %s. Every machine of the fleet must have it by now, or the right to use it: one that has not can serve nothing after its next start.", moved, to))
 }
 
 // askLost shows what would be dropped, and asks whether that is wanted.

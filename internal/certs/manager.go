@@ -45,8 +45,9 @@ type Manager struct {
 	issues *flights      // from the CA
 	turns  chan struct{} // one for each issuance that runs
 
-	rewraps chan struct{} // held by the rewrap that runs
-	cancel  context.CancelFunc
+	rewraps    chan struct{}          // held by the rewrap that runs
+	keyTrouble atomic.Pointer[string] // with the master keys; empty: none
+	cancel     context.CancelFunc
 
 	parked     atomic.Int64 // issuances that gave their turn away while DNS takes its time
 	preferALPN atomic.Bool  // TLS-ALPN-01 worked last, not HTTP-01
@@ -73,6 +74,7 @@ func New(cfg Config) (*Manager, error) {
 		rewraps:   make(chan struct{}, 1),
 		cancel:    cancel,
 	}
+	m.keyTrouble.Store(new(string))
 	m.copies = newCopySync(m.store)
 	m.keys = newAccountKeys(m.store)
 	m.delegations = newDelegations(cfg.DNS01, m.store)

@@ -40,6 +40,7 @@ func (s *store) announce(ctx context.Context, host string, now time.Time) error 
 func (m *Manager) Follow(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
+	parts.Go(func() { m.watchKeys(ctx) })
 	span := newsSpan
 	if m.store.copies != nil {
 		parts.Go(func() { m.store.copies.run(ctx) })

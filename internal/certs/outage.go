@@ -64,8 +64,9 @@ func (o *outage) begin() time.Time {
 	return o.since
 }
 
-// Degraded returns why certificates may be older than they need be. It is empty
-// while the store answers.
+// Degraded returns why certificates may be older than they need be, or not be served
+// at all. It is empty while the store answers and every master key that is needed
+// is there.
 func (m *Manager) Degraded() string {
 	if since := m.store.outage.begin(); !since.IsZero() {
 		return fmt.Sprintf("the certificate store has not answered since %s; what is in memory or in the local copy is served", since.UTC().Format(time.RFC3339))
@@ -73,5 +74,5 @@ func (m *Manager) Degraded() string {
 	if since := m.store.away.begin(); !since.IsZero() {
 		return fmt.Sprintf("the home region of the certificate store has not answered since %s; what the replica here has is served", since.UTC().Format(time.RFC3339))
 	}
-	return ""
+	return *m.keyTrouble.Load()
 }
