@@ -55,8 +55,8 @@ func (m *Manager) rest(ctx context.Context) {
 	}
 }
 
-// Seal encrypts a secret of another part of Shingle, to be stored at record. It
-// is not re-sealed when data keys are replaced: they are kept.
+// Seal encrypts a secret of another part of Shingle, to be stored at record, which
+// is in one of the places of [Config.Sealed].
 func (m *Manager) Seal(ctx context.Context, plain []byte, record string) ([]byte, error) {
 	s, err := m.store.keys.seal(ctx, plain, record)
 	if err != nil {
