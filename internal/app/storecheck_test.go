@@ -157,7 +157,7 @@ func TestCheckStore_TriesTheMasterKey(t *testing.T) {
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }), Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
-	_, err = m.Seal(t.Context(), []byte("secret"), "webhooks/a")
+	_, err = m.Seal(t.Context(), []byte("secret"), "certs/a.example.com")
 	must(t, err)
 	must(t, m.Close())
 	key(shingle.SeverityOK, "opens all data keys, 1 of them")
