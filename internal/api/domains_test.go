@@ -360,7 +360,9 @@ func TestStore_HungIsNotWaitedForLong(t *testing.T) {
 
 func TestOpenAPI_Golden(t *testing.T) {
 	const file = "testdata/openapi.json"
-	s := open(t, &memory.Store{}, func(c *api.Config) { c.Certificates, c.Checker, c.Events, c.Keys = &shelf{}, &lens{}, &diary{}, &safe{} })
+	s := open(t, &memory.Store{}, func(c *api.Config) {
+		c.Certificates, c.Checker, c.Events, c.Keys = &shelf{}, &lens{}, &diary{}, &safe{}
+	})
 	got := s.want(200, s.do("GET", "/openapi.json", "")).text
 	if *updateGolden {
 		check(t, os.WriteFile(file, []byte(got), 0o644))

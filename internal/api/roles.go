@@ -33,11 +33,15 @@ var roles = map[string][]shingle.TokenRole{
 	"check-domain":  everyone,
 	"claim-domain":  writers,
 
-	"list-certificates": everyone,
-	"get-certificate":   everyone,
-	"renew-certificate": writers,
-	"put-certificate":   writers,
-	"get-queue":         readers,
+	"list-certificates":  everyone,
+	"get-certificate":    everyone,
+	"renew-certificate":  writers,
+	"put-certificate":    writers,
+	"delete-certificate": operators,
+	"get-queue":          readers,
+
+	"list-keys": readers,
+	"rewrap":    admins,
 
 	"list-events": everyone,
 

@@ -43,7 +43,7 @@ func (s *site) as(role shingle.TokenRole, tenant string) *site {
 // everything is an API with all that there can be.
 func everything(t *testing.T) *site {
 	return open(t, &memory.Store{}, func(c *api.Config) {
-		c.Certificates, c.Checker, c.Events = &shelf{}, &lens{}, &diary{}
+		c.Certificates, c.Checker, c.Events, c.Keys = &shelf{}, &lens{}, &diary{}, &safe{}
 	})
 }
 
@@ -75,6 +75,7 @@ var mayUse = map[string]string{
 	"list-domains": "aort", "get-domain": "aort", "create-domain": "aot", "update-domain": "aot", "delete-domain": "aot", "check-domain": "aort",
 	"claim-domain":      "aot",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
+	"delete-certificate": "ao", "list-keys": "aor", "rewrap": "a",
 	"list-events":   "aort",
 	"list-webhooks": "aor", "get-webhook": "aor", "create-webhook": "ao", "update-webhook": "ao", "delete-webhook": "ao",
 	"rotate-webhook-secret": "ao", "test-webhook": "ao", "list-dead-letters": "aor", "replay-dead-letters": "ao",

@@ -92,7 +92,7 @@ func TestMove_KilledCopyGoesOn(t *testing.T) {
 	}
 	s3.Between(func() { s3.Before = nil })
 	out, err := p.try(args...)
-	if err != nil || !strings.Contains(out, "went on; there are now 1 domain, 0 API tokens and 600 records") {
+	if err != nil || !strings.Contains(out, "went on; there are now 1 domain and 600 records") {
 		t.Errorf("%v, %s", err, out)
 	}
 	n := 0
