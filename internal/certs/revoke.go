@@ -43,7 +43,7 @@ type revocation struct {
 
 // Revoke has host's certificate revoked as soon as the domain is deleted, which is
 // for the caller to do. Without a certificate there is nothing to do. It returns
-// [shingle.ErrInvalid] for one that is not from a CA of ours.
+// [shingle.ErrInvalid] for one that was uploaded, or is not from a CA of ours.
 func (m *Manager) Revoke(ctx context.Context, host string) error {
 	var r record
 	_, err := m.store.get(ctx, certKey(host), &r)
@@ -53,8 +53,8 @@ func (m *Manager) Revoke(ctx context.Context, host string) error {
 	if err != nil {
 		return fmt.Errorf("revoke certificate: %w", err)
 	}
-	if m.authority(r.Issuer) == nil {
-		return shingle.Errorf(shingle.CodeInvalid, "the certificate of %s is not from a certificate authority that is set up here: revoke it where it is from", host)
+	if m.authority(r.Issuer) == nil || r.Upload != nil { // an uploaded one is another account's
+		return shingle.Errorf(shingle.CodeInvalid, "the certificate of %s was not obtained here: revoke it where it is from", host)
 	}
 	block, _ := pem.Decode([]byte(r.Chain))
 	if block == nil {

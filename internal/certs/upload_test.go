@@ -445,3 +445,40 @@ func TestUpload_MendsARecordThatCannotBeRead(t *testing.T) {
 		})
 	}
 }
+
+// TestUpload_TheCAMayAskForItsRenewal uploads a certificate of the CA that is set
+// up here, as an import does, before that CA wants all of its certificates replaced.
+func TestUpload_TheCAMayAskForItsRenewal(t *testing.T) {
+	atDesk(t, func(t *testing.T, d *desk) {
+		d.addDomain(true) // nothing is ordered for it yet
+		ca := d.cas[0]
+		key := newKey(t)
+		ca.mu.Lock()
+		chain, err := ca.sign(testHost, key.Public(), time.Now().Add(-10*day))
+		ca.mu.Unlock()
+		d.check(err)
+		leaf := &certtest.Leaf{Key: key}
+		c, err := d.m.Upload(t.Context(), testHost, shingle.Upload{Chain: string(chain), Key: leaf.KeyPEM(), Issuer: ca.url + "/directory"})
+		d.check(err)
+		if c.Issuer != ca.url+"/directory" || !c.Uploaded {
+			t.Errorf("it is %+v", c)
+		}
+		wantCode(t, d.m.Revoke(t.Context(), testHost), shingle.CodeInvalid) // that would be for its own account
+		time.Sleep(2 * day)
+		if d.orders() != 0 || ca.asked() == 0 {
+			t.Fatalf("%d orders, %d questions when to renew", d.orders(), ca.asked())
+		}
+		ca.mu.Lock()
+		ca.revoked, ca.busyUntil = true, time.Now()
+		ca.mu.Unlock()
+		time.Sleep(2 * day)
+		if p := d.plan(); d.orders() != 1 || p.Uploaded {
+			t.Errorf("%d orders, plan %+v", d.orders(), p)
+		}
+		ca.mu.Lock()
+		defer ca.mu.Unlock()
+		if ca.replaced != 0 {
+			t.Error("the order says that it replaces a certificate of another account")
+		}
+	})
+}
