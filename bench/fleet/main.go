@@ -31,7 +31,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.domains, "domains", 20_000, "scale: how many domains; a million takes a quarter of an hour")
+	flag.IntVar(&o.domains, "domains", 20_000, "scale: how many domains; a million takes seven minutes")
 	flag.DurationVar(&o.rest, "rest", 30*time.Second, "scale: how long reads at rest are counted")
 	flag.IntVar(&o.changes, "changes", 100, "delay: how many domains are added")
 	flag.IntVar(&o.edges, "edges", 3, "delay: how many edges there are")

@@ -100,6 +100,7 @@ func (b *bench) edge(ctx context.Context, what, data, table string) (r edgeRun, 
 	}
 	r.reads = float64(p.count.requests.Load()-before) / b.rest.Minutes()
 	r.now, r.most, err = p.memory()
+	fmt.Printf("%s: ready after %.2f s, %d requests; then %.0f a minute\n", what, r.took.Seconds(), r.requests, r.reads)
 	return r, err
 }
 
