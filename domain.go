@@ -40,7 +40,8 @@ var tenantPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:@-]*$`)
 
 const tenantRule = "a tenant has at most 128 letters, digits and ._:@-, and begins with a letter or digit"
 
-func isTenant(s string) bool { return len(s) <= MaxTenant && tenantPattern.MatchString(s) }
+// IsTenant reports whether s can be the name of a tenant.
+func IsTenant(s string) bool { return len(s) <= MaxTenant && tenantPattern.MatchString(s) }
 
 // Validate normalises the fields that a user wrote, in place. It returns an
 // [ErrInvalid] for each that cannot be accepted, which names the field, joined.
@@ -53,7 +54,7 @@ func (d *Domain) Validate() error {
 }
 
 func (d *Domain) validateTenant() error {
-	if d.Tenant != "" && !isTenant(d.Tenant) {
+	if d.Tenant != "" && !IsTenant(d.Tenant) {
 		return &Error{Code: CodeInvalid, Field: "tenant", Message: tenantRule}
 	}
 	return nil

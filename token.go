@@ -55,7 +55,7 @@ func (t *Token) Validate(now time.Time) error {
 		return invalid("tenant", "a token with the role tenant needs the name of the tenant")
 	case t.Role != RoleTenant && t.Tenant != "":
 		return invalid("tenant", "only a token with the role tenant is limited to one")
-	case t.Tenant != "" && !isTenant(t.Tenant):
+	case t.Tenant != "" && !IsTenant(t.Tenant):
 		return invalid("tenant", tenantRule)
 	case !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(now):
 		return invalid("expires_at", "the time when it expires is over")

@@ -71,21 +71,31 @@ func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 }
 
 type domainsShowCmd struct {
-	Host string `arg:"" help:"The customer's name."`
-	JSON bool   `name:"json" help:"Print JSON."`
+	Host  string `arg:"" help:"The customer's name."`
+	Watch bool   `help:"Show it again whenever something changes, until Ctrl-C."`
+	JSON  bool   `name:"json" help:"Print JSON."`
 }
 
-// Run shows a domain.
+// Run shows a domain, and with --watch goes on doing so.
 func (c *domainsShowCmd) Run(ctx context.Context, all *cli, s streams) error {
 	client, err := all.Domains.client()
 	if err != nil {
 		return err
 	}
-	d, err := client.Domain(ctx, c.Host)
-	if err != nil {
-		return err
+	show := func() error {
+		d, err := client.Domain(ctx, c.Host)
+		if err != nil {
+			return err
+		}
+		return printDomain(s.Out, d, c.JSON)
 	}
-	return printDomain(s.Out, d, c.JSON)
+	if !c.Watch {
+		return show()
+	}
+	return untilInterrupted(ctx, client.Follow(ctx, c.Host, show, func(api.Event) error {
+		fmt.Fprintln(s.Out)
+		return show()
+	}))
 }
 
 type domainsUpdateCmd struct {

@@ -16,14 +16,23 @@ type eventsCmd struct {
 
 	Host  string `arg:"" optional:"" help:"Only what happened to this domain."`
 	Limit int    `default:"50" help:"How many to show; 0: all."`
-	JSON  bool   `name:"json" help:"Print a JSON array."`
+	Watch bool   `help:"Show what happens from now on, until Ctrl-C."`
+	JSON  bool   `name:"json" help:"Print a JSON array; with --watch, a line an event."`
 }
 
-// Run lists what happened, newest first.
+// Run lists what happened, newest first, or follows what happens.
 func (c *eventsCmd) Run(ctx context.Context, s streams) error {
 	client, err := c.client()
 	if err != nil {
 		return err
+	}
+	if c.Watch {
+		return untilInterrupted(ctx, client.Follow(ctx, c.Host, func() error { return nil }, func(e api.Event) error {
+			if c.JSON {
+				return json.NewEncoder(s.Out).Encode(e)
+			}
+			return printEvent(s.Out, e)
+		}))
 	}
 	list := []api.Event{}
 	for e, err := range client.Events(ctx, c.Host) {
@@ -48,13 +57,28 @@ func printEvents(w io.Writer, list []api.Event) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "WHEN\tWHAT\tHOST\tBY\tDETAIL")
 	for _, e := range list {
-		by := e.By
-		if by == "" {
-			by = "shingle"
+		if err := printEvent(t, e); err != nil {
+			return err
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", localTime(e.At), e.Type, orDash(e.Host), by, orDash(detail(e)))
 	}
 	return t.Flush()
+}
+
+func printEvent(w io.Writer, e api.Event) error {
+	by := e.By
+	if by == "" {
+		by = "shingle"
+	}
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", localTime(e.At), e.Type, orDash(e.Host), by, orDash(detail(e)))
+	return err
+}
+
+// untilInterrupted is the end of what lasts until Ctrl-C.
+func untilInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // detail is what matters most of an event's data.

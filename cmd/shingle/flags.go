@@ -78,6 +78,9 @@ type controlFlags struct {
 	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API. Plain HTTP: keep it private."`
 	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
 
+	RateLimit  int      `default:"500" placeholder:"N" env:"SHINGLE_RATE_LIMIT" help:"Requests a second that an API token may make, those of ten seconds at once; a tenant's a tenth. 0: any number."`
+	CORSOrigin []string `name:"cors-origin" placeholder:"URL" env:"SHINGLE_CORS_ORIGIN" help:"Origin of web pages that may call the API from a browser, such as https://panel.example.com. Several: repeat it."`
+
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
 
 	CNAMETarget []string      `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
@@ -88,6 +91,7 @@ type controlFlags struct {
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
+	c.RateLimit, c.PageOrigins = f.RateLimit, f.CORSOrigin
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine
 }
 

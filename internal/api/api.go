@@ -3,7 +3,7 @@
 //
 // Everything below /v1 needs a bearer token, whose role decides what it may do
 // (roles.go); every error is a [Problem]. The
-// OpenAPI document at /openapi.json is made from the types in this package.
+// OpenAPI document at /openapi.json, and the page at /docs, are made from the types in this package.
 package api
 
 import (
@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // Config is what the API is made of. Store and Tokens are required.
@@ -41,9 +43,23 @@ type Config struct {
 	// is one is enough.
 	Permission shingle.Permission
 
+	// Blobs keep answers to requests with an Idempotency-Key. Nil: the key is not
+	// heeded.
+	Blobs shingle.Blobs
+	// RateLimit is how many requests a second each token may make of this process,
+	// those of ten seconds at once; a tenant's token a tenth. 0: any number.
+	RateLimit int
+	// PageOrigins are those of web pages that may call the API, such as
+	// https://panel.example.com. None: no page of another origin may.
+	PageOrigins []string
+
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
 	AskToken string
+
+	// Ending, when it is closed, ends the streams of events. Nil: they end with their
+	// requests.
+	Ending <-chan struct{}
 
 	// Degraded returns why this process, although it serves, may serve what is
 	// old: a sentence for each part that cannot reach what it depends on. Nil:
@@ -62,6 +78,9 @@ type server struct {
 	open map[string]bool // the routes that need no bearer token
 	// allowed has the roles that may use each other route.
 	allowed map[string][]shingle.TokenRole
+	rates   rateLimit
+	once    *once         // nil without Blobs
+	streams chan struct{} // has one for each stream that is open
 }
 
 // New returns the handler of the whole API. Read and write time-outs are up to
@@ -77,6 +96,11 @@ func New(cfg Config) (http.Handler, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}}
+	s.streams = make(chan struct{}, maxStreams)
+	s.rates.perSecond = cfg.RateLimit
+	if cfg.Blobs != nil {
+		s.once = &once{records: records.New(cfg.Blobs), now: cfg.Now}
+	}
 	a := humago.New(s.mux, humaConfig(cfg.Version))
 	s.domainRoutes(a)
 	s.tokenRoutes(a)
@@ -97,6 +121,9 @@ func New(cfg Config) (http.Handler, error) {
 	s.public("GET /health", s.health)
 	describePublic(a.OpenAPI())
 	if err := s.serveSpec(a.OpenAPI()); err != nil {
+		return nil, fmt.Errorf("describe API: %w", err)
+	}
+	if err := s.serveReference(a.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("describe API: %w", err)
 	}
 	return s, nil

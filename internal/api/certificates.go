@@ -165,7 +165,7 @@ func (s *server) certificateRoutes(a huma.API) {
 	register(s, a, operation("get-queue", http.MethodGet, "/v1/queue", "Show what waits for the CAs, and their budgets"), s.getQueue)
 }
 
-func (s *server) listCertificates(ctx context.Context, in *listInput) (*certificatesAnswer, error) {
+func (s *server) listCertificates(ctx context.Context, in *ListInput) (*certificatesAnswer, error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
@@ -189,12 +189,12 @@ func (s *server) listCertificates(ctx context.Context, in *listInput) (*certific
 
 // ownCertificates returns those of the caller's tenant.
 func (s *server) ownCertificates(ctx context.Context, after string, limit int) (*certificatesAnswer, error) {
-	rows, next, err := s.page(ctx, after, limit, nil)
+	p, err := s.page(ctx, FilterInput{}, after, limit)
 	if err != nil {
 		return nil, err
 	}
-	out := &certificatesAnswer{CertificateList{Certificates: []Certificate{}, Next: base64.RawURLEncoding.EncodeToString([]byte(next))}}
-	for _, row := range rows {
+	out := &certificatesAnswer{CertificateList{Certificates: []Certificate{}, Next: cursorTo(p.next)}}
+	for _, row := range p.list {
 		c, err := s.Certificates.Info(ctx, row.Host)
 		if errors.Is(err, shingle.ErrNotFound) {
 			continue

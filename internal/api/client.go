@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 
 const (
 	clientTimeout = 30 * time.Second
-	maxAnswer     = 8 << 20 // bytes; the largest page has about 3 MB
+	longestWait   = 10 * time.Second // for the server to take requests again
+	patience      = 60               // times that is waited for
+	maxAnswer     = 8 << 20          // bytes; the largest page has about 3 MB
 )
 
 // Client calls the API. Its errors are [shingle.Error]s with the server's code
@@ -205,17 +208,42 @@ func certificatePath(host string) (string, error) {
 	return "/v1/certificates/" + host, err
 }
 
-// call sends in as JSON, unless it is nil, and reads the answer into out.
+// call sends in as JSON, unless it is nil, and reads the answer into out. When it
+// made too many requests it waits as long as the server says, if that is not long.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	for try := 1; ; try++ {
+		wait, err := c.once(ctx, method, path, in, out)
+		if wait == 0 || wait > longestWait || try == patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// once is one request. wait is not 0 when it was refused without being looked at, and
+// may be sent again then.
+func (c *Client) once(ctx context.Context, method, path string, in, out any) (wait time.Duration, err error) {
 	req, err := c.request(ctx, method, path, in)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return 0, c.unreachable(ctx, err)
 	}
 	defer resp.Body.Close()
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		wait = time.Duration(max(n, 1)) * time.Second
+	}
+	return wait, c.read(resp, out)
+}
+
+// read reads an answer into out, unless that is nil.
+func (c *Client) read(resp *http.Response, out any) error {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return c.unavailable("the answer of "+c.base+" was cut short", err)

@@ -1,11 +1,15 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Events returns what happened to host, or to all domains when host is empty,
@@ -70,4 +74,92 @@ func webhookPath(id string) string {
 		id = "_" // no ID, and so not found
 	}
 	return "/v1/webhooks/" + url.PathEscape(id)
+}
+
+// Follow calls do with what happens to host, or to all domains when host is empty,
+// from now on, until ctx ends or a function returns an error, which it returns. begun
+// is called when nothing will be missed any more. A connection that ends is made
+// again, and nothing is left out; when there is none any more, the error is
+// [shingle.CodeUnavailable].
+func (c *Client) Follow(ctx context.Context, host string, begun func() error, do func(Event) error) error {
+	s := &stream{client: c, path: "/v1/events/stream?host=" + url.QueryEscape(host), begun: begun, do: do}
+	for {
+		began := time.Now()
+		if err := s.read(ctx); err != nil {
+			return err
+		}
+		if wait := time.Second - time.Since(began); wait > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(wait):
+			}
+		}
+	}
+}
+
+// stream reads server-sent events.
+type stream struct {
+	client *Client
+	path   string
+	last   string // id of the last event
+	begun  func() error
+	do     func(Event) error
+}
+
+// read reads one connection to its end, which is no error.
+func (s *stream) read(ctx context.Context) error {
+	req, err := s.client.request(ctx, http.MethodGet, s.path, nil)
+	if err != nil {
+		return err
+	}
+	if s.last != "" {
+		req.Header.Set("Last-Event-ID", s.last)
+	}
+	h := *s.client.http
+	h.Timeout = 0
+	resp, err := h.Do(req)
+	if err != nil {
+		return s.client.unreachable(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		return s.client.problem(resp, data)
+	}
+	if err := s.begun(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	var kind, data, id string
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		value = strings.TrimPrefix(value, " ")
+		switch {
+		case lines.Text() == "" && data != "":
+			if err := s.take(resp, kind, data); err != nil {
+				return err
+			}
+			s.last, kind, data, id = id, "", "", ""
+		case name == "id":
+			id = value
+		case name == "event":
+			kind = value
+		case name == "data":
+			data += value
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *stream) take(resp *http.Response, kind, data string) error {
+	if kind == "problem" {
+		return s.client.problem(resp, []byte(data))
+	}
+	var e Event
+	if err := json.Unmarshal([]byte(data), &e); err != nil {
+		return s.client.unavailable("the answer of "+s.client.base+" is not the one of a shingle API", err)
+	}
+	return s.do(e)
 }

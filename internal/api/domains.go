@@ -19,11 +19,19 @@ const maxPageSettings = 2 << 20
 
 type createInput struct{ Body NewDomain }
 
-type listInput struct {
+// ListInput is a place in a list of hosts. It is exported for huma.
+type ListInput struct {
 	After string `query:"after" doc:"The next of the page before"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
-	Tag   string `query:"tag" doc:"Only domains with this tag. A page may then have few of them, or none: go on while there is a next"`
 }
+
+type domainsInput struct {
+	ListInput
+	FilterInput
+}
+
+// cursorTo is the after of a page behind a host; empty for none.
+func cursorTo(host string) string { return base64.RawURLEncoding.EncodeToString([]byte(host)) }
 
 // HostInput names a domain. It and the other embedded structs are exported because huma reads
 // embedded structs by reflection.
@@ -64,7 +72,7 @@ type listAnswer struct{ Body DomainList }
 var errCursor = shingle.Errorf(shingle.CodeInvalid, "after takes the next of an earlier answer, unchanged")
 
 // after returns the host after which the page begins.
-func (in *listInput) after() (string, error) {
+func (in *ListInput) after() (string, error) {
 	host, err := base64.RawURLEncoding.DecodeString(in.After)
 	if err != nil || len(host) > shingle.MaxHost {
 		return "", at("query.after", errCursor)
@@ -79,7 +87,9 @@ func (s *server) domainRoutes(a huma.API) {
 	create := operation("create-domain", http.MethodPost, all, "Allow a domain", append(body, http.StatusConflict)...)
 	create.DefaultStatus = http.StatusCreated
 	register(s, a, create, s.create)
-	register(s, a, operation("list-domains", http.MethodGet, all, "List the domains"), s.list)
+	list := operation("list-domains", http.MethodGet, all, "List the domains")
+	list.Description = "In the order of their hosts. With filters a page may have few domains, or none: go on while there is a next."
+	register(s, a, list, s.list)
 	register(s, a, operation("get-domain", http.MethodGet, one, "Show a domain", http.StatusNotFound), s.get)
 
 	update := operation("update-domain", http.MethodPatch, one, "Change a domain",
@@ -139,55 +149,17 @@ func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, er
 	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: s.shown(ctx, made)}, nil
 }
 
-func (s *server) list(ctx context.Context, in *listInput) (*listAnswer, error) {
+func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
 	after, err := in.after()
 	if err != nil {
 		return nil, err
 	}
-	rows, next, err := s.page(ctx, after, in.Limit, func(d *shingle.Domain) bool { return in.Tag == "" || d.Settings.HasTag(in.Tag) })
+	p, err := s.page(ctx, in.FilterInput, after, in.Limit)
 	if err != nil {
 		return nil, err
 	}
-	out := &listAnswer{DomainList{Domains: make([]Domain, len(rows)), Next: base64.RawURLEncoding.EncodeToString([]byte(next))}}
-	for i, row := range rows {
-		out.Body.Domains[i] = show(row)
-	}
-	return out, nil
+	return &listAnswer{DomainList{Domains: p.list, Next: cursorTo(p.next)}}, nil
 }
-
-// page returns the caller's domains behind `after` that keep wants, at most limit
-// and no more than fit into an answer, and the host behind which more may follow.
-// A page may be short before the end: at most lookedAt rows are looked at.
-func (s *server) page(ctx context.Context, after string, limit int, keep func(*shingle.Domain) bool) (list []shingle.Domain, next string, err error) {
-	own := tenantOf(ctx)
-	read, size := limit, 0
-	for looked := 0; looked < lookedAt; looked += read {
-		rows, err := s.Store.Domains(ctx, after, read)
-		if err != nil {
-			return nil, "", err
-		}
-		for i := range rows {
-			row := &rows[i]
-			if own != "" && row.Tenant != own || keep != nil && !keep(row) {
-				after = row.Host
-				continue
-			}
-			if size += len(row.Settings); size > maxPageSettings && len(list) > 0 {
-				return list, after, nil
-			}
-			if list, after = append(list, *row), row.Host; len(list) == limit {
-				return list, after, nil
-			}
-		}
-		if len(rows) < read {
-			return list, "", nil
-		}
-		read = lookedAtOnce
-	}
-	return list, after, nil
-}
-
-const lookedAt, lookedAtOnce = 20_000, 1000
 
 func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) {
 	d, err := s.find(ctx, in.Host)

@@ -17,6 +17,11 @@ type EventLog interface {
 	// of the next page, which may have more when this one is short.
 	Log(ctx context.Context, about shingle.EventFilter, after string, limit int) (list []shingle.Event, next string, err error)
 
+	// Stream calls send with each event that happens from now on, or that did behind
+	// the one whose id is after, until ctx ends or send or idle, which is called now
+	// and then, fails. [shingle.ErrNotFound]: too much has happened since.
+	Stream(ctx context.Context, about shingle.EventFilter, after string, send func(id string, e shingle.Event) error, idle func() error) error
+
 	// CreateWebhook sets up a webhook and returns it with its secret.
 	CreateWebhook(ctx context.Context, w shingle.Webhook) (made shingle.Webhook, secret string, err error)
 	// Webhooks returns all of them.
@@ -75,6 +80,7 @@ func (s *server) eventRoutes(a huma.API) {
 	op := operation("list-events", http.MethodGet, "/v1/events", "List what happened, newest first")
 	op.Description = "Every change of a domain, its DNS or its certificate: what, when, and by whom. The log goes back 90 days."
 	register(s, a, op, s.listEvents)
+	s.streamRoute(a)
 	s.webhookRoutes(a)
 }
 

@@ -2,16 +2,51 @@ package api_test
 
 import (
 	"context"
+	"sync"
 
 	"github.com/shingle-proxy/shingle"
 )
 
 // diary is an [api.EventLog] in which nothing ever happened, without webhooks.
-type diary struct{ asked shingle.EventFilter }
+type diary struct {
+	mu     sync.Mutex
+	asked  shingle.EventFilter
+	after  string
+	happen chan shingle.Event
+	idle   chan struct{}
+	fail   error
+}
 
 func (d *diary) Log(_ context.Context, about shingle.EventFilter, _ string, _ int) ([]shingle.Event, string, error) {
 	d.asked = about
 	return nil, "", nil
+}
+
+// Stream sends what is in happen, and calls idle once.
+func (d *diary) Stream(ctx context.Context, about shingle.EventFilter, after string, send func(string, shingle.Event) error, idle func() error) error {
+	d.mu.Lock()
+	d.asked, d.after = about, after
+	d.mu.Unlock()
+	if d.fail != nil {
+		return d.fail
+	}
+	if err := idle(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case e := <-d.happen:
+			if err := send("at-"+e.ID, e); err != nil {
+				return err
+			}
+		case <-d.idle:
+			if err := idle(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (*diary) CreateWebhook(_ context.Context, w shingle.Webhook) (shingle.Webhook, string, error) {

@@ -337,5 +337,8 @@ func TestProblem_CodesAreDocumented(t *testing.T) {
 		if !slices.Contains(doc.Components.Schemas["Problem"].Properties.Code.Enum, code) {
 			t.Errorf("%q is not documented", code)
 		}
+		if !strings.Contains(api.ErrorsPage(), "| `"+string(code)+"` |") {
+			t.Errorf("%q is not in docs/errors.md", code)
+		}
 	}
 }

@@ -22,16 +22,23 @@ const (
 // ServeHTTP gives a request what all have in common: bounds, the fields of
 // every answer, the token, a net under a panic, and a line in the log.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+	unrouted, route := s.mux.Handler(r)
+	wait := maxWait
+	if route == streamOfEvents {
+		wait = maxStream
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
 	defer cancel()
 	r = r.WithContext(ctx)
-	unrouted, route := s.mux.Handler(r)
 	a := &answer{ResponseWriter: w}
 	defer s.log(a, r.Method, route, s.Now())
 	defer s.rescue(a)
 
 	a.Header().Set("Cache-Control", "no-store")
 	a.Header().Set("X-Content-Type-Options", "nosniff")
+	if s.cross(a, r) {
+		return
+	}
 	r, err := s.admit(a, r, route)
 	if err != nil {
 		s.fail(a, err)
@@ -41,7 +48,15 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(a, notServed(a, r, unrouted))
 		return
 	}
-	s.mux.ServeHTTP(a, r)
+	key, keyed, err := s.once.key(r)
+	if err == nil && keyed && !s.open[route] {
+		err = s.once.serve(a, r, key, s.mux)
+	} else if err == nil {
+		s.mux.ServeHTTP(a, r)
+	}
+	if err != nil {
+		s.fail(a, err)
+	}
 }
 
 // admit checks the token and takes the body in. Without a token only the open
@@ -56,7 +71,7 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*h
 	if err != nil {
 		return r, err
 	}
-	if err := s.permit(&t, route); err != nil {
+	if err := errors.Join(s.rates.take(w, &t, s.Now()), s.permit(&t, route)); err != nil {
 		return r, err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t))
@@ -118,14 +133,17 @@ func (s *server) log(a *answer, method, route string, start time.Time) {
 	s.Logger.Info("api request", "method", method, "route", route, "status", a.status, "duration", s.Now().Sub(start), "bytes", a.bytes)
 }
 
-// answer is a ResponseWriter that knows what was written. It does not unwrap:
-// deadlines are the http.Server's business.
+// answer is a ResponseWriter that knows what was written.
 type answer struct {
 	http.ResponseWriter
 	status int // 0: nothing yet
 	bytes  int64
 	broken bool // a write failed
 }
+
+// Unwrap lets a stream set its own deadlines, and flush; see
+// [http.ResponseController].
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader implements [http.ResponseWriter].
 func (a *answer) WriteHeader(status int) {

@@ -43,7 +43,8 @@ var roles = map[string][]shingle.TokenRole{
 	"list-keys": readers,
 	"rewrap":    admins,
 
-	"list-events": everyone,
+	"list-events":   everyone,
+	"stream-events": everyone,
 
 	"list-webhooks":         readers,
 	"get-webhook":           readers,
@@ -68,6 +69,8 @@ func (s *server) rule(op *huma.Operation) {
 		panic("api: say in roles.go who may use " + op.OperationID)
 	}
 	s.allowed[op.Method+" "+op.Path] = who
+	s.once.describe(op)
+	op.Errors = append(op.Errors, http.StatusTooManyRequests)
 	names := make([]string, len(who))
 	for i, role := range who {
 		names[i] = string(role)

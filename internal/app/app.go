@@ -41,12 +41,14 @@ type App struct {
 	preflights preflights
 	edge       *edge.Edge   // nil without that role
 	control    *http.Server // nil without that role
+	// ending is closed when the requests to the API are to end.
+	ending chan struct{}
 }
 
 // New opens the stores and puts the parts together. The App takes the
 // listeners over, also when New fails.
 func New(ctx context.Context, cfg Config, l *Listeners) (*App, error) {
-	a := &App{cfg: cfg, log: cfg.Logger, listen: l}
+	a := &App{ending: make(chan struct{}), cfg: cfg, log: cfg.Logger, listen: l}
 	if err := a.open(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -103,7 +105,7 @@ func (a *App) openControl(ctx context.Context) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Store: a.stores.near, Tokens: tokens, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Store: a.stores.near, Tokens: tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 	})
 	if err != nil {
@@ -256,6 +258,7 @@ func (a *App) endControl() {
 	if a.control == nil {
 		return
 	}
+	close(a.ending)
 	end, stop := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop()
 	if a.control.Shutdown(end) != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"time"
 
@@ -80,6 +81,9 @@ type Config struct {
 
 	PrivateWebhooks bool // webhooks may be on this machine or in a private network, and plain HTTP
 
+	RateLimit   int      // requests a second that an API token may make; 0: any number
+	PageOrigins []string // of web pages that may call the API from a browser
+
 	AskToken  string // what /ask demands; empty: nothing
 	Metrics   string // address to listen on for Prometheus; empty: none
 	AccessLog bool   // one line a request
@@ -142,6 +146,14 @@ func (c *Config) validate() error {
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {
 			return err
+		}
+	}
+	if c.RateLimit < 0 {
+		return fmt.Errorf("--rate-limit: it must be 0 or more, not %d", c.RateLimit)
+	}
+	for _, o := range c.PageOrigins {
+		if u, err := url.Parse(o); err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host {
+			return fmt.Errorf("--cors-origin: it must look like https://panel.example.com, not %q", o)
 		}
 	}
 	for _, target := range c.CNAMETargets {

@@ -14,6 +14,7 @@ import (
 // database keeps everything in one file.
 type database interface {
 	shingle.DomainStore
+	shingle.TenantLister
 	shingle.Blobs
 	io.Closer
 }
@@ -137,6 +138,15 @@ func (l *lateDatabase) Changes(ctx context.Context, after shingle.Cursor, limit 
 		return nil, "", err
 	}
 	return db.Changes(ctx, after, limit)
+}
+
+// TenantDomains implements [shingle.TenantLister].
+func (l *lateDatabase) TenantDomains(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
+	db, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return db.TenantDomains(ctx, tenant, after, limit)
 }
 
 // Get implements [shingle.Blobs].

@@ -80,6 +80,7 @@ type Hub struct {
 	records *records.Store
 	client  *http.Client
 	wake    chan struct{} // an event was recorded here
+	logged  signal        // one was moved into the log here
 }
 
 // New returns a Hub. The caller runs [Hub.Run] in the process that leads.

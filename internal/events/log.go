@@ -15,13 +15,7 @@ import (
 // is empty at the end. A page may be short before that. limit is 1 to 1000. It costs a read of the store for each
 // event. A bad after is [shingle.ErrInvalid].
 func (h *Hub) Log(ctx context.Context, about shingle.EventFilter, after string, limit int) (list []shingle.Event, next string, err error) {
-	prefix := logPrefix
-	switch {
-	case about.Host != "":
-		prefix = hostsPrefix + about.Host + "/"
-	case about.Tenant != "":
-		prefix = tenantPrefix(about.Tenant)
-	}
+	prefix := logOf(about)
 	place, err := base64.RawURLEncoding.DecodeString(after)
 	if err != nil || len(place) > 0 && strings.Count(string(place), "/") != 1 {
 		return nil, "", &shingle.Error{Code: shingle.CodeInvalid, Field: "after", Message: "after takes the next of an earlier answer, unchanged"}
@@ -53,6 +47,17 @@ func (h *Hub) Log(ctx context.Context, about shingle.EventFilter, after string, 
 	return list, next, nil
 }
 
+// logOf returns the prefix of the keys that have what about says, and perhaps more.
+func logOf(about shingle.EventFilter) string {
+	switch {
+	case about.Host != "":
+		return hostsPrefix + about.Host + "/"
+	case about.Tenant != "":
+		return tenantPrefix(about.Tenant)
+	}
+	return logPrefix
+}
+
 // keep writes e into the log. The indexes come first: an entry of theirs without
 // an event is passed over.
 func (h *Hub) keep(ctx context.Context, e *shingle.Event) error {
@@ -61,7 +66,9 @@ func (h *Hub) keep(ctx context.Context, e *shingle.Event) error {
 			return err
 		}
 	}
-	return h.records.Create(ctx, logKey(e), e)
+	err := h.records.Create(ctx, logKey(e), e)
+	h.logged.raise()
+	return err
 }
 
 // clean removes what is older than Keep, a page at most.

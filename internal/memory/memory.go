@@ -26,6 +26,8 @@ type Store struct {
 var (
 	_ shingle.DomainStore = (*Store)(nil)
 	_ shingle.Blobs       = (*Store)(nil)
+
+	_ shingle.TenantLister = (*Store)(nil)
 )
 
 // locked runs f under the lock, unless ctx has ended.
@@ -109,6 +111,28 @@ func (s *Store) Domains(ctx context.Context, after string, limit int) (list []sh
 		}
 		for _, host := range s.hosts.list("", after, limit) {
 			list = append(list, s.domains[host])
+		}
+		return nil
+	})
+	return list, err
+}
+
+// TenantDomains implements [shingle.TenantLister].
+func (s *Store) TenantDomains(ctx context.Context, tenant, after string, limit int) (list []shingle.Domain, err error) {
+	err = s.locked(ctx, func() error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
+		for len(list) < limit {
+			hosts := s.hosts.list("", after, 1000)
+			if len(hosts) == 0 {
+				break
+			}
+			for _, host := range hosts {
+				if after = host; s.domains[host].Tenant == tenant && len(list) < limit {
+					list = append(list, s.domains[host])
+				}
+			}
 		}
 		return nil
 	})

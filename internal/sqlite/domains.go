@@ -77,7 +77,19 @@ func (db *DB) Domains(ctx context.Context, after string, limit int) ([]shingle.D
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	rows, err := db.read.QueryContext(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
+	return db.domains(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
+}
+
+// TenantDomains implements [shingle.TenantLister].
+func (db *DB) TenantDomains(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
+	if err := checkLimit(limit); err != nil {
+		return nil, err
+	}
+	return db.domains(ctx, "SELECT "+domainColumns+" FROM domains WHERE tenant = ? AND host > ? ORDER BY host LIMIT ?", tenant, after, limit)
+}
+
+func (db *DB) domains(ctx context.Context, query string, args ...any) ([]shingle.Domain, error) {
+	rows, err := db.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 		{"DeleteComparesVersions", testDeleteDomain},
 		{"FieldsComeBackWhole", testFields},
 		{"Paging", testPaging},
+		{"TenantPaging", testTenantPaging},
 		{"OneCreatorWins", testOneCreatorWins},
 		{"OneWriterWins", testOneWriterWins},
 		{"NoLostUpdate", testNoLostDomainUpdate},
@@ -151,6 +153,45 @@ func testPaging(t *testing.T, s shingle.DomainStore) {
 		}
 		same(t, hosts, tt.want)
 	}
+}
+
+// testTenantPaging checks a store that is a [shingle.TenantLister].
+func testTenantPaging(t *testing.T, s shingle.DomainStore) {
+	lister, ok := s.(shingle.TenantLister)
+	if !ok {
+		return
+	}
+	ctx := t.Context()
+	var want []string
+	for i := range 30 {
+		d := shingle.Domain{Host: fmt.Sprintf("%c.example.com", 'a'+i%26), Tenant: []string{"acme", "acme2", "acm", ""}[i%4]}
+		if i >= 26 {
+			d.Host = "x" + d.Host
+		}
+		if _, err := s.CreateDomain(ctx, d, now); err != nil {
+			t.Fatal(err)
+		}
+		if d.Tenant == "acme" {
+			want = append(want, d.Host)
+		}
+	}
+	slices.Sort(want)
+	for _, limit := range []int{1, 3, pageLimit} {
+		var got []string
+		for after := ""; ; {
+			list, err := lister.TenantDomains(ctx, "acme", after, limit)
+			check(t, err)
+			for _, d := range list {
+				got, after = append(got, d.Host), d.Host
+			}
+			if len(list) < limit {
+				break
+			}
+		}
+		same(t, got, want)
+	}
+	_, err := lister.TenantDomains(ctx, "acme", "", 0)
+	is(t, err, shingle.ErrInvalid)
 }
 
 func testOneCreatorWins(t *testing.T, s shingle.DomainStore) {

@@ -1,6 +1,7 @@
 // Servers runs a command beside the outside servers that the tests use: AWS's
 // own DynamoDB Local, moto (a second opinion on DynamoDB, and KMS, Route 53,
-// CloudFormation) and versitygw (S3 with real conditional writes).
+// CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
+// which asks an API whatever its description allows, is installed with them.
 //
 //	go run ./scripts/servers go test ./internal/dynamo
 //
@@ -14,6 +15,7 @@
 //	SHINGLE_TEST_S3         URL of versitygw; region us-east-1, and
 //	SHINGLE_TEST_S3_KEY     its access key
 //	SHINGLE_TEST_S3_SECRET  and secret key
+//	SHINGLE_TEST_SCHEMATHESIS  the program st
 package main
 
 import (
@@ -33,7 +35,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,s3", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,s3,schemathesis", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {
@@ -103,7 +105,9 @@ func startAll(ctx context.Context, wanted []*server, cache, scratch string) (run
 				err = errors.Join(err, fmt.Errorf("start %s: %w", s.name, startErr))
 				return
 			}
-			running, environment = append(running, p), append(environment, env...)
+			if environment = append(environment, env...); p != nil {
+				running = append(running, p)
+			}
 		})
 	}
 	all.Wait()

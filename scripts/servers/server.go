@@ -22,6 +22,8 @@ const (
 	dynamoVersion = "3.1.0"
 	motoVersion   = "5.2.1"
 	s3Version     = "v1.8.0"
+
+	schemathesisVersion = "4.32.5"
 )
 
 const (
@@ -36,7 +38,8 @@ type server struct {
 	programs      []program
 	install       func(ctx context.Context, dir string) error
 	// command returns how to start what is in dir on a port of the loopback
-	// interface, with a folder for its data, and what to tell the tests.
+	// interface, with a folder for its data, and what to tell the tests. One without
+	// arguments is a program that the tests start themselves.
 	command func(dir, data, port string) (arguments, environment []string)
 }
 
@@ -46,12 +49,17 @@ var servers = []*server{
 	{name: "dynamodb", version: dynamoVersion, programs: []program{java, maven}, install: installDynamoDB, command: dynamoDB},
 	{name: "moto", version: motoVersion, programs: []program{python}, install: installMoto, command: moto},
 	{name: "s3", version: s3Version, install: installS3, command: s3},
+	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
 }
 
 func dynamoDB(dir, _, port string) (arguments, environment []string) {
 	return []string{"java", "-Xmx1g", "-Djava.library.path=" + dir, "-cp", filepath.Join(dir, "*"),
 		"software.amazon.dynamodb.services.local.main.ServerRunner",
 		"-inMemory", "-disableTelemetry", "-port", port}, []string{"SHINGLE_TEST_DYNAMODB=http://127.0.0.1:" + port}
+}
+
+func schemathesis(dir, _, _ string) (arguments, environment []string) {
+	return nil, []string{"SHINGLE_TEST_SCHEMATHESIS=" + filepath.Join(dir, "bin", "st")}
 }
 
 //go:embed moto.py
@@ -82,6 +90,9 @@ func (s *server) start(ctx context.Context, dir, scratch string) (p *process, en
 			return nil, nil, err
 		}
 		arguments, environment := s.command(dir, scratch, port)
+		if arguments == nil {
+			return nil, environment, nil
+		}
 		if p, err = startProcess(arguments, scratch); err != nil {
 			return nil, nil, err
 		}
