@@ -130,11 +130,11 @@ func (s *Store) inspectReplica(ctx context.Context) shingle.StoreFinding {
 		case err == nil:
 			f.Message = fmt.Sprintf("%s from %s to %s", time.Since(began).Round(10*time.Millisecond), s.home.region, s.local.region)
 			return f
-		case !errors.Is(err, shingle.ErrNotFound):
+		case !errors.Is(err, shingle.ErrNotFound) && ctx.Err() == nil:
 			return failed(f.Check, err)
-		case time.Since(began) > replicaWait || pause(ctx, try) != nil:
+		case ctx.Err() != nil || time.Since(began) > replicaWait || pause(ctx, try) != nil:
 			f.Severity = shingle.SeverityFailed
-			f.Message = fmt.Sprintf("a write in %s was not seen in %s within %s", s.home.region, s.local.region, replicaWait)
+			f.Message = fmt.Sprintf("a write in %s was not seen in %s within %s", s.home.region, s.local.region, time.Since(began).Round(100*time.Millisecond))
 			f.Do = "see whether the table in " + s.local.region + " is a replica of the one in " + s.home.region
 			return f
 		}

@@ -91,7 +91,7 @@ func TestInspect_Replication(t *testing.T) {
 	}
 	r.Settle()
 	r.Cut()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	for _, f := range r.far.Inspect(ctx) {
 		if f.Check == "replication" && (f.Severity != shingle.SeverityFailed || !strings.Contains(f.Do, "is a replica of")) {
