@@ -293,6 +293,16 @@ func TestRewrap_IsGoneOnWith(t *testing.T) {
 	}
 }
 
+// TestRewrap_BegunByAClockThatIsAhead must not make a data key for each record.
+func TestRewrap_BegunByAClockThatIsAhead(t *testing.T) {
+	s, m := newSafe(t)
+	s.write(m, rewrapRecord, deepRewrap{Began: s.now().Add(time.Hour).Truncate(time.Microsecond)})
+	s.rewrap(m, shingle.Rewrap{Deep: true})
+	if keys, err := s.blobs.List(t.Context(), dataKeyRecord(dataKeyPrefix), "", 100); err != nil || len(keys) != 2 {
+		t.Errorf("data keys %q, %v", keys, err)
+	}
+}
+
 // TestRewrap_BesideARenewal has a certificate sealed anew between when its renewal
 // read it and when it stores the next: the renewal must not be lost.
 func TestRewrap_BesideARenewal(t *testing.T) {
@@ -448,13 +458,16 @@ func TestRewrap_LostKeyIsGivenUp(t *testing.T) {
 	if len(s.sealed()) != 6 {
 		t.Fatal("a dry run dropped something")
 	}
+	secret, err := m.Seal(t.Context(), []byte("of today"), "webhooks/other")
+	s.check(err)
+	s.write(m, "webhooks/other", map[string]any{"secrets": secret})
 	if total := s.rewrap(m, shingle.Rewrap{Lost: lost}); !maps.Equal(total.Changed, want) || total.Wait != 2*rewrapSettle {
 		t.Errorf("%+v", total)
 	}
-	if left := s.sealed(); len(left) != 0 {
+	if left := s.sealed(); len(left) != 1 || left["webhooks/other"] == "" {
 		t.Errorf("left: %v", left)
 	}
-	s.uses(m, shingle.MasterKeyUse{ID: current, Current: true})
+	s.uses(m, shingle.MasterKeyUse{ID: current, Current: true, DataKeys: 1})
 	c, err := m.Info(t.Context(), testHost)
 	if err != nil || c.State != shingle.CertificateWaiting || !c.NotAfter.IsZero() {
 		t.Errorf("%+v, %v", c, err)
