@@ -1,6 +1,10 @@
 package shingle
 
-import "context"
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+)
 
 // MasterKey wraps data keys: small secrets that seal everything else that is
 // secret in a store. The store keeps a data key wrapped only, so whoever has the
@@ -29,4 +33,37 @@ type MasterKey interface {
 type WrappedKey struct {
 	KeyID string `json:"key_id"` // of the master key; tells what must be wrapped anew after a rotation
 	Data  []byte `json:"data"`   // the master key's own format
+}
+
+// MasterKeySize is the length of a master key that is kept as bytes: AES-256.
+const MasterKeySize = 32
+
+// FormatMasterKeys writes keys, the oldest first, as text that a place for secrets
+// can keep: base64, a line for each.
+func FormatMasterKeys(keys [][]byte) string {
+	var b strings.Builder
+	for _, key := range keys {
+		b.WriteString(base64.StdEncoding.EncodeToString(key) + "\n")
+	}
+	return b.String()
+}
+
+// ParseMasterKeys reads what [FormatMasterKeys] wrote. Its error is [ErrInvalid]
+// and has no part of the text.
+func ParseMasterKeys(text string) (keys [][]byte, err error) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		key, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(key) != MasterKeySize {
+			return nil, Errorf(CodeInvalid, "line %d is no master key: %d bytes in base64", len(keys)+1, MasterKeySize)
+		}
+		keys = append(keys, key)
+	}
+	if keys == nil {
+		return nil, Errorf(CodeInvalid, "there is no master key")
+	}
+	return keys, nil
 }

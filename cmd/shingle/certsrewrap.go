@@ -198,13 +198,21 @@ func printOrders(ctx context.Context, client *api.Client, w io.Writer, n int) er
 
 // confirm asks for a yes.
 func confirm(s streams, what string) error {
-	fmt.Fprintf(s.Err, "%s\nType yes to go on: ", what)
+	if err := confirmBy(s, "yes", what); err != nil {
+		return errors.New("nothing was done; --yes goes on without a question")
+	}
+	return nil
+}
+
+// confirmBy asks for a word.
+func confirmBy(s streams, word, what string) error {
+	fmt.Fprintf(s.Err, "%s\nType %s to go on: ", what, word)
 	answer, err := bufio.NewReader(io.LimitReader(s.In, 1024)).ReadString('\n')
-	if strings.TrimSpace(answer) != "yes" {
+	if strings.TrimSpace(answer) != word {
 		if err != nil {
 			fmt.Fprintln(s.Err)
 		}
-		return errors.New("nothing was done; --yes goes on without a question")
+		return errors.New("nothing was done")
 	}
 	return nil
 }

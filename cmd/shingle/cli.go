@@ -28,6 +28,11 @@ type cli struct {
 	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
 	Tokens     tokensCmd     `cmd:"" help:"Make, list and revoke API tokens."`
 	Store      storeCmd      `cmd:"" help:"Create, check and move the place where everything is kept."`
+	Deploy     deployCmd     `cmd:"" help:"Bring a stage on AWS to what the flags say: make it, change it, add a region."`
+	Diff       diffCmd       `cmd:"" help:"Show what shingle deploy would change."`
+	Status     statusCmd     `cmd:"" help:"Show how a stage on AWS is: its stacks and its edges."`
+	Remove     removeCmd     `cmd:"" help:"Remove a stage from AWS; the data stays unless you say otherwise."`
+	Cost       costCmd       `cmd:"" help:"Show what a stage on AWS costs in 30 days, line by line."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 

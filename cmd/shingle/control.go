@@ -22,6 +22,9 @@ func (c *controlCmd) Run(ctx context.Context, s streams) error {
 	c.acmeFlags.apply(&cfg)
 	c.controlFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)
+	if app.OnLambda() {
+		return app.Lambda(ctx, cfg)
+	}
 	return app.Serve(ctx, cfg, func(l *app.Listeners, token string) {
 		fmt.Fprintf(s.Out, "shingle serves the API on %s; the first API token is in %s\n", l.Control.Addr(), token)
 	})

@@ -13,6 +13,7 @@ type edgeCmd struct {
 	originFlags
 	acmeFlags
 	storeFlags
+	Instance instanceFlags `embed:""`
 }
 
 // Run serves visitors until ctx ends.
@@ -22,6 +23,7 @@ func (c *edgeCmd) Run(ctx context.Context, s streams) error {
 	c.originFlags.apply(&cfg)
 	c.acmeFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)
+	c.Instance.apply(&cfg)
 	return app.Serve(ctx, cfg, func(l *app.Listeners, _ string) {
 		fmt.Fprintf(s.Out, "shingle serves HTTPS on %s and HTTP on %s\n", l.HTTPS.Addr(), l.HTTP.Addr())
 	})

@@ -54,6 +54,21 @@ type originFlags struct {
 
 func (f *originFlags) apply(c *app.Config) { c.Origins = f.Origins }
 
+// instanceFlags are those of an edge that shingle deploy has made.
+type instanceFlags struct {
+	Group          string   `name:"aws-group" placeholder:"NAME" env:"SHINGLE_AWS_GROUP" help:"Auto Scaling group of which this machine is an instance: it puts itself before visitors when it can serve, and leaves before it is terminated. shingle deploy sets this and the next ones."`
+	Stack          string   `name:"aws-stack" placeholder:"ARN" env:"SHINGLE_AWS_STACK" help:"CloudFormation stack of the group."`
+	EndpointGroups []string `name:"aws-endpoint-groups" placeholder:"ARN" env:"SHINGLE_AWS_ENDPOINT_GROUPS" help:"Endpoint groups of Global Accelerator to enter."`
+	Addresses      string   `name:"aws-addresses" placeholder:"STAGE" env:"SHINGLE_AWS_ADDRESSES" help:"Stage of whose elastic addresses one is taken."`
+	Endpoint       string   `name:"instance-endpoint" placeholder:"URL" env:"SHINGLE_INSTANCE_ENDPOINT" hidden:"" help:"For tests: in place of AWS's."`
+	Metadata       string   `name:"instance-metadata" placeholder:"URL" env:"SHINGLE_INSTANCE_METADATA" hidden:"" help:"For tests: in place of the instance's metadata."`
+}
+
+func (f *instanceFlags) apply(c *app.Config) {
+	c.Instance.Group, c.Instance.Stack, c.Instance.EndpointGroups, c.Instance.Stage = f.Group, f.Stack, f.EndpointGroups, f.Addresses
+	c.Instance.Endpoint, c.Instance.MetadataEndpoint = f.Endpoint, f.Metadata
+}
+
 // acmeFlags are those of a process that obtains certificates: each does, for a
 // handshake may wait for one.
 type acmeFlags struct {
@@ -98,7 +113,8 @@ func (f *controlFlags) apply(c *app.Config) {
 // storeFlags say where everything is kept.
 type storeFlags struct {
 	Data         string `default:"/var/lib/shingle" env:"SHINGLE_DATA" help:"Folder for everything that is kept on this machine." type:"path"`
-	MasterKey    string `placeholder:"KEY" default:"file" env:"SHINGLE_MASTER_KEY" help:"What protects the private keys in the store, the same for the whole fleet: file (seal.key in --data), file:PATH, or kms:KEY with the ARN or alias of an AWS KMS key."`
+	MasterKey    string `placeholder:"KEY" default:"file" env:"SHINGLE_MASTER_KEY" help:"What protects the private keys in the store, the same for the whole fleet: file (seal.key in --data), file:PATH, kms:KEY with the ARN or alias of an AWS KMS key, or parameter:NAME with an encrypted parameter of AWS Systems Manager."`
+	SSMEndpoint  string `name:"ssm-endpoint" placeholder:"URL" env:"SHINGLE_SSM_ENDPOINT" hidden:"" help:"For tests: in place of AWS's."`
 	Table        string `placeholder:"NAME" env:"SHINGLE_TABLE,TABLE_NAME" help:"DynamoDB table that keeps domains and certificates for a fleet, instead of a database in --data."`
 	TableRegion  string `placeholder:"REGION" env:"SHINGLE_TABLE_REGION,TABLE_REGION" help:"Region of the table, or of its replica near this machine."`
 	HomeRegion   string `placeholder:"REGION" env:"SHINGLE_HOME_REGION" help:"Region in which a global table is written: the same for the whole fleet. Default: --table-region."`
@@ -111,6 +127,6 @@ type storeFlags struct {
 
 func (f *storeFlags) apply(c *app.Config) {
 	c.Data, c.MasterKey, c.Table, c.TableRegion, c.HomeRegion = f.Data, f.MasterKey, f.Table, f.TableRegion, f.HomeRegion
-	c.DynamoDBEndpoint, c.HomeDynamoDBEndpoint = f.Endpoint, f.HomeEndpoint
+	c.DynamoDBEndpoint, c.HomeDynamoDBEndpoint, c.SSMEndpoint = f.Endpoint, f.HomeEndpoint, f.SSMEndpoint
 	c.Blobs, c.BlobsRegion, c.S3Endpoint = f.Blobs, f.BlobsRegion, f.S3Endpoint
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/check"
+	"github.com/shingle-proxy/shingle/internal/ec2"
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
 	"github.com/shingle-proxy/shingle/internal/files"
+	"github.com/shingle-proxy/shingle/internal/tokens"
 )
 
 // App is edge and control in one process, or one of them.
@@ -39,8 +41,11 @@ type App struct {
 	wakeKeeper chan struct{}
 	checker    *domainChecker // nil without the control role
 	preflights preflights
-	edge       *edge.Edge   // nil without that role
-	control    *http.Server // nil without that role
+	edge       *edge.Edge     // nil without that role
+	tokens     *tokens.Keeper // nil without the control role
+	activity   *activity      // nil but on Lambda
+	agent      *ec2.Agent     // nil unless the edge is an instance of a group
+	control    *http.Server   // nil without that role
 	// ending is closed when the requests to the API are to end.
 	ending chan struct{}
 }
@@ -49,6 +54,9 @@ type App struct {
 // listeners over, also when New fails.
 func New(ctx context.Context, cfg Config, l *Listeners) (*App, error) {
 	a := &App{ending: make(chan struct{}), cfg: cfg, log: cfg.Logger, listen: l}
+	if cfg.OnLambda {
+		a.activity = &activity{}
+	}
 	if err := a.open(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -72,6 +80,9 @@ func (a *App) open(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if a.activity != nil {
+		a.activity.Blobs, a.stores.blobs = a.stores.blobs, a.activity
+	}
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
@@ -86,7 +97,7 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	if a.cfg.Role.edge() {
-		if err := a.openEdge(wake); err != nil {
+		if err := a.openEdge(ctx, wake); err != nil {
 			return err
 		}
 	}
@@ -97,15 +108,15 @@ func (a *App) open(ctx context.Context) error {
 }
 
 func (a *App) openControl(ctx context.Context) error {
-	tokens, err := a.openTokens(ctx)
-	if err != nil {
+	var err error
+	if a.tokens, err = a.openTokens(ctx); err != nil {
 		return err
 	}
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Store: a.stores.near, Tokens: tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 	})
 	if err != nil {
@@ -119,7 +130,7 @@ func (a *App) openControl(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) openEdge(wake <-chan struct{}) error {
+func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	target, err := shingle.ParseOrigin(a.cfg.Target)
 	if err != nil {
 		return err
@@ -137,7 +148,15 @@ func (a *App) openEdge(wake <-chan struct{}) error {
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
-	return err
+	if err != nil || a.cfg.Instance.Group == "" {
+		return err
+	}
+	cloud, err := ec2.Open(ctx, a.cfg.Instance)
+	if err != nil {
+		return fmt.Errorf("--aws-group: %w", err)
+	}
+	a.agent = &ec2.Agent{Cloud: cloud, Healthy: a.edge.Healthy, Logger: a.log}
+	return nil
 }
 
 func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
@@ -205,12 +224,14 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var parts sync.WaitGroup
-	parts.Go(func() { a.certs.Follow(ctx) })
 	if a.edge != nil {
 		parts.Go(func() { cancel(a.edge.Run(ctx)) })
 	}
+	parts.Go(func() { a.work(ctx) })
+	if a.agent != nil {
+		parts.Go(func() { a.agent.Run(ctx) })
+	}
 	if a.control != nil {
-		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
 		parts.Go(func() {
 			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
 				cancel(fmt.Errorf("serve control: %w", err))
@@ -242,6 +263,16 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 		err = nil
 	}
 	return errors.Join(err, a.Close())
+}
+
+// work does what is due, as far as it is this process's to do, until ctx ends.
+func (a *App) work(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { a.certs.Follow(ctx) })
+	if a.control != nil {
+		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
+	}
 }
 
 // housekeeping is what one process of the fleet does for all.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/dns01"
+	"github.com/shingle-proxy/shingle/internal/ec2"
 )
 
 // Config is what a machine that serves needs to know.
@@ -53,9 +54,11 @@ type Config struct {
 	AgreeTerms bool     // the operator agrees to the CA's terms of service
 
 	// MasterKey wraps the keys that seal private keys in the store: "file" or empty
-	// for seal.key in Data, "file:PATH" for another, or "kms:" and the ARN, ID or
-	// alias of an AWS KMS key.
-	MasterKey string
+	// for seal.key in Data, "file:PATH" for another, "kms:" and the ARN, ID or alias
+	// of an AWS KMS key, or "parameter:" and the name of an encrypted parameter of
+	// AWS Systems Manager. SSMEndpoint, for tests, is a URL in place of AWS's.
+	MasterKey   string
+	SSMEndpoint string
 
 	CNAMETargets  []string // names that customers' CNAME records lead to, the first being what they are told
 	EdgeAddresses []string // IP addresses of the edges, for domains that cannot have a CNAME record
@@ -78,6 +81,12 @@ type Config struct {
 	// that is deleted here comes back if the service still allows it. Empty: the
 	// store alone decides.
 	AskURL string
+
+	// Instance, with a Group, is the Auto Scaling group that an edge is an instance
+	// of.
+	Instance ec2.Config
+
+	OnLambda bool // the process is called, and stands still between calls
 
 	PrivateWebhooks bool // webhooks may be on this machine or in a private network, and plain HTTP
 

@@ -32,6 +32,9 @@ func (c *Config) openMasterKey(ctx context.Context) (*masterKeys, error) {
 		return nil, err
 	}
 	k := &masterKeys{kms: sync.OnceValues(func() (*kms.Key, error) { return kms.Open(context.WithoutCancel(ctx), kms.Config{}) })}
+	if kind == "parameter" {
+		return k, c.openParameter(ctx, k, value)
+	}
 	if kind == "file" {
 		k.files, err = certs.OpenKeyFile(value)
 		k.MasterKey = k.files
@@ -91,6 +94,9 @@ func (k *masterKeys) Unwrap(ctx context.Context, w shingle.WrappedKey, purpose s
 	if k.files == nil {
 		return nil, shingle.Errorf(shingle.CodeInvalid, "there is a value under the master key %s, but no key file: put %s back into the data folder, from a backup or another machine", w.KeyID, keyFileName)
 	}
+	if p, ok := k.MasterKey.(*parameterKey); ok {
+		return p.Unwrap(ctx, w, purpose)
+	}
 	return k.files.Unwrap(ctx, w, purpose)
 }
 
@@ -100,10 +106,10 @@ func (c *Config) masterKey() (kind, value string, err error) {
 	switch {
 	case c.MasterKey == "", c.MasterKey == "file":
 		return "file", c.file(keyFileName), nil
-	case kind == "file" && value != "", kind == "kms" && value != "":
+	case kind == "file" && value != "", kind == "kms" && value != "", kind == "parameter" && value != "":
 		return kind, value, nil
 	case kind == "kms":
 		return "", "", errors.New("--master-key: name the KMS key: kms: and its ARN, or kms:alias/NAME")
 	}
-	return "", "", fmt.Errorf("--master-key: %q is neither file, file:PATH nor kms:KEY", c.MasterKey)
+	return "", "", fmt.Errorf("--master-key: %q is neither file, file:PATH, kms:KEY nor parameter:NAME", c.MasterKey)
 }

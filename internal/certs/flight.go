@@ -74,6 +74,13 @@ func (g *flights) has(host string) bool {
 	return g.running[host] != nil
 }
 
+// any reports whether something runs.
+func (g *flights) any() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.running) > 0
+}
+
 // stop cancels host's flight and returns what is closed when it has ended, or
 // nil when there is none.
 func (g *flights) stop(host string) <-chan struct{} {

@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-const keyFileSize = 32 // bytes of an AES-256 key
+const keyFileSize = shingle.MasterKeySize
 
 // KeyFile is a [shingle.MasterKey] in local files: AES-256-GCM with a random
 // nonce in front of the ciphertext.
@@ -62,6 +63,35 @@ func ReadKeyFile(path string) (*KeyFile, error) {
 		return nil, fmt.Errorf("open master key: %w", err)
 	}
 	return k, nil
+}
+
+// SaveKeyFiles writes keys that were had from elsewhere, the oldest first, as the
+// files at path, where they are not yet. It refuses keys that differ from those that
+// are there.
+func SaveKeyFiles(path string, keys [][]byte) error {
+	for i, key := range keys {
+		name := path
+		if i > 0 {
+			name += "." + strconv.Itoa(i+1)
+		}
+		have, err := readKeyFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = linkKeyFile(name, key); err == nil || !errors.Is(err, fs.ErrExist) {
+				if err != nil {
+					return fmt.Errorf("save master key: %w", err)
+				}
+				continue
+			}
+			have, err = readKeyFile(name)
+		}
+		if err != nil {
+			return fmt.Errorf("save master key: %w", err)
+		}
+		if subtle.ConstantTimeCompare(have, key) != 1 {
+			return shingle.Errorf(shingle.CodeInvalid, "%s is not the master key %s that it should be a copy of: move it away if it is of another installation", name, keyFileID(key))
+		}
+	}
+	return nil
 }
 
 // NextKeyFile makes the successor of the newest key at path, and returns the name
@@ -215,10 +245,17 @@ func readKeyFile(path string) ([]byte, error) {
 	return key, nil
 }
 
-// createKeyFile writes a fresh key under a temporary name and links it into
-// place, so that of several processes that start at once all use one whole key.
-// It returns [fs.ErrExist] when another was quicker.
+// createKeyFile writes a fresh key. It returns [fs.ErrExist] when another was
+// quicker.
 func createKeyFile(path string) error {
+	key := make([]byte, keyFileSize)
+	_, _ = rand.Read(key) // never fails
+	return linkKeyFile(path, key)
+}
+
+// linkKeyFile writes a key under a temporary name and links it into place, so that
+// of several processes that start at once all use one whole key.
+func linkKeyFile(path string, key []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -227,8 +264,6 @@ func createKeyFile(path string) error {
 	if err != nil {
 		return err
 	}
-	key := make([]byte, keyFileSize)
-	_, _ = rand.Read(key) // never fails
 	_, err = f.Write(key)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Link(f.Name(), path)

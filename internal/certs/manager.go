@@ -131,6 +131,9 @@ func (m *Manager) Certificate(ctx context.Context, host string) (*tls.Certificat
 	return &e.cert, nil
 }
 
+// Issuing reports whether an issuance is under way in this process.
+func (m *Manager) Issuing() bool { return m.issues.any() }
+
 // Forget drops host from memory and stops what is under way for it: the domain
 // was deleted or paused. What is stored stays.
 func (m *Manager) Forget(host string) {

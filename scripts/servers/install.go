@@ -116,19 +116,19 @@ func installDynamoDB(ctx context.Context, dir string) error {
 }
 
 func installMoto(ctx context.Context, dir string) error {
-	return installPython(ctx, dir, "moto[server]=="+motoVersion)
+	return installPython(ctx, dir, "moto[server]=="+motoVersion, "cfn-lint=="+cfnLintVersion)
 }
 
 func installSchemathesis(ctx context.Context, dir string) error {
 	return installPython(ctx, dir, "schemathesis=="+schemathesisVersion)
 }
 
-// installPython installs a package of PyPI's, with what it needs, apart from all others.
-func installPython(ctx context.Context, dir, pkg string) error {
+// installPython installs packages of PyPI's, with what they need, apart from all others.
+func installPython(ctx context.Context, dir string, packages ...string) error {
 	if err := quietly(ctx, nil, "python3", "-m", "venv", dir); err != nil {
 		return err
 	}
-	return quietly(ctx, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "-q", pkg)
+	return quietly(ctx, nil, filepath.Join(dir, "bin", "python"), append([]string{"-m", "pip", "install", "-q"}, packages...)...)
 }
 
 func installS3(ctx context.Context, dir string) error {

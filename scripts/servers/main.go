@@ -12,6 +12,7 @@
 //
 //	SHINGLE_TEST_DYNAMODB   URL of DynamoDB Local; any credentials. Each access key and region has tables of its own
 //	SHINGLE_TEST_MOTO       URL of moto, for every AWS service; any credentials
+//	SHINGLE_TEST_CFNLINT    path of cfn-lint, which comes with moto
 //	SHINGLE_TEST_S3         URL of versitygw; region us-east-1, and
 //	SHINGLE_TEST_S3_KEY     its access key
 //	SHINGLE_TEST_S3_SECRET  and secret key

@@ -19,9 +19,10 @@ import (
 
 // The versions that the tests are known to agree with.
 const (
-	dynamoVersion = "3.1.0"
-	motoVersion   = "5.2.1"
-	s3Version     = "v1.8.0"
+	dynamoVersion  = "3.1.0"
+	motoVersion    = "5.2.1"
+	cfnLintVersion = "1.51.0" // beside moto
+	s3Version      = "v1.8.0"
 
 	schemathesisVersion = "4.32.5"
 )
@@ -47,7 +48,7 @@ func (s *server) folder() string { return s.name + "-" + s.version }
 
 var servers = []*server{
 	{name: "dynamodb", version: dynamoVersion, programs: []program{java, maven}, install: installDynamoDB, command: dynamoDB},
-	{name: "moto", version: motoVersion, programs: []program{python}, install: installMoto, command: moto},
+	{name: "moto", version: motoVersion + "-" + cfnLintVersion, programs: []program{python}, install: installMoto, command: moto},
 	{name: "s3", version: s3Version, install: installS3, command: s3},
 	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
 }
@@ -67,7 +68,7 @@ var motoScript string
 
 func moto(dir, _, port string) (arguments, environment []string) {
 	return []string{filepath.Join(dir, "bin", "python"), "-c", motoScript, port},
-		[]string{"SHINGLE_TEST_MOTO=http://127.0.0.1:" + port}
+		[]string{"SHINGLE_TEST_MOTO=http://127.0.0.1:" + port, "SHINGLE_TEST_CFNLINT=" + filepath.Join(dir, "bin", "cfn-lint")}
 }
 
 func s3(dir, data, port string) (arguments, environment []string) {

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/aws"
+
+	"github.com/alecthomas/kong"
+)
+
+// deploymentFlags say what a stage on AWS is made of.
+type deploymentFlags struct {
+	Config       kong.ConfigFlag `placeholder:"FILE" help:"TOML file with these flags as keys." type:"existingfile"`
+	Stage        string          `default:"prd" help:"Name of the stage: it is in the name of everything."`
+	Region       []string        `default:"us-east-1" placeholder:"REGION" help:"Region with edges; REGION:2 has two of them. Several: the first is the home region, with the control plane."`
+	Front        string          `default:"route53" enum:"route53,accelerator" help:"How visitors find the nearest edge: route53, by latency records, or accelerator, by AWS Global Accelerator, which costs 18 USD a month more."`
+	InstanceType string          `default:"t4g.nano" placeholder:"TYPE" help:"Of the edges: t4g.nano, t4g.micro or t4g.small."`
+	AWSMasterKey string          `name:"aws-master-key" default:"parameter" enum:"parameter,kms" help:"What protects the private keys: an encrypted parameter, which is free, or a KMS key, for 1 USD a region and month."`
+	Zone         string          `placeholder:"NAME" help:"DNS zone in Route 53, such as example.com."`
+	ZoneID       string          `placeholder:"ID" help:"ID of the zone, when it is there already."`
+	EdgeName     string          `placeholder:"HOST" help:"What customers' CNAME records lead to. Default: edge.ZONE."`
+	Product      string          `name:"target" placeholder:"HOST" help:"The product behind the domains: app.example.com, or a URL."`
+	Email        string          `placeholder:"ADDRESS" help:"Where the CA and the alarms write to."`
+	SSHFrom      string          `name:"ssh-from" placeholder:"CIDR" help:"Network that may reach SSH on the edges. Default: none; use Session Manager."`
+}
+
+func (f *deploymentFlags) deployment() (*aws.Deployment, error) {
+	d := &aws.Deployment{
+		Stage: f.Stage, InstanceType: f.InstanceType, Front: aws.Front(f.Front), MasterKey: aws.MasterKey(f.AWSMasterKey),
+		Zone: f.Zone, ZoneID: f.ZoneID, Name: f.EdgeName, Target: f.Product, Email: f.Email, SSHFrom: f.SSHFrom,
+	}
+	if d.Name == "" && d.Zone != "" {
+		d.Name = "edge." + d.Zone
+	}
+	for _, s := range f.Region {
+		r, err := aws.ParseRegion(s)
+		if err != nil {
+			return nil, shingle.Errorf(shingle.CodeInvalid, "--region: %s", shingle.MessageOf(err))
+		}
+		d.Regions = append(d.Regions, r)
+	}
+	return d, nil
+}

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/events"
+)
+
+// newFunction returns an App as Lambda has it, and the first API token.
+func newFunction(t *testing.T) (*App, string) {
+	t.Helper()
+	cfg := Config{
+		// A fleet's control needs a table; this one has the rest of a machine beside it.
+		Role: RoleAll, OnLambda: true, Target: "app.example.com", EdgeHTTPS: "127.0.0.1:0", EdgeHTTP: "127.0.0.1:0", Control: "127.0.0.1:0",
+		Data: t.TempDir(), ACMECAs: []string{"https://127.0.0.1:1/dir"}, AgreeTerms: true, Logger: slog.New(slog.DiscardHandler),
+	}
+	l, err := Listen(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := New(t.Context(), cfg, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	if _, err := os.Stat(a.TokenPath()); err == nil {
+		t.Error("each start makes a token")
+	}
+	token, err := a.invoke(t.Context(), json.RawMessage(`{"shingle":"token"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, token.(map[string]string)["token"]
+}
+
+func call(t *testing.T, a *App, method, path, token, body string) *events.LambdaFunctionURLResponse {
+	t.Helper()
+	in := events.LambdaFunctionURLRequest{
+		RawPath: path, Body: body, Headers: map[string]string{"authorization": "Bearer " + token, "content-type": "application/json"},
+		RequestContext: events.LambdaFunctionURLRequestContext{
+			DomainName: "abc.lambda-url.us-east-1.on.aws", HTTP: events.LambdaFunctionURLRequestContextHTTPDescription{Method: method, SourceIP: "192.0.2.1"},
+		},
+	}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := a.invoke(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.(*events.LambdaFunctionURLResponse)
+}
+
+func TestLambda_AnswersTheAPI(t *testing.T) {
+	a, token := newFunction(t)
+	if out := call(t, a, "POST", "/v1/domains", token, `{"host":"blog.example.com"}`); out.StatusCode != http.StatusCreated {
+		t.Fatalf("create: %d %s", out.StatusCode, out.Body)
+	}
+	out := call(t, a, "GET", "/v1/domains/blog.example.com", token, "")
+	if out.StatusCode != http.StatusOK || !strings.Contains(out.Body, `"blog.example.com"`) || out.Headers["Content-Type"] != "application/json" {
+		t.Errorf("show: %+v", out)
+	}
+	if out := call(t, a, "GET", "/v1/domains", "wrong", ""); out.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong token: %d", out.StatusCode)
+	}
+}
+
+func TestLambda_MakesATokenForWhoeverMayCallItself(t *testing.T) {
+	a, _ := newFunction(t)
+	// What comes by the URL is a request, whatever is in it.
+	if out := call(t, a, "POST", "/", "", `{"shingle":"token"}`); out.StatusCode == http.StatusOK {
+		t.Errorf("by the URL: %d %s", out.StatusCode, out.Body)
+	}
+}
+
+func TestLambda_WorksWithinItsTimeAndAgain(t *testing.T) {
+	a, _ := newFunction(t)
+	for range 2 {
+		if err := a.workFor(t.Context(), 10*workTime/1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, bad := range []string{`{}`, `{"shingle":"play"}`, `[]`, `{"rawPath":"/"}`} {
+		if _, err := a.invoke(t.Context(), json.RawMessage(bad)); err == nil {
+			t.Errorf("the call %s was taken", bad)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package aws
+
+import (
+	"math"
+	"testing"
+)
+
+func deployment(front Front, regions ...Region) *Deployment {
+	return &Deployment{
+		Stage: "prd", Regions: regions, InstanceType: "t4g.nano", Front: front, MasterKey: MasterKeyParameter,
+		Zone: "example.com", Name: "edge.example.com", Target: "app.example.com", Email: "ops@example.com",
+	}
+}
+
+func near(a, b float64) bool { return math.Abs(a-b) < 0.005 }
+
+func TestReference_CostsWhatItSays(t *testing.T) {
+	b := Reference()
+	if !near(b.Scoped(), 26.39) || !near(b.Total(), 38.33) {
+		t.Errorf("the reference costs %.3f, all in %.3f; want 26.39 and 38.33", b.Scoped(), b.Total())
+	}
+}
+
+// TestCost_Targets holds the bills against what was promised, with 100 domains.
+func TestCost_Targets(t *testing.T) {
+	us, eu, ap := Region{"us-east-1", 1}, Region{"eu-west-1", 1}, Region{"ap-northeast-1", 1}
+	for _, c := range []struct {
+		name string
+		d    *Deployment
+		most float64
+	}{
+		{"one region, Route 53", deployment(FrontRoute53, us), 8},
+		{"three regions, Route 53", deployment(FrontRoute53, us, eu, ap), 23},
+		{"one region, Global Accelerator", deployment(FrontAccelerator, us), 33},
+	} {
+		if b := c.d.Cost(Load{Domains: 100, NewDomains: 10}); b.Total() >= c.most {
+			t.Errorf("%s: %.2f, not under %.2f: %+v", c.name, b.Total(), c.most, b.Lines)
+		}
+	}
+}
+
+func TestPrices_AreComplete(t *testing.T) {
+	table := Prices()
+	if table.Noted == "" || table.Region == "" {
+		t.Error("the price table does not say of when and where it is")
+	}
+	seen := map[string]bool{}
+	for _, p := range table.Prices {
+		if p.ID == "" || p.USD <= 0 || p.Per == "" || p.Source == "" || seen[p.ID] {
+			t.Errorf("incomplete or twice: %+v", p)
+		}
+		seen[p.ID] = true
+	}
+	for _, front := range []Front{FrontRoute53, FrontAccelerator} {
+		d := deployment(front, Region{"us-east-1", 2})
+		d.MasterKey = MasterKeyKMS
+		d.Cost(Load{Domains: 1, TrafficGB: 1, APICalls: 1}) // panics when a price is missing
+	}
+}

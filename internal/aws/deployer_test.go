@@ -1,0 +1,244 @@
+package aws
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// world is a deployer on the fake, and what it reported.
+type world struct {
+	*Deployer
+	cloud  *fakeCloud
+	mu     sync.Mutex
+	events []Event
+}
+
+func newWorld(t *testing.T, d *Deployment) *world {
+	cloud, account := newFakeCloud(t)
+	a, err := newArtifacts([]byte("the binary"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{cloud: cloud}
+	w.Deployer = &Deployer{Account: account, Deployment: d, Artifacts: a, Poll: time.Millisecond, Report: func(e Event) { w.events = append(w.events, e) }}
+	return w
+}
+
+func (w *world) deploy(t *testing.T) {
+	t.Helper()
+	if err := w.Deploy(t.Context(), Plan{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) status(region, name string) string {
+	w.cloud.mu.Lock()
+	defer w.cloud.mu.Unlock()
+	if s := w.cloud.find(region, name); s != nil {
+		return s.status
+	}
+	return "none"
+}
+
+var (
+	usEast = Region{"us-east-1", 1}
+	euWest = Region{"eu-west-1", 2}
+)
+
+func TestDeploy_MakesAllInOrderAndThenChangesNothing(t *testing.T) {
+	for _, shape := range []string{"error", "failed"} {
+		w := newWorld(t, deployment(FrontRoute53, usEast, euWest))
+		w.cloud.emptyShape = shape
+		var order []string
+		w.cloud.onExecute = func(stack string) { order = append(order, stack) }
+		w.deploy(t)
+		for _, s := range w.Deployment.Stacks() {
+			if got := w.status(s.Region, s.Name); got != "CREATE_COMPLETE" {
+				t.Errorf("%s is %s", s.ID(), got)
+			}
+		}
+		if len(order) != 7 || slices.Index(order, "shingle-prd-front") < slices.Index(order, "shingle-prd-base") ||
+			slices.Index(order, "shingle-prd-edge") < slices.Index(order, "shingle-prd-data") {
+			t.Errorf("made in the order %v", order)
+		}
+		order = nil
+		plan, err := w.Plan(t.Context())
+		if err != nil || len(plan.Changes) != 0 {
+			t.Errorf("%s: the plan of no change: %v, %v", shape, plan, err)
+		}
+		w.deploy(t)
+		if len(order) != 0 {
+			t.Errorf("%s: a second deployment changed %v", shape, order)
+		}
+		if n := len(w.cloud.sets); n != 0 {
+			t.Errorf("%s: %d change sets were left behind", shape, n)
+		}
+		if n := len(w.cloud.objects); n != 4 {
+			t.Errorf("%d artifacts were uploaded to two regions, not 4", n)
+		}
+	}
+}
+
+func TestDeploy_SaysWhichResourceFailedFirst(t *testing.T) {
+	w := newWorld(t, deployment(FrontAccelerator, usEast))
+	w.cloud.fail["shingle-prd-front/Accelerator"] = "You have reached the limit of accelerators"
+	err := w.Deploy(t.Context(), Plan{})
+	if err == nil || !strings.Contains(err.Error(), "Accelerator (AWS::GlobalAccelerator::Accelerator): You have reached the limit") {
+		t.Fatalf("got %v", err)
+	}
+	if got := w.status("us-east-1", "shingle-prd-edge"); got != "none" {
+		t.Errorf("the edges, which stand on what failed, are %s", got)
+	}
+	delete(w.cloud.fail, "shingle-prd-front/Accelerator")
+	w.deploy(t) // clears away what failed to be made, and goes on
+	if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" {
+		t.Errorf("after another deployment the edges are %s", got)
+	}
+}
+
+func TestDeploy_FailingUpdateIsRolledBack(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	w := newWorld(t, d)
+	w.deploy(t)
+	d.InstanceType = "t4g.micro"
+	w.cloud.fail["shingle-prd-edge/Machine"] = "t4g.micro is not there"
+	w.cloud.failBack["shingle-prd-edge"] = "the network is gone"
+	err := w.Deploy(t.Context(), Plan{})
+	if err == nil || !strings.Contains(err.Error(), "t4g.micro is not there") {
+		t.Fatalf("got %v", err)
+	}
+	if err = w.Deploy(t.Context(), Plan{}); err == nil || !strings.Contains(err.Error(), "the network is gone") {
+		t.Fatalf("a rollback that fails again: %v", err)
+	}
+	delete(w.cloud.failBack, "shingle-prd-edge")
+	delete(w.cloud.fail, "shingle-prd-edge/Machine")
+	w.deploy(t)
+	if got := w.status("us-east-1", "shingle-prd-edge"); got != "UPDATE_COMPLETE" {
+		t.Errorf("after the rollback was completed: %s", got)
+	}
+}
+
+func TestDeploy_RegionComesAndGoes(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	w := newWorld(t, d)
+	w.deploy(t)
+	d.Regions = append(d.Regions, euWest)
+	plan, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(plan.Unsure, "us-east-1/shingle-prd-front") || len(plan.Destroys()) != 0 {
+		t.Errorf("plan for another region: unsure %v, destroys %v", plan.Unsure, plan.Destroys())
+	}
+	w.deploy(t)
+	if got := w.status("eu-west-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" {
+		t.Errorf("edges of the new region: %s", got)
+	}
+	d.Regions = d.Regions[:1]
+	var order []string
+	w.cloud.onExecute = func(stack string) {
+		order = append(order, stack+" with the edges "+w.cloud.find("eu-west-1", "shingle-prd-edge").is())
+	}
+	plan, err = w.Plan(t.Context())
+	if n := len(slices.DeleteFunc(plan.Changes, func(c Change) bool { return c.Type != "AWS::CloudFormation::Stack" })); err != nil || n != 2 {
+		t.Errorf("the plan removes %d stacks, %v", n, err)
+	}
+	w.deploy(t)
+	if !slices.Equal(order, []string{"shingle-prd-front with the edges CREATE_COMPLETE", "shingle-prd-data with the edges none", "shingle-prd-control with the edges none"}) {
+		t.Errorf("the region went in the order %v", order)
+	}
+	for _, stack := range []string{"shingle-prd-base", "shingle-prd-edge"} {
+		if got := w.status("eu-west-1", stack); got != "none" {
+			t.Errorf("%s of the region that went is %s", stack, got)
+		}
+	}
+}
+
+func TestDeploy_DestroysOnlyWhatWasAgreedTo(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	d.ZoneID = ""
+	w := newWorld(t, d)
+	w.deploy(t)
+	d.ZoneID = "Z0123456789"
+	err := w.Deploy(t.Context(), Plan{})
+	if !errors.Is(err, ErrUnexpected) {
+		t.Fatalf("a zone would be deleted: %v", err)
+	}
+	plan, err := w.Plan(t.Context())
+	if err != nil || len(plan.Destroys()) != 1 {
+		t.Fatalf("plan: %+v, %v", plan, err)
+	}
+	if err := w.Deploy(t.Context(), plan); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDeploy_WaitsForWhatIsUnderWay(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	w := newWorld(t, d)
+	w.deploy(t)
+	w.cloud.mu.Lock()
+	s := w.cloud.find("us-east-1", "shingle-prd-data")
+	s.status, s.left = "UPDATE_IN_PROGRESS", 3
+	s.steps = []func(){func() { s.status = "UPDATE_COMPLETE" }}
+	w.cloud.throttle = 3
+	w.cloud.mu.Unlock()
+	w.deploy(t)
+}
+
+func TestRemove(t *testing.T) {
+	w := newWorld(t, deployment(FrontAccelerator, usEast, euWest))
+	w.deploy(t)
+	w.cloud.fail["shingle-prd-base/delete/Artifacts"] = "The bucket you tried to delete is not empty"
+	err := w.Remove(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Fatalf("got %v", err)
+	}
+	if err := w.Deploy(t.Context(), Plan{}); err == nil || !strings.Contains(err.Error(), "shingle remove") {
+		t.Errorf("deploying onto what was removed by half: %v", err)
+	}
+	delete(w.cloud.fail, "shingle-prd-base/delete/Artifacts")
+	for range 2 { // again: nothing is there
+		if err := w.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(w.cloud.objects); n != 0 {
+		t.Errorf("%d artifacts are left", n)
+	}
+	for _, s := range w.Deployment.Stacks() {
+		if got := w.status(s.Region, s.Name); got != "none" {
+			t.Errorf("%s is %s", s.ID(), got)
+		}
+	}
+}
+
+func TestDeploy_MasterKeyIsOneInAllRegionsAndNeverReplaced(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	w := newWorld(t, d)
+	w.deploy(t)
+	w.cloud.table = true
+	d.Regions = append(d.Regions, euWest)
+	w.deploy(t)
+	name := "/shingle/prd/master-key"
+	home, other := w.cloud.parameters["us-east-1"+name], w.cloud.parameters["eu-west-1"+name]
+	if keys, err := shingle.ParseMasterKeys(home); err != nil || len(keys) != 1 || home != other {
+		t.Errorf("the keys are alike: %v; %d of them, %v", home == other, len(keys), err)
+	}
+	delete(w.cloud.parameters, "us-east-1"+name)
+	w.deploy(t) // the other region has it
+	if w.cloud.parameters["us-east-1"+name] != other {
+		t.Error("the home region got another key")
+	}
+	clear(w.cloud.parameters)
+	err := w.Deploy(t.Context(), Plan{})
+	if !errors.Is(err, shingle.ErrConflict) || len(w.cloud.parameters) != 0 {
+		t.Errorf("a table without its key: %v", err)
+	}
+}

@@ -1,0 +1,497 @@
+package aws
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fakeCloud is CloudFormation's Query API in all regions, with its states. A
+// stack's operation ends after a number of looks at it, so that every state that
+// is under way is seen.
+type fakeCloud struct {
+	mu     sync.Mutex
+	stacks []*fakeStack // a deleted one stays, under its ARN
+	sets   map[string]*fakeSet
+	calls  map[string]int
+	serial int
+
+	fail       map[string]string // stack/resource -> the reason why it cannot be made
+	failBack   map[string]string // the same, when the stack is rolled back
+	throttle   int               // answer that many calls with throttling
+	emptyShape string            // "error" or "failed": how it says that nothing changes
+	onExecute  func(stack string)
+	pageSize   int
+
+	objects    map[string]bool   // bucket/key
+	parameters map[string]string // region/name -> value
+	table      bool              // the table is there
+}
+
+type fakeStack struct {
+	region, name, id, status, reason string
+	template                         Template
+	params                           map[string]string
+	making                           *Template // while it is being made
+	left                             int       // looks until the next step
+	steps                            []func()
+	events                           []fakeEvent // the newest first
+}
+
+type fakeEvent struct {
+	EventId, StackId, StackName, LogicalResourceId, PhysicalResourceId, ResourceType, ResourceStatus, ResourceStatusReason, Timestamp string
+}
+
+type fakeSet struct {
+	id, name, token, status, reason string
+	stack                           *fakeStack
+	kind                            string
+	template                        Template
+	params                          map[string]string
+	looks                           int
+	changes                         []fakeChange
+}
+
+type fakeChange struct{ action, id, kind, replacement string }
+
+func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
+	t.Helper()
+	f := &fakeCloud{sets: map[string]*fakeSet{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	a, err := OpenAccount(t.Context(), s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, a
+}
+
+// ServeHTTP answers a call. The region is in what the request is signed for.
+func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.URL.Path != "/" {
+		f.serveS3(w, r)
+		return
+	}
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		f.serveJSON(w, r, target)
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	scope := strings.Split(r.Header.Get("Authorization"), "/")
+	if len(scope) < 4 {
+		http.Error(w, "not signed", 403)
+		return
+	}
+	action := r.Form.Get("Action")
+	f.calls[action]++
+	if f.throttle > 0 {
+		f.throttle--
+		fault(w, "Throttling", "Rate exceeded")
+		return
+	}
+	region := scope[2]
+	switch action {
+	case "DescribeStacks":
+		f.describeStacks(w, region, r.Form)
+	case "DescribeStackEvents":
+		f.describeEvents(w, region, r.Form)
+	case "CreateChangeSet":
+		f.createChangeSet(w, region, r.Form)
+	case "DescribeChangeSet":
+		f.describeChangeSet(w, r.Form)
+	case "DeleteChangeSet":
+		delete(f.sets, r.Form.Get("ChangeSetName"))
+		answer(w, action, "")
+	case "ExecuteChangeSet":
+		f.executeChangeSet(w, r.Form)
+	case "DeleteStack":
+		f.deleteStack(w, region, r.Form)
+	case "ContinueUpdateRollback":
+		f.continueRollback(w, region, r.Form)
+	case "GetTemplate":
+		s := f.find(region, r.Form.Get("StackName"))
+		t := s.template
+		if s.making != nil {
+			t = *s.making
+		}
+		answer(w, action, "<TemplateBody>"+escape(string(t.JSON()))+"</TemplateBody>")
+	default:
+		fault(w, "InvalidAction", action)
+	}
+}
+
+// serveS3 is as much of S3 as artifacts need.
+func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch {
+	case r.Method == "HEAD":
+		if !f.objects[bucket+"/"+key] {
+			w.WriteHeader(404)
+		}
+	case r.Method == "PUT":
+		f.objects[bucket+"/"+key] = true
+	case r.Method == "POST":
+		var q struct{ Object []struct{ Key string } }
+		if err := xml.NewDecoder(r.Body).Decode(&q); err != nil {
+			http.Error(w, err.Error(), 400)
+		}
+		for _, o := range q.Object {
+			delete(f.objects, bucket+"/"+o.Key)
+		}
+		fmt.Fprint(w, "<DeleteResult></DeleteResult>")
+	default:
+		fmt.Fprint(w, "<ListBucketResult>")
+		for name := range f.objects {
+			if key, ours := strings.CutPrefix(name, bucket+"/"); ours {
+				fmt.Fprintf(w, "<Contents><Key>%s</Key></Contents>", key)
+			}
+		}
+		fmt.Fprint(w, "</ListBucketResult>")
+	}
+}
+
+// serveJSON is as much of Systems Manager and DynamoDB as a deployment needs.
+func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target string) {
+	region := strings.Split(r.Header.Get("Authorization"), "/")[2]
+	var in struct{ Name, Value, Type string }
+	_ = json.NewDecoder(r.Body).Decode(&in)
+	value, there := f.parameters[region+in.Name]
+	switch target {
+	case "AmazonSSM.GetParameter":
+		if !there {
+			jsonFault(w, "ParameterNotFound")
+			return
+		}
+		fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
+	case "AmazonSSM.PutParameter":
+		if there || in.Type != "SecureString" {
+			jsonFault(w, "ParameterAlreadyExists")
+			return
+		}
+		f.parameters[region+in.Name] = in.Value
+		fmt.Fprint(w, `{"Version":1}`)
+	case "DynamoDB_20120810.DescribeTable":
+		if !f.table {
+			jsonFault(w, "ResourceNotFoundException")
+			return
+		}
+		fmt.Fprint(w, `{"Table":{"TableStatus":"ACTIVE"}}`)
+	default:
+		jsonFault(w, "UnknownOperationException")
+	}
+}
+
+func jsonFault(w http.ResponseWriter, code string) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(400)
+	fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
+}
+
+func fault(w http.ResponseWriter, code, message string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(400)
+	fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, escape(message))
+}
+
+func answer(w http.ResponseWriter, action, result string) {
+	w.Header().Set("Content-Type", "text/xml")
+	fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>", action, result)
+}
+
+func escape(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s))
+	return b.String()
+}
+
+// find returns the stack by name, unless it is deleted, or by ARN.
+func (f *fakeCloud) find(region, name string) *fakeStack {
+	for _, s := range slices.Backward(f.stacks) {
+		if s.id == name || s.region == region && s.name == name && s.status != "DELETE_COMPLETE" {
+			return s
+		}
+	}
+	return nil
+}
+
+func (f *fakeCloud) describeStacks(w http.ResponseWriter, region string, q url.Values) {
+	s := f.find(region, q.Get("StackName"))
+	if s == nil {
+		fault(w, "ValidationError", "Stack with id "+q.Get("StackName")+" does not exist")
+		return
+	}
+	s.look()
+	var b strings.Builder
+	fmt.Fprintf(&b, "<Stacks><member><StackName>%s</StackName><StackId>%s</StackId><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>%s</StackStatus><StackStatusReason>%s</StackStatusReason><Outputs>", s.name, s.id, s.status, escape(s.reason))
+	for name := range s.template.Outputs {
+		fmt.Fprintf(&b, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, "the-"+strings.ToLower(name)+"-of-"+s.name+"-"+s.region)
+	}
+	answer(w, "DescribeStacks", b.String()+"</Outputs></member></Stacks>")
+}
+
+func (s *fakeStack) is() string {
+	if s == nil {
+		return "none"
+	}
+	return s.status
+}
+
+// look lets time pass for a stack that is looked at.
+func (s *fakeStack) look() {
+	if len(s.steps) == 0 {
+		return
+	}
+	if s.left--; s.left <= 0 {
+		step := s.steps[0]
+		s.steps = s.steps[1:]
+		step()
+		s.left = 1
+	}
+}
+
+func (f *fakeCloud) event(s *fakeStack, resource, kind, status, reason string) {
+	f.serial++
+	e := fakeEvent{
+		EventId: "event-" + strconv.Itoa(f.serial), StackId: s.id, StackName: s.name, LogicalResourceId: resource,
+		PhysicalResourceId: "physical-" + resource, ResourceType: kind, ResourceStatus: status, ResourceStatusReason: reason,
+		Timestamp: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Format(time.RFC3339), // all in one second
+	}
+	if resource == "" {
+		e.LogicalResourceId, e.PhysicalResourceId, e.ResourceType = s.name, s.id, "AWS::CloudFormation::Stack"
+	}
+	s.events = slices.Insert(s.events, 0, e)
+}
+
+func (f *fakeCloud) describeEvents(w http.ResponseWriter, region string, q url.Values) {
+	s := f.find(region, q.Get("StackName"))
+	if s == nil {
+		fault(w, "ValidationError", "Stack [x] does not exist")
+		return
+	}
+	from, _ := strconv.Atoi(q.Get("NextToken"))
+	to := min(len(s.events), from+f.pageSize)
+	var b strings.Builder
+	b.WriteString("<StackEvents>")
+	for _, e := range s.events[from:to] {
+		fmt.Fprintf(&b, "<member><EventId>%s</EventId><StackId>%s</StackId><StackName>%s</StackName><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId><ResourceType>%s</ResourceType><ResourceStatus>%s</ResourceStatus><ResourceStatusReason>%s</ResourceStatusReason><Timestamp>%s</Timestamp></member>",
+			e.EventId, e.StackId, e.StackName, e.LogicalResourceId, e.PhysicalResourceId, e.ResourceType, e.ResourceStatus, escape(e.ResourceStatusReason), e.Timestamp)
+	}
+	b.WriteString("</StackEvents>")
+	if to < len(s.events) {
+		fmt.Fprintf(&b, "<NextToken>%d</NextToken>", to)
+	}
+	answer(w, "DescribeStackEvents", b.String())
+}
+
+func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.Values) {
+	name, kind := q.Get("StackName"), q.Get("ChangeSetType")
+	s := f.find(region, name)
+	switch {
+	case kind == "UPDATE" && s == nil:
+		fault(w, "ValidationError", "Stack ["+name+"] does not exist")
+		return
+	case kind == "CREATE" && s != nil && s.status != "REVIEW_IN_PROGRESS":
+		fault(w, "ValidationError", "Stack ["+name+"] already exists and cannot be created again with the changeSet")
+		return
+	case s != nil && strings.HasSuffix(s.status, "_IN_PROGRESS") && s.status != "REVIEW_IN_PROGRESS":
+		fault(w, "ValidationError", "Stack:"+name+" is in "+s.status+" state and can not be updated.")
+		return
+	}
+	if s == nil {
+		f.serial++
+		s = &fakeStack{region: region, name: name, status: "REVIEW_IN_PROGRESS", id: fmt.Sprintf("arn:aws:cloudformation:%s:1:stack/%s/%d", region, name, f.serial)}
+		f.stacks = append(f.stacks, s)
+		f.event(s, "", "", "REVIEW_IN_PROGRESS", "")
+	}
+	set := &fakeSet{name: q.Get("ChangeSetName"), stack: s, kind: kind, params: map[string]string{}, looks: 1}
+	if err := json.Unmarshal([]byte(q.Get("TemplateBody")), &set.template); err != nil {
+		fault(w, "ValidationError", "Template format error: "+err.Error())
+		return
+	}
+	for i := 1; q.Has(fmt.Sprintf("Parameters.member.%d.ParameterKey", i)); i++ {
+		set.params[q.Get(fmt.Sprintf("Parameters.member.%d.ParameterKey", i))] = q.Get(fmt.Sprintf("Parameters.member.%d.ParameterValue", i))
+	}
+	for name, p := range set.template.Parameters {
+		if _, ok := set.params[name]; !ok && p.Default == "" {
+			fault(w, "ValidationError", "Parameters: ["+name+"] must have values")
+			return
+		}
+	}
+	set.changes = changesOf(s, set)
+	if len(set.changes) == 0 {
+		if f.emptyShape == "error" {
+			fault(w, "ValidationError", "No updates are to be performed.")
+			return
+		}
+		set.reason = "The submitted information didn't contain changes. Submit different information to create a change set."
+	}
+	f.serial++
+	set.id = fmt.Sprintf("arn:aws:cloudformation:%s:1:changeSet/%s/%d", region, set.name, f.serial)
+	set.status = "CREATE_IN_PROGRESS"
+	f.sets[set.id] = set
+	answer(w, "CreateChangeSet", "<Id>"+set.id+"</Id><StackId>"+s.id+"</StackId>")
+}
+
+func changesOf(s *fakeStack, set *fakeSet) (list []fakeChange) {
+	changed := fmt.Sprint(s.params) != fmt.Sprint(set.params)
+	for id, r := range set.template.Resources {
+		before, there := s.template.Resources[id]
+		a, _ := json.Marshal(before.Properties)
+		b, _ := json.Marshal(r.Properties)
+		switch {
+		case !there:
+			list = append(list, fakeChange{"Add", id, r.Type, ""})
+		case string(a) != string(b) || changed && strings.Contains(string(b), `"Ref"`):
+			replacement := "False"
+			if r.Type == "AWS::DynamoDB::GlobalTable" && fmt.Sprint(before.Properties["TableName"]) != fmt.Sprint(r.Properties["TableName"]) {
+				replacement = "True"
+			}
+			list = append(list, fakeChange{"Modify", id, r.Type, replacement})
+		}
+	}
+	for id, r := range s.template.Resources {
+		if _, stays := set.template.Resources[id]; !stays {
+			list = append(list, fakeChange{"Remove", id, r.Type, ""})
+		}
+	}
+	slices.SortFunc(list, func(a, b fakeChange) int { return strings.Compare(a.id, b.id) })
+	return list
+}
+
+func (f *fakeCloud) describeChangeSet(w http.ResponseWriter, q url.Values) {
+	set := f.sets[q.Get("ChangeSetName")]
+	if set == nil {
+		fault(w, "ChangeSetNotFound", "ChangeSet does not exist")
+		return
+	}
+	if set.looks--; set.looks < 0 {
+		set.status = "CREATE_COMPLETE"
+		if set.reason != "" {
+			set.status = "FAILED"
+		}
+	}
+	from, _ := strconv.Atoi(q.Get("NextToken"))
+	to := min(len(set.changes), from+f.pageSize)
+	var b strings.Builder
+	fmt.Fprintf(&b, "<ChangeSetName>%s</ChangeSetName><ChangeSetId>%s</ChangeSetId><Status>%s</Status><StatusReason>%s</StatusReason><Changes>", set.name, set.id, set.status, set.reason)
+	for _, c := range set.changes[from:to] {
+		fmt.Fprintf(&b, "<member><Type>Resource</Type><ResourceChange><Action>%s</Action><LogicalResourceId>%s</LogicalResourceId><ResourceType>%s</ResourceType><Replacement>%s</Replacement></ResourceChange></member>", c.action, c.id, c.kind, c.replacement)
+	}
+	b.WriteString("</Changes>")
+	if to < len(set.changes) {
+		fmt.Fprintf(&b, "<NextToken>%d</NextToken>", to)
+	}
+	answer(w, "DescribeChangeSet", b.String())
+}
+
+func (f *fakeCloud) executeChangeSet(w http.ResponseWriter, q url.Values) {
+	set := f.sets[q.Get("ChangeSetName")]
+	if set == nil || set.status != "CREATE_COMPLETE" {
+		fault(w, "InvalidChangeSetStatus", "ChangeSet cannot be executed in its current status")
+		return
+	}
+	if f.onExecute != nil {
+		f.onExecute(set.stack.name)
+	}
+	delete(f.sets, set.id)
+	s := set.stack
+	s.steps, s.left = nil, 2
+	verb := "UPDATE"
+	if set.kind == "CREATE" {
+		verb = "CREATE"
+		s.making = &set.template
+	}
+	s.status = verb + "_IN_PROGRESS"
+	f.event(s, "", "", s.status, "User Initiated")
+	s.steps = append(s.steps, func() { f.finish(s, set, verb) })
+	answer(w, "ExecuteChangeSet", "")
+}
+
+// finish ends an operation, well or with a rollback.
+func (f *fakeCloud) finish(s *fakeStack, set *fakeSet, verb string) {
+	failed := ""
+	s.making = nil
+	for _, c := range set.changes {
+		reason, bad := f.fail[s.name+"/"+c.id]
+		if bad && failed == "" {
+			failed = c.id
+			f.event(s, c.id, c.kind, verb+"_FAILED", reason)
+			continue
+		}
+		if failed != "" {
+			f.event(s, c.id, c.kind, verb+"_FAILED", "Resource creation cancelled")
+			continue
+		}
+		f.event(s, c.id, c.kind, verb+"_COMPLETE", "")
+	}
+	if failed == "" {
+		s.template, s.params, s.status = set.template, set.params, verb+"_COMPLETE"
+		f.event(s, "", "", s.status, "")
+		return
+	}
+	back := map[string]string{"CREATE": "ROLLBACK", "UPDATE": "UPDATE_ROLLBACK"}[verb]
+	s.status, s.reason = back+"_IN_PROGRESS", "The following resource(s) failed: ["+failed+"]."
+	f.event(s, "", "", s.status, s.reason)
+	s.steps = append(s.steps, func() {
+		s.status = back + "_COMPLETE"
+		if reason, bad := f.failBack[s.name]; bad {
+			s.status = back + "_FAILED"
+			f.event(s, failed, "AWS::Test::Resource", "UPDATE_FAILED", reason)
+		}
+		f.event(s, "", "", s.status, "")
+	})
+}
+
+func (f *fakeCloud) deleteStack(w http.ResponseWriter, region string, q url.Values) {
+	s := f.find(region, q.Get("StackName"))
+	if s != nil && s.status != "DELETE_COMPLETE" {
+		s.status, s.left = "DELETE_IN_PROGRESS", 2
+		f.event(s, "", "", s.status, "")
+		s.steps = []func(){func() {
+			s.status = "DELETE_COMPLETE"
+			for id, r := range s.template.Resources {
+				if reason, bad := f.fail[s.name+"/delete/"+id]; bad {
+					s.status = "DELETE_FAILED"
+					f.event(s, id, r.Type, "DELETE_FAILED", reason)
+				}
+			}
+			f.event(s, "", "", s.status, "")
+		}}
+	}
+	answer(w, "DeleteStack", "")
+}
+
+func (f *fakeCloud) continueRollback(w http.ResponseWriter, region string, q url.Values) {
+	s := f.find(region, q.Get("StackName"))
+	if s == nil || s.status != "UPDATE_ROLLBACK_FAILED" {
+		fault(w, "ValidationError", "Stack is not in UPDATE_ROLLBACK_FAILED")
+		return
+	}
+	s.status, s.left = "UPDATE_ROLLBACK_IN_PROGRESS", 2
+	s.steps = []func(){func() {
+		s.status = "UPDATE_ROLLBACK_COMPLETE"
+		if reason, bad := f.failBack[s.name]; bad {
+			s.status = "UPDATE_ROLLBACK_FAILED"
+			f.event(s, "Machine", "AWS::Test::Resource", "UPDATE_FAILED", reason)
+		}
+		f.event(s, "", "", s.status, "")
+	}}
+	answer(w, "ContinueUpdateRollback", "")
+}

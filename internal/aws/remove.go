@@ -1,0 +1,126 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// Remove deletes the stacks, each when those that stand on it are gone. The
+// table, the master key and the zone stay, and a later Deploy takes the table up
+// again.
+func (x *Deployer) Remove(ctx context.Context) error {
+	d := x.Deployment
+	if before, err := x.Before(ctx); err != nil {
+		return err
+	} else if before != nil {
+		d = before // with the regions that there are
+	}
+	return x.removeAll(ctx, d.Stacks())
+}
+
+func (x *Deployer) removeAll(ctx context.Context, stacks []Stack) error {
+	on := map[string][]string{} // stack -> those that stand on it
+	for _, s := range stacks {
+		for _, id := range s.After {
+			on[id] = append(on[id], s.ID())
+		}
+	}
+	return inOrder(ctx, stacks, func(s *Stack) []string { return on[s.ID()] }, x.removeStack)
+}
+
+func (x *Deployer) removeStack(ctx context.Context, s *Stack) error {
+	r := x.run(s)
+	is, err := r.look(ctx, s.Name)
+	if errors.Is(err, errNoStack) {
+		r.say("not there", "")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if bucket := is.outputs["Bucket"]; bucket != "" {
+		if err := empty(ctx, x.Account.s3(s.Region), bucket); err != nil {
+			return err
+		}
+	}
+	return r.remove(ctx)
+}
+
+// empty deletes the artifacts, for CloudFormation deletes empty buckets only.
+func empty(ctx context.Context, c *s3.Client, bucket string) error {
+	pages := s3.NewListObjectsV2Paginator(c, &s3.ListObjectsV2Input{Bucket: &bucket})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if _, missing := errors.AsType[*types.NoSuchBucket](err); missing {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("list bucket %s: %w", bucket, err)
+		}
+		var objects []types.ObjectIdentifier
+		for _, o := range page.Contents {
+			objects = append(objects, types.ObjectIdentifier{Key: o.Key})
+		}
+		if len(objects) == 0 {
+			continue
+		}
+		out, err := c.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)}})
+		if err == nil && len(out.Errors) > 0 {
+			err = errors.New(aws.ToString(out.Errors[0].Message))
+		}
+		if err != nil {
+			return fmt.Errorf("empty bucket %s: %w", bucket, err)
+		}
+	}
+	return nil
+}
+
+// tableWait bounds how long a replica or a table may take to go.
+const tableWait = 30 * time.Minute
+
+// DeleteData deletes the table of a stage whose stacks were removed: every domain
+// and every certificate. It cannot be undone.
+func (x *Deployer) DeleteData(ctx context.Context) error {
+	regions := slices.Clone(x.Deployment.Regions)
+	slices.Reverse(regions) // home is the last
+	table := x.Deployment.table()
+	home := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home()))
+	for _, r := range regions {
+		c := dynamodb.NewFromConfig(x.Account.in(r.Name))
+		_, err := c.UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: &table, DeletionProtectionEnabled: aws.Bool(false)})
+		if _, missing := errors.AsType[*ddbtypes.ResourceNotFoundException](err); missing {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("take the protection off table %s in %s: %w", table, r.Name, err)
+		}
+		wait := dynamodb.NewTableExistsWaiter(c)
+		if err := wait.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &table}, tableWait); err != nil {
+			return fmt.Errorf("wait for table %s in %s: %w", table, r.Name, err)
+		}
+		if r.Name == x.Deployment.Home() {
+			_, err = c.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: &table})
+		} else {
+			_, err = home.UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: &table, ReplicaUpdates: []ddbtypes.ReplicationGroupUpdate{
+				{Delete: &ddbtypes.DeleteReplicationGroupMemberAction{RegionName: aws.String(r.Name)}},
+			}})
+		}
+		if err != nil {
+			return fmt.Errorf("delete table %s in %s: %w", table, r.Name, err)
+		}
+		gone := dynamodb.NewTableNotExistsWaiter(c)
+		if err := gone.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &table}, tableWait); err != nil {
+			return fmt.Errorf("wait until table %s in %s is gone: %w", table, r.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package aws
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/shingle-proxy/shingle"
+)
+
+// ensureMasterKey makes the parameter with the master key, which CloudFormation
+// cannot, the same in each region. One that is there stays as it is.
+func (x *Deployer) ensureMasterKey(ctx context.Context) error {
+	if x.Deployment.MasterKey != MasterKeyParameter {
+		return nil
+	}
+	name, text := x.Deployment.keyParameter(), ""
+	var missing []string
+	for _, r := range x.Deployment.Regions {
+		out, err := x.Account.ssm(r.Name).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+		if _, none := errors.AsType[*ssmtypes.ParameterNotFound](err); none {
+			missing = append(missing, r.Name)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read parameter %s in %s: %w", name, r.Name, err)
+		}
+		if text == "" {
+			text = aws.ToString(out.Parameter.Value)
+		}
+	}
+	if text == "" {
+		if err := x.noTable(ctx); err != nil {
+			return err
+		}
+		key := make([]byte, shingle.MasterKeySize)
+		_, _ = rand.Read(key) // never fails
+		text = shingle.FormatMasterKeys([][]byte{key})
+	}
+	for _, region := range missing {
+		_, err := x.Account.ssm(region).PutParameter(ctx, &ssm.PutParameterInput{
+			Name: &name, Value: &text, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(false),
+			Description: aws.String("Shingle, stage " + x.Deployment.Stage + ": protects the private keys in the table. Without it they are lost."),
+			Tags:        []ssmtypes.Tag{{Key: aws.String("shingle:stage"), Value: &x.Deployment.Stage}},
+		})
+		if err != nil {
+			return fmt.Errorf("write parameter %s in %s: %w", name, region, err)
+		}
+	}
+	return nil
+}
+
+// noTable returns an error when the table is there: a new master key would open
+// nothing in it.
+func (x *Deployer) noTable(ctx context.Context) error {
+	table := x.Deployment.table()
+	_, err := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home())).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
+	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for table %s: %w", table, err)
+	}
+	return shingle.Errorf(shingle.CodeConflict, "the table %s is there, but not the parameter %s with its master key, without which no private key in it can be read: put the parameter back from a backup. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, x.Deployment.keyParameter())
+}
+
+// Token has the control plane make an API token for whoever may call its function.
+func (x *Deployer) Token(ctx context.Context) (string, error) {
+	out, err := lambda.NewFromConfig(x.Account.in(x.Deployment.Home())).Invoke(ctx, &lambda.InvokeInput{
+		FunctionName: aws.String(x.Deployment.name("control")), Payload: []byte(`{"shingle":"token"}`),
+	})
+	if err != nil {
+		return "", fmt.Errorf("ask the control plane for a token: %w", err)
+	}
+	var answer struct {
+		Token        string `json:"token"`
+		ErrorMessage string `json:"errorMessage"`
+	}
+	if err := json.Unmarshal(out.Payload, &answer); err != nil || answer.Token == "" {
+		return "", shingle.Errorf(shingle.CodeUnavailable, "the control plane gave no token: %s", answer.ErrorMessage)
+	}
+	return answer.Token, nil
+}

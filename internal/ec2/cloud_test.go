@@ -1,0 +1,199 @@
+package ec2
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// fakeAWS is the instance's metadata and the calls that an instance makes.
+type fakeAWS struct {
+	mu        sync.Mutex
+	state     string            // target lifecycle state; empty: of no group
+	addresses map[string]string // allocation -> instance
+	endpoints []string
+	calls     []string
+	refuse    string // a call that is refused
+}
+
+func newFakeAWS(t *testing.T, cfg Config) (*fakeAWS, Cloud) {
+	t.Helper()
+	f := &fakeAWS{state: "InService", addresses: map[string]string{"eip-1": "i-other", "eip-2": ""}}
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	cfg.Endpoint, cfg.MetadataEndpoint = s.URL, s.URL
+	c, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, c
+}
+
+func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch r.URL.Path {
+	case "/latest/api/token":
+		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "60")
+		fmt.Fprint(w, "token")
+		return
+	case "/latest/dynamic/instance-identity/document":
+		fmt.Fprint(w, `{"instanceId":"i-me","region":"eu-west-1"}`)
+		return
+	case "/latest/meta-data/autoscaling/target-lifecycle-state":
+		if f.state == "" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, f.state)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	if r.Header.Get("Authorization") == "" {
+		http.Error(w, "not signed", http.StatusForbidden)
+		return
+	}
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		f.serveAccelerator(w, target, body)
+		return
+	}
+	form, _ := url.ParseQuery(string(body))
+	action := form.Get("Action")
+	f.calls = append(f.calls, action)
+	if action == f.refuse {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized</Message></Error></Errors></Response>")
+		return
+	}
+	switch action {
+	case "DescribeAddresses":
+		fmt.Fprint(w, "<DescribeAddressesResponse><addressesSet>")
+		for _, id := range []string{"eip-1", "eip-2"} {
+			fmt.Fprintf(w, "<item><allocationId>%s</allocationId>", id)
+			if instance := f.addresses[id]; instance != "" {
+				fmt.Fprintf(w, "<instanceId>%s</instanceId><associationId>assoc-%s</associationId>", instance, id)
+			}
+			fmt.Fprint(w, "</item>")
+		}
+		fmt.Fprint(w, "</addressesSet></DescribeAddressesResponse>")
+	case "AssociateAddress":
+		f.addresses[form.Get("AllocationId")] = form.Get("InstanceId")
+		fmt.Fprint(w, "<AssociateAddressResponse/>")
+	case "DisassociateAddress":
+		f.addresses[strings.TrimPrefix(form.Get("AssociationId"), "assoc-")] = ""
+		fmt.Fprint(w, "<DisassociateAddressResponse/>")
+	default:
+		fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
+	}
+}
+
+func (f *fakeAWS) serveAccelerator(w http.ResponseWriter, target string, body []byte) {
+	var in struct {
+		EndpointConfigurations []struct{ EndpointId string }
+		EndpointIdentifiers    []struct{ EndpointId string }
+	}
+	_ = json.Unmarshal(body, &in)
+	_, action, _ := strings.Cut(target, ".")
+	f.calls = append(f.calls, action)
+	type endpoint struct{ EndpointId string }
+	switch action {
+	case "AddEndpoints":
+		f.endpoints = append(f.endpoints, in.EndpointConfigurations[0].EndpointId)
+	case "RemoveEndpoints":
+		f.endpoints = slices.DeleteFunc(f.endpoints, func(id string) bool { return id == in.EndpointIdentifiers[0].EndpointId })
+	}
+	list := []endpoint{}
+	for _, id := range f.endpoints {
+		list = append(list, endpoint{id})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"EndpointGroup": map[string]any{"EndpointDescriptions": list}})
+}
+
+func (f *fakeAWS) count(call string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.calls {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+func TestCloud_TakesAFreeAddressAndGivesItBack(t *testing.T) {
+	f, c := newFakeAWS(t, Config{Stage: "prd"})
+	for range 2 {
+		if err := c.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.addresses["eip-2"] != "i-me" || f.addresses["eip-1"] != "i-other" || f.count("AssociateAddress") != 1 {
+		t.Errorf("addresses %v after %v", f.addresses, f.calls)
+	}
+	for range 2 {
+		if err := c.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.addresses["eip-2"] != "" || f.addresses["eip-1"] != "i-other" {
+		t.Errorf("after it left: %v", f.addresses)
+	}
+	f.addresses["eip-2"] = "i-third"
+	if err := c.Enter(t.Context()); !errors.Is(err, ErrFull) {
+		t.Errorf("all addresses are taken: %v", err)
+	}
+	f.refuse = "DescribeAddresses"
+	if err := c.Enter(t.Context()); err == nil || !strings.Contains(err.Error(), "UnauthorizedOperation: You are not authorized") {
+		t.Errorf("without the right: %v", err)
+	}
+}
+
+func TestCloud_EntersTheAcceleratorAndComesBackWhenRemoved(t *testing.T) {
+	f, c := newFakeAWS(t, Config{EndpointGroups: []string{"arn:tcp"}})
+	f.endpoints = []string{"i-other"}
+	for range 2 {
+		if err := c.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(f.endpoints, []string{"i-other", "i-me"}) || f.count("AddEndpoints") != 1 {
+		t.Errorf("endpoints %v after %v", f.endpoints, f.calls)
+	}
+	f.endpoints = nil // an update of the stack has put them out
+	if err := c.Enter(t.Context()); err != nil || !slices.Equal(f.endpoints, []string{"i-me"}) {
+		t.Errorf("endpoints %v, %v", f.endpoints, err)
+	}
+	for range 2 {
+		if err := c.Leave(t.Context()); err != nil || len(f.endpoints) != 0 {
+			t.Errorf("after it left: %v, %v", f.endpoints, err)
+		}
+	}
+}
+
+func TestCloud_KnowsWhenToLeave(t *testing.T) {
+	f, c := newFakeAWS(t, Config{Group: "edges", Stack: "arn:stack"})
+	for state, want := range map[string]bool{"InService": false, "Terminated": true, "": false} {
+		f.state = state
+		if leaving, err := c.Leaving(t.Context()); err != nil || leaving != want {
+			t.Errorf("in state %q it leaves: %v, %v", state, leaving, err)
+		}
+	}
+	if err := errors.Join(c.Signal(t.Context()), c.Unfit(t.Context()), c.LetGo(t.Context())); err != nil {
+		t.Error(err)
+	}
+	for _, call := range []string{"SignalResource", "SetInstanceHealth", "CompleteLifecycleAction"} {
+		if f.count(call) != 1 {
+			t.Errorf("%s was called %d times", call, f.count(call))
+		}
+	}
+}

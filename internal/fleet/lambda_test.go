@@ -1,0 +1,167 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lambdaRuntime is the Runtime API of AWS Lambda for one instance of a function,
+// which takes one call at a time.
+type lambdaRuntime struct {
+	calls   chan lambdaCall
+	answers chan lambdaAnswer
+}
+
+type lambdaCall struct {
+	event []byte
+	time  time.Duration // until Lambda's limit
+}
+
+type lambdaAnswer struct {
+	body   []byte
+	failed bool
+}
+
+const runtimePath = "/2018-06-01/runtime/"
+
+// ServeHTTP implements the Runtime API.
+func (l *lambdaRuntime) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, runtimePath)
+	if path == "invocation/next" {
+		select {
+		case c := <-l.calls:
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "1")
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(c.time).UnixMilli(), 10))
+			_, _ = w.Write(c.event)
+		case <-r.Context().Done():
+		}
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	w.WriteHeader(http.StatusAccepted)
+	l.answers <- lambdaAnswer{body, strings.HasSuffix(path, "/error")}
+}
+
+// startLambda starts the program as Lambda does: without arguments.
+func (p *programs) startLambda() *lambdaRuntime {
+	p.t.Helper()
+	l := &lambdaRuntime{calls: make(chan lambdaCall), answers: make(chan lambdaAnswer, 1)}
+	s := httptest.NewServer(l)
+	p.t.Cleanup(s.Close)
+	data := p.t.TempDir()
+	cmd := exec.CommandContext(p.t.Context(), p.binary)
+	log := &lockedBuffer{}
+	cmd.Env = append(p.env, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(s.URL, "http://"), "SHINGLE_DATA="+data)
+	cmd.Stdout, cmd.Stderr = log, log
+	check(p.t, cmd.Start())
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if p.t.Failed() {
+			p.t.Logf("function:\n%s", log)
+		}
+	})
+	await(p.t, "with a sealing key", func() error {
+		key, err := os.ReadFile(filepath.Join(data, "seal.key"))
+		if err == nil {
+			err = os.WriteFile(p.key, key, 0o600)
+		}
+		return err
+	})
+	return l
+}
+
+// call calls the function.
+func (l *lambdaRuntime) call(limit time.Duration, event any) ([]byte, error) {
+	raw, err := json.Marshal(event)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case l.calls <- lambdaCall{raw, limit}:
+	case a := <-l.answers: // of its start
+		return nil, errors.New(string(a.body))
+	case <-time.After(time.Minute):
+		return nil, errors.New("the function does not ask for a call")
+	}
+	select {
+	case a := <-l.answers:
+		if a.failed {
+			return nil, errors.New(string(a.body))
+		}
+		return a.body, nil
+	case <-time.After(time.Minute):
+		return nil, errors.New("the function does not answer")
+	}
+}
+
+// request calls the function by its URL.
+func (l *lambdaRuntime) request(method, path, token, body string) (status int, answer string, err error) {
+	out, err := l.call(10*time.Second, map[string]any{
+		"version": "2.0", "rawPath": path, "body": body,
+		"headers":        map[string]string{"authorization": "Bearer " + token, "content-type": "application/json"},
+		"requestContext": map[string]any{"domainName": "x.lambda-url.us-east-1.on.aws", "http": map[string]string{"method": method, "sourceIp": "192.0.2.1"}},
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	var r struct {
+		StatusCode int
+		Body       string
+	}
+	err = json.Unmarshal(out, &r)
+	return r.StatusCode, r.Body, err
+}
+
+// TestTable_ControlOnLambda is a fleet whose control plane is a function: a domain
+// that is added by its URL gets its certificate in a scheduled call, which ends
+// before Lambda's limit and gives back its leases.
+func TestTable_ControlOnLambda(t *testing.T) {
+	httpPort, tlsPort := freePorts(t)
+	p := newPrograms(t, httpPort, tlsPort)
+	function := p.startLambda()
+	edge := p.start(t.TempDir(), "edge", "--edge-http", fmt.Sprint("127.0.0.1:", httpPort), "--edge-https", fmt.Sprint("127.0.0.1:", tlsPort))
+
+	out, err := function.call(10*time.Second, map[string]string{"shingle": "token"})
+	check(t, err)
+	var made struct{ Token string }
+	check(t, json.Unmarshal(out, &made))
+	const host = "shop.customer.localhost"
+	status, body, err := function.request("POST", "/v1/domains", made.Token, `{"host":"`+host+`"}`)
+	if err != nil || status != http.StatusCreated {
+		t.Fatalf("add: %d %s, %v", status, body, err)
+	}
+	if status, _, err := function.request("GET", "/v1/domains", "wrong", ""); err != nil || status != http.StatusUnauthorized {
+		t.Errorf("with a wrong token: %d, %v", status, err)
+	}
+	await(t, "issued by scheduled calls", func() error {
+		begun := time.Now()
+		if _, err := function.call(8*time.Second, map[string]string{"shingle": "work"}); err != nil {
+			return err
+		}
+		if spent := time.Since(begun); spent > 8*time.Second {
+			t.Errorf("a call took %s, which is more than Lambda's limit", spent)
+		}
+		status, body, err := function.request("GET", "/v1/certificates/"+host, made.Token, "")
+		if err != nil || status != http.StatusOK || !strings.Contains(body, `"state":"valid"`) {
+			return fmt.Errorf("certificate: %d %s, %w", status, body, err)
+		}
+		return nil
+	})
+	_, err = p.visit(edge, host)
+	check(t, err)
+	if _, err := function.call(10*time.Second, map[string]string{"shingle": "play"}); err == nil {
+		t.Error("an unknown call was taken")
+	}
+}
