@@ -3,13 +3,13 @@ package aws
 // What the processes ask of the table, in request units (docs/storage.md has the
 // counts), and of Lambda.
 const (
-	edgeReads    = 1.4e6 // of an edge at rest, in 30 days
-	tickReads    = 30    // of the control plane when nothing is due
-	tickWrites   = 2     // its lease
-	domainReads  = 400   // a domain's checks, and its share in a renewal, in 30 days
-	domainWrites = 100
-	newReads     = 60 // a domain's first checks and its certificate
-	newWrites    = 60
+	edgeReads    = 68 * 43_200 // of an edge at rest, in the minutes of 30 days
+	tickReads    = 40          // of a turn of the control plane in which nothing is due
+	tickWrites   = 3           // its lease
+	domainReads  = 255         // a domain's daily checks, and half a renewal
+	domainWrites = 130
+	newReads     = 37 // a new domain, with its certificate
+	newWrites    = 29
 	domainBytes  = 12e3 // with its certificate, plan, status and history
 
 	ticks          = 30 * 24 * 60 // the control plane looks what is due every minute
