@@ -138,7 +138,7 @@ func (c *deployCmd) artifacts(ctx context.Context, s streams) (*aws.Artifacts, e
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	fmt.Fprintln(s.Err, "building the binary for Linux on arm64")
 	path := filepath.Join(dir, "shingle")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/shingle")

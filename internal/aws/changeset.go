@@ -131,7 +131,7 @@ func proposalName(body []byte, params map[string]string) string {
 	h := sha256.New()
 	h.Write(body)
 	for _, k := range slices.Sorted(maps.Keys(params)) {
-		fmt.Fprintf(h, "\x00%s=%s", k, params[k])
+		_, _ = fmt.Fprintf(h, "\x00%s=%s", k, params[k])
 	}
 	return "shingle-" + time.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(h.Sum(nil)[:4])
 }

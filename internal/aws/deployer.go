@@ -175,7 +175,7 @@ func (x *Deployer) Before(ctx context.Context) (*Deployment, error) {
 		}
 	}
 	var before Deployment
-	if err := json.Unmarshal(body, &t); err == nil {
+	if err = json.Unmarshal(body, &t); err == nil {
 		err = json.Unmarshal([]byte(t.Resources.Deployment.Properties.Value), &before)
 	}
 	if err != nil || before.Validate() != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 type world struct {
 	*Deployer
 	cloud  *fakeCloud
-	mu     sync.Mutex
 	events []Event
 }
 

@@ -52,13 +52,13 @@ type fakeEvent struct {
 }
 
 type fakeSet struct {
-	id, name, token, status, reason string
-	stack                           *fakeStack
-	kind                            string
-	template                        Template
-	params                          map[string]string
-	looks                           int
-	changes                         []fakeChange
+	id, name, status, reason string
+	stack                    *fakeStack
+	kind                     string
+	template                 Template
+	params                   map[string]string
+	looks                    int
+	changes                  []fakeChange
 }
 
 type fakeChange struct{ action, id, kind, replacement string }
@@ -96,7 +96,7 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	scope := strings.Split(r.Header.Get("Authorization"), "/")
 	if len(scope) < 4 {
-		http.Error(w, "not signed", 403)
+		http.Error(w, "not signed", http.StatusForbidden)
 		return
 	}
 	action := r.Form.Get("Action")
@@ -140,14 +140,14 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveS3 is as much of S3 as artifacts need.
 func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	switch {
-	case r.Method == "HEAD":
+	switch r.Method {
+	case "HEAD":
 		if !f.objects[bucket+"/"+key] {
 			w.WriteHeader(404)
 		}
-	case r.Method == "PUT":
+	case "PUT":
 		f.objects[bucket+"/"+key] = true
-	case r.Method == "POST":
+	case "POST":
 		var q struct{ Object []struct{ Key string } }
 		if err := xml.NewDecoder(r.Body).Decode(&q); err != nil {
 			http.Error(w, err.Error(), 400)
@@ -155,15 +155,15 @@ func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
 		for _, o := range q.Object {
 			delete(f.objects, bucket+"/"+o.Key)
 		}
-		fmt.Fprint(w, "<DeleteResult></DeleteResult>")
+		_, _ = fmt.Fprint(w, "<DeleteResult></DeleteResult>")
 	default:
-		fmt.Fprint(w, "<ListBucketResult>")
+		_, _ = fmt.Fprint(w, "<ListBucketResult>")
 		for name := range f.objects {
 			if key, ours := strings.CutPrefix(name, bucket+"/"); ours {
-				fmt.Fprintf(w, "<Contents><Key>%s</Key></Contents>", key)
+				_, _ = fmt.Fprintf(w, "<Contents><Key>%s</Key></Contents>", key)
 			}
 		}
-		fmt.Fprint(w, "</ListBucketResult>")
+		_, _ = fmt.Fprint(w, "</ListBucketResult>")
 	}
 }
 
@@ -179,20 +179,20 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 			jsonFault(w, "ParameterNotFound")
 			return
 		}
-		fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
+		_, _ = fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
 	case "AmazonSSM.PutParameter":
 		if there || in.Type != "SecureString" {
 			jsonFault(w, "ParameterAlreadyExists")
 			return
 		}
 		f.parameters[region+in.Name] = in.Value
-		fmt.Fprint(w, `{"Version":1}`)
+		_, _ = fmt.Fprint(w, `{"Version":1}`)
 	case "DynamoDB_20120810.DescribeTable":
 		if !f.table {
 			jsonFault(w, "ResourceNotFoundException")
 			return
 		}
-		fmt.Fprint(w, `{"Table":{"TableStatus":"ACTIVE"}}`)
+		_, _ = fmt.Fprint(w, `{"Table":{"TableStatus":"ACTIVE"}}`)
 	default:
 		jsonFault(w, "UnknownOperationException")
 	}
@@ -201,18 +201,18 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 func jsonFault(w http.ResponseWriter, code string) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.WriteHeader(400)
-	fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
+	_, _ = fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
 }
 
 func fault(w http.ResponseWriter, code, message string) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(400)
-	fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, escape(message))
+	_, _ = fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error></ErrorResponse>", code, escape(message))
 }
 
 func answer(w http.ResponseWriter, action, result string) {
 	w.Header().Set("Content-Type", "text/xml")
-	fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>", action, result)
+	_, _ = fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult>%[2]s</%[1]sResult></%[1]sResponse>", action, result)
 }
 
 func escape(s string) string {

@@ -91,7 +91,7 @@ func (a *account) Leaving(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer out.Content.Close() //nolint:errcheck // only read
+	defer out.Content.Close()
 	state, err := io.ReadAll(io.LimitReader(out.Content, 64))
 	return strings.TrimSpace(string(state)) == "Terminated", err
 }

@@ -45,17 +45,17 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/latest/api/token":
 		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "60")
-		fmt.Fprint(w, "token")
+		_, _ = fmt.Fprint(w, "token")
 		return
 	case "/latest/dynamic/instance-identity/document":
-		fmt.Fprint(w, `{"instanceId":"i-me","region":"eu-west-1"}`)
+		_, _ = fmt.Fprint(w, `{"instanceId":"i-me","region":"eu-west-1"}`)
 		return
 	case "/latest/meta-data/autoscaling/target-lifecycle-state":
 		if f.state == "" {
 			http.NotFound(w, r)
 			return
 		}
-		fmt.Fprint(w, f.state)
+		_, _ = fmt.Fprint(w, f.state)
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
@@ -72,28 +72,28 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.calls = append(f.calls, action)
 	if action == f.refuse {
 		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized</Message></Error></Errors></Response>")
+		_, _ = fmt.Fprint(w, "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>You are not authorized</Message></Error></Errors></Response>")
 		return
 	}
 	switch action {
 	case "DescribeAddresses":
-		fmt.Fprint(w, "<DescribeAddressesResponse><addressesSet>")
+		_, _ = fmt.Fprint(w, "<DescribeAddressesResponse><addressesSet>")
 		for _, id := range []string{"eip-1", "eip-2"} {
-			fmt.Fprintf(w, "<item><allocationId>%s</allocationId>", id)
+			_, _ = fmt.Fprintf(w, "<item><allocationId>%s</allocationId>", id)
 			if instance := f.addresses[id]; instance != "" {
-				fmt.Fprintf(w, "<instanceId>%s</instanceId><associationId>assoc-%s</associationId>", instance, id)
+				_, _ = fmt.Fprintf(w, "<instanceId>%s</instanceId><associationId>assoc-%s</associationId>", instance, id)
 			}
-			fmt.Fprint(w, "</item>")
+			_, _ = fmt.Fprint(w, "</item>")
 		}
-		fmt.Fprint(w, "</addressesSet></DescribeAddressesResponse>")
+		_, _ = fmt.Fprint(w, "</addressesSet></DescribeAddressesResponse>")
 	case "AssociateAddress":
 		f.addresses[form.Get("AllocationId")] = form.Get("InstanceId")
-		fmt.Fprint(w, "<AssociateAddressResponse/>")
+		_, _ = fmt.Fprint(w, "<AssociateAddressResponse/>")
 	case "DisassociateAddress":
 		f.addresses[strings.TrimPrefix(form.Get("AssociationId"), "assoc-")] = ""
-		fmt.Fprint(w, "<DisassociateAddressResponse/>")
+		_, _ = fmt.Fprint(w, "<DisassociateAddressResponse/>")
 	default:
-		fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
+		_, _ = fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
 	}
 }
 

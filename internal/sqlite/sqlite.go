@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if cfg.Existing {
 		return db, nil
 	}
-	if err := db.migrate(ctx); err != nil {
+	if err := db.migrateAmongOthers(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -146,6 +146,27 @@ func connect(path, txlock string, conns int) (*sql.DB, error) {
 
 // Close closes the database.
 func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
+
+// busyWait is how long a file is waited for that others have just begun to use.
+const busyWait = 10 * time.Second
+
+// migrateAmongOthers is migrate for a file that several processes may make at once:
+// to begin its WAL takes the file alone, and for that SQLite's busy_timeout does not
+// wait.
+func (db *DB) migrateAmongOthers(ctx context.Context) error {
+	for deadline := time.Now().Add(busyWait); ; {
+		err := db.migrate(ctx)
+		e, ok := errors.AsType[*sqlite.Error](err)
+		if !ok || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
 
 // migrate applies the migrations behind the file's user_version, each in a
 // transaction of its own.
