@@ -175,7 +175,7 @@ func TestSim_Outage(t *testing.T) {
 		time.Sleep(3 * day)
 		asked := ca.refused()
 		ca.fail(nil)
-		if asked < 50 || asked > 600 {
+		if asked < 50 || asked > 1000 {
 			t.Errorf("asked %d times while out of order", asked)
 		}
 		missed := s.dueBetween(n, from, time.Now())
