@@ -375,7 +375,7 @@ func (c *simCA) renewalInfo(id string) (*http.Response, error) {
 	}
 	at, width := renewalTime(s.notBefore, s.notAfter), min(48*time.Hour, c.life/12)
 	w := window{Start: at.Add(-width), End: at}
-	if c.revoked && s.notBefore.Before(c.busyUntil) {
+	if issued := s.notBefore.Add(time.Hour); c.revoked && issued.Before(c.busyUntil) {
 		w = window{Start: c.busyUntil.Add(-72 * time.Hour), End: c.busyUntil.Add(-48 * time.Hour)}
 	}
 	body := append(append(append(w.Start.UTC().AppendFormat([]byte(`{"suggestedWindow":{"start":"`), time.RFC3339), `","end":"`...),
