@@ -31,7 +31,7 @@ type panel struct {
 
 var panels = []panel{
 	{"steady", "100,000 certificates of all ages, 90 days: renewals", 10 * 24, "day", 24, 0, ""},
-	{"revocation", "100,000 certificates revoked at once: renewals", 4, "hour", 1, 3600, "our own pace, 3,600 an hour"},
+	{"revocation", "100,000 certificates revoked at once: renewals", 4, "hour", 1, 3600, "our own pace: 3,600 at once, then as many an hour"},
 	{"import", "20,000 names imported, and one an hour by another tenant: new orders", 24, "day", 24, 100, "the CA's limit: 300 at once, then 100 an hour"},
 }
 
