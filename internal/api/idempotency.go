@@ -135,9 +135,13 @@ func (o *once) repeat(w http.ResponseWriter, ctx context.Context, place, asked, 
 // reserve takes the place, so that the same request at the same time is told to wait.
 func (o *once) reserve(ctx context.Context, place, asked string) (version string, err error) {
 	o.clear(ctx)
-	version, err = o.records.Get(ctx, place, &kept{}) // one whose process died
-	if errors.Is(err, shingle.ErrNotFound) {
+	var k kept
+	version, err = o.records.Get(ctx, place, &k)
+	switch {
+	case errors.Is(err, shingle.ErrNotFound):
 		version, err = shingle.NoVersion, nil
+	case err == nil && (len(k.Answer) > 0 || o.now().Sub(k.Begun) < maxRun):
+		err = shingle.ErrConflict // taken, and perhaps answered, since it was looked for
 	}
 	if err == nil {
 		version, err = o.records.Put(ctx, place, kept{Request: asked, Begun: o.now()}, version)
