@@ -162,9 +162,7 @@ func TestTable_EdgeServesWithoutItsTable(t *testing.T) {
 		return nil
 	})
 	await(t, "well again", func() error { return health(edge) })
-	if err := copied(data, told, comes); err != nil {
-		t.Error(err)
-	}
+	await(t, "copied", func() error { return copied(data, told, comes) })
 }
 
 // copied looks for the hosts' certificates in the local copy of an edge.
