@@ -72,7 +72,8 @@ type (
 
 func (s *server) keyRoutes(a huma.API) {
 	register(s, a, operation("list-keys", http.MethodGet, "/v1/keys", "List the master keys"), s.listKeys)
-	rewrap := operation("rewrap", http.MethodPost, "/v1/keys/rewrap", "Rotate keys, or give a lost one up: the next step")
+	rewrap := operation("rewrap", http.MethodPost, "/v1/keys/rewrap", "Rotate keys, or give a lost one up: the next step",
+		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 	rewrap.Description = "A step takes some seconds at most. What it did stays done: a rewrap that is begun again passes it over. One process does so at a time; a step that answers 503 can be repeated."
 	register(s, a, rewrap, s.rewrap)
 }
