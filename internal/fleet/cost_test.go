@@ -52,7 +52,7 @@ func TestCost(t *testing.T) {
 	b.per("a new domain with its certificate", 75, 40, func() { b.add(1) })
 	b.per("a change of a domain", 18, 12, b.change)
 	b.per("a renewal", 50, 25, b.renew)
-	b.perCheck(8, 5)
+	b.perCheck(11, 8) // some first checks among them
 	b.perQuestion(0.1)
 	b.month()
 }
