@@ -46,6 +46,8 @@ type App struct {
 	activity   *activity      // nil but on Lambda
 	agent      *ec2.Agent     // nil unless the edge is an instance of a group
 	control    *http.Server   // nil without that role
+	closing    sync.Once
+	closed     error // what Close returned
 	// ending is closed when the requests to the API are to end.
 	ending chan struct{}
 }
@@ -311,8 +313,14 @@ func (a *App) awaitEdge(ctx context.Context) bool {
 	return true
 }
 
-// Close frees what New took. Run has done it when it returns.
+// Close frees what New took. Run has done it when it returns. What it closes is
+// left in its place: others may look at it still, and hear that it is closed.
 func (a *App) Close() error {
+	a.closing.Do(func() { a.closed = a.close() })
+	return a.closed
+}
+
+func (a *App) close() error {
 	errs := []error{a.listen.Close()}
 	if a.certs != nil {
 		errs = append(errs, a.certs.Close())
@@ -326,6 +334,5 @@ func (a *App) Close() error {
 	if a.instance != nil {
 		errs = append(errs, a.instance.close())
 	}
-	a.certs, a.stores, a.instance = nil, nil, nil
 	return errors.Join(errs...)
 }
