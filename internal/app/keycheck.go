@@ -52,8 +52,9 @@ func (c *Config) readMasterKey(ctx context.Context) (*masterKeys, error) {
 		return c.openMasterKey(ctx)
 	}
 	k := &masterKeys{kms: sync.OnceValues(func() (*kms.Key, error) { return kms.Open(context.WithoutCancel(ctx), kms.Config{}) })}
-	if k.files, err = certs.ReadKeyFile(value); err == nil {
-		k.MasterKey = k.files
+	files, err := certs.ReadKeyFile(value)
+	if err == nil {
+		k.MasterKey, k.files = files, files
 	}
 	return k, err
 }

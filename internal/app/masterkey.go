@@ -20,8 +20,8 @@ const keyFileName = "seal.key"
 // masterKeys wraps under the master key that is configured, and unwraps under
 // that or any that was before, so that one kind can follow the other.
 type masterKeys struct {
-	shingle.MasterKey                // wraps
-	files             *certs.KeyFile // nil: there are none
+	shingle.MasterKey                   // wraps
+	files             shingle.MasterKey // unwraps what key files wrapped; nil: there are none
 	kms               func() (*kms.Key, error)
 }
 
@@ -32,15 +32,21 @@ func (c *Config) openMasterKey(ctx context.Context) (*masterKeys, error) {
 		return nil, err
 	}
 	k := &masterKeys{kms: sync.OnceValues(func() (*kms.Key, error) { return kms.Open(context.WithoutCancel(ctx), kms.Config{}) })}
-	if kind == "parameter" {
-		return k, c.openParameter(ctx, k, value)
-	}
-	if kind == "file" {
-		k.files, err = certs.OpenKeyFile(value)
-		k.MasterKey = k.files
+	switch kind {
+	case "parameter":
+		key, err := c.openParameter(ctx, value)
+		k.MasterKey, k.files = key, key
+		return k, err
+	case "file":
+		files, err := certs.OpenKeyFile(value)
+		k.MasterKey, k.files = files, files
 		return k, err
 	}
-	if k.files, err = certs.ReadKeyFile(c.file(keyFileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	files, err := certs.ReadKeyFile(c.file(keyFileName))
+	switch {
+	case err == nil:
+		k.files = files
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
 	key, err := kms.Open(ctx, kms.Config{Key: value})
@@ -93,9 +99,6 @@ func (k *masterKeys) Unwrap(ctx context.Context, w shingle.WrappedKey, purpose s
 	}
 	if k.files == nil {
 		return nil, shingle.Errorf(shingle.CodeInvalid, "there is a value under the master key %s, but no key file: put %s back into the data folder, from a backup or another machine", w.KeyID, keyFileName)
-	}
-	if p, ok := k.MasterKey.(*parameterKey); ok {
-		return p.Unwrap(ctx, w, purpose)
 	}
 	return k.files.Unwrap(ctx, w, purpose)
 }

@@ -32,18 +32,17 @@ type parameterKey struct {
 	read time.Time // the last time
 }
 
-// openParameter has k wrap and unwrap under the keys in a parameter.
-func (c *Config) openParameter(ctx context.Context, k *masterKeys, name string) error {
+// openParameter opens the keys in a parameter.
+func (c *Config) openParameter(ctx context.Context, name string) (*parameterKey, error) {
 	p, err := ssm.Open(ctx, ssm.Config{Name: name, Region: c.TableRegion, Endpoint: c.SSMEndpoint})
-	if err != nil {
-		return fmt.Errorf("--master-key: %w", err)
-	}
 	key := &parameterKey{path: c.file(keyFileName), parameter: p, log: c.Logger}
-	if err := key.open(ctx); err != nil {
-		return fmt.Errorf("--master-key: %w", err)
+	if err == nil {
+		err = key.open(ctx)
 	}
-	k.MasterKey, k.files = key, key.KeyFile
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("--master-key: %w", err)
+	}
+	return key, nil
 }
 
 // open reads the parameter, or the copy when it does not answer.
