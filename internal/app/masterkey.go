@@ -64,8 +64,11 @@ func NextMasterKey(c Config) (name, id string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if kind != "file" {
+	switch kind {
+	case "kms":
 		return "", "", errors.New("--master-key: a KMS key is replaced by another target of its alias, or by another --master-key")
+	case "parameter":
+		return "", "", fmt.Errorf("--master-key: the next key of a parameter is a line more in it, of 32 random bytes in base64: append it to %s with aws ssm put-parameter --overwrite, in each region", value)
 	}
 	name, id, err = certs.NextKeyFile(value)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -33,13 +33,8 @@ func (d *Deployment) record() Resource {
 
 func (d *Deployment) controlRole(s *Stack, table any) {
 	statements := append(d.tableRights(table),
-		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")))
-	if d.MasterKey == MasterKeyKMS {
-		data := d.newStack(kindData, d.Home(), "")
-		statements = append(statements, keyRights(s.input("MasterKeyArn", "ARN of the master key", &data, "MasterKeyArn")))
-	} else {
-		statements = append(statements, d.parameterRights())
-	}
+		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
+		d.masterKeyRights(s))
 	s.Template.Resources["Log"] = Resource{
 		Type:           "AWS::Logs::LogGroup",
 		DeletionPolicy: "Delete", UpdateReplacePolicy: "Delete",
@@ -137,10 +132,12 @@ func (d *Deployment) tableRights(table any) []props {
 		table, sub("arn:${AWS::Partition}:dynamodb:*:${AWS::AccountId}:table/"+d.table()))}
 }
 
-func (d *Deployment) parameterRights() props {
-	return statement([]string{"ssm:GetParameter"}, sub("arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"+d.keyParameter()))
-}
-
-func keyRights(arn any) props {
-	return statement([]string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"}, arn)
+// masterKeyRights are those on the master key, of whichever kind.
+func (d *Deployment) masterKeyRights(s *Stack) props {
+	if d.MasterKey == MasterKeyParameter {
+		return statement([]string{"ssm:GetParameter"}, sub("arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"+d.keyParameter()))
+	}
+	data := d.newStack(kindData, d.Home(), "")
+	return statement([]string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"},
+		s.input("MasterKeyArn", "ARN of the master key", &data, "MasterKeyArn"))
 }

@@ -2,7 +2,7 @@ package aws
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 )
 
 // edge is the stack of a region's network and instances.
@@ -65,7 +65,7 @@ func (d *Deployment) ingress() (rules []props) {
 		port           int
 	}{{"tcp", "HTTP", 80}, {"tcp", "HTTPS", 443}, {"udp", "HTTP/3", 443}} {
 		rule := props{"IpProtocol": open.protocol, "FromPort": open.port, "ToPort": open.port, "Description": open.what}
-		v4, v6 := clone(rule), clone(rule)
+		v4, v6 := maps.Clone(rule), maps.Clone(rule)
 		v4["CidrIp"], v6["CidrIpv6"] = "0.0.0.0/0", "::/0"
 		rules = append(rules, v4, v6)
 	}
@@ -73,14 +73,6 @@ func (d *Deployment) ingress() (rules []props) {
 		rules = append(rules, props{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": d.SSHFrom, "Description": "SSH of the operator"})
 	}
 	return rules
-}
-
-func clone(p props) props {
-	c := props{}
-	for k, v := range p {
-		c[k] = v
-	}
-	return c
 }
 
 func (d *Deployment) edgeRole(s *Stack, r Region) {
@@ -91,12 +83,7 @@ func (d *Deployment) edgeRole(s *Stack, r Region) {
 		statement([]string{"autoscaling:CompleteLifecycleAction", "autoscaling:SetInstanceHealth"},
 			sub("arn:${AWS::Partition}:autoscaling:${AWS::Region}:${AWS::AccountId}:autoScalingGroup:*:autoScalingGroupName/"+d.name("edges"))),
 		statement([]string{"cloudformation:SignalResource"}, ref("AWS::StackId")),
-	)
-	if d.MasterKey == MasterKeyKMS {
-		statements = append(statements, keyRights(s.input("MasterKeyArn", "ARN of the master key", &data, "MasterKeyArn")))
-	} else {
-		statements = append(statements, d.parameterRights())
-	}
+		d.masterKeyRights(s))
 	statements = append(statements, d.frontRights(s, r)...)
 	s.Template.Resources["Role"] = Resource{Type: "AWS::IAM::Role", Properties: props{
 		"AssumeRolePolicyDocument": trust("ec2.amazonaws.com"),
@@ -112,9 +99,8 @@ func (d *Deployment) frontRights(s *Stack, r Region) []props {
 	front := d.newStack(kindFront, d.Home(), "")
 	if d.Front == FrontAccelerator {
 		var groups []any
-		for _, protocol := range []string{"TCP", "UDP"} {
-			id := "Edges" + protocol + logical(r.Name)
-			groups = append(groups, s.input("Endpoints"+protocol, "endpoint group for "+protocol, &front, id))
+		for _, protocol := range protocols {
+			groups = append(groups, s.input("Endpoints"+protocol, "endpoint group for "+protocol, &front, groupID(protocol, r.Name)))
 		}
 		return []props{statement([]string{"globalaccelerator:AddEndpoints", "globalaccelerator:DescribeEndpointGroup", "globalaccelerator:RemoveEndpoints"}, groups...)}
 	}
@@ -160,10 +146,9 @@ func (d *Deployment) launchTemplate(s *Stack, r Region) {
 // group keeps the edges running, and replaces them one by one: a new one must
 // signal that it serves before the next is touched.
 func (d *Deployment) group(s *Stack, r Region) {
-	routes := []string{"RouteIPv4", "RouteIPv6", "RoutingSubnet1", "RoutingSubnet2"}
-	slices.Sort(routes)
 	s.Template.Resources["Edges"] = Resource{
-		Type: "AWS::AutoScaling::AutoScalingGroup", DependsOn: routes,
+		Type:           "AWS::AutoScaling::AutoScalingGroup",
+		DependsOn:      []string{"RouteIPv4", "RouteIPv6", "RoutingSubnet1", "RoutingSubnet2"},
 		CreationPolicy: props{"ResourceSignal": props{"Count": r.Edges, "Timeout": "PT15M"}},
 		UpdatePolicy: props{
 			"AutoScalingRollingUpdate": props{

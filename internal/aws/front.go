@@ -46,8 +46,10 @@ func (d *Deployment) accelerator(s *Stack, zone any) {
 	r["TCP"] = listener("TCP", 80, 443)
 	r["UDP"] = listener("UDP", 443)
 	for _, region := range d.Regions {
-		for _, protocol := range []string{"TCP", "UDP"} {
-			r["Edges"+protocol+logical(region.Name)] = endpoints(protocol, region.Name)
+		for _, protocol := range protocols {
+			id := groupID(protocol, region.Name)
+			r[id] = endpoints(protocol, region.Name)
+			s.output(id, "ARN of the endpoint group of "+region.Name+" for "+protocol, ref(id))
 		}
 	}
 	for id, name := range d.names() {
@@ -55,13 +57,13 @@ func (d *Deployment) accelerator(s *Stack, zone any) {
 	}
 	s.output("Addresses", "The addresses, for domains that cannot have a CNAME record",
 		props{"Fn::Join": []any{",", attr("Accelerator", "Ipv4Addresses")}})
-	for _, region := range d.Regions {
-		for _, protocol := range []string{"TCP", "UDP"} {
-			id := "Edges" + protocol + logical(region.Name)
-			s.output(id, "ARN of the endpoint group of "+region.Name+" for "+protocol, ref(id))
-		}
-	}
 }
+
+// protocols are those of the accelerator's listeners.
+var protocols = []string{"TCP", "UDP"}
+
+// groupID is the logical ID, and the output, of a region's endpoint group.
+func groupID(protocol, region string) string { return "Edges" + protocol + logical(region) }
 
 func listener(protocol string, ports ...int) Resource {
 	ranges := make([]props, len(ports))
@@ -88,7 +90,7 @@ func endpoints(protocol, region string) Resource {
 	}
 }
 
-func alias(zone any, name, targetZone string, target any) Resource {
+func alias(zone any, name string, targetZone, target any) Resource {
 	return Resource{
 		Type: "AWS::Route53::RecordSet",
 		Properties: props{
@@ -118,8 +120,7 @@ func (d *Deployment) latencyRecords(s *Stack, zone any) {
 			}
 		}
 		for id, name := range d.names() {
-			latency := alias(zone, name, "", region.Name+"."+d.Name)
-			latency.Properties["AliasTarget"].(props)["HostedZoneId"] = zone
+			latency := alias(zone, name, zone, region.Name+"."+d.Name)
 			latency.Properties["Region"], latency.Properties["SetIdentifier"] = region.Name, region.Name
 			for i := range region.Edges {
 				latency.DependsOn = append(latency.DependsOn, fmt.Sprintf("Edge%s%d", logical(region.Name), i+1))

@@ -52,13 +52,13 @@ func (d *Deployment) Stacks() []Stack {
 		list = append(list, d.edge(r))
 	}
 	for i := range list {
-		d.finish(&list[i])
+		list[i].finish()
 	}
 	return list
 }
 
-// finish derives what follows from the inputs, and tags what can be.
-func (d *Deployment) finish(s *Stack) {
+// finish derives what follows from the inputs.
+func (s *Stack) finish() {
 	s.Template.Version = "2010-09-09"
 	for _, in := range s.Inputs {
 		if !slices.Contains(s.After, in.Stack) {
