@@ -88,7 +88,7 @@ func (c *certsImportCmd) Run(ctx context.Context, all *cli, s streams) error {
 		for _, r := range reports {
 			if r.err != nil {
 				bar.clear()
-				return certsCutShort(r.err, done)
+				return cutShort(r.err, done, "certificate")
 			}
 			counts[r.Result]++
 			if err := c.print(s.Out, bar, r); err != nil {
@@ -100,7 +100,7 @@ func (c *certsImportCmd) Run(ctx context.Context, all *cli, s streams) error {
 	}
 	bar.clear()
 	if err := ctx.Err(); err != nil {
-		return certsCutShort(err, done)
+		return cutShort(err, done, "certificate")
 	}
 	return c.summarize(s.Err, counts)
 }
@@ -115,13 +115,6 @@ func (c *certsImportCmd) open() (migrate.Source, error) {
 		o.EncryptionKey = bytes.TrimRight(key, "\r\n")
 	}
 	return migrate.Open(c.Source, o)
-}
-
-func certsCutShort(err error, n int) error {
-	if n == 0 {
-		return err
-	}
-	return fmt.Errorf("%w: %s done; run it again to go on", err, plural(n, "certificate"))
 }
 
 func (c *certsImportCmd) print(w io.Writer, bar *progress, r certReport) error {

@@ -67,17 +67,13 @@ func (c *deployCmd) Run(ctx context.Context, s streams) error {
 			return err
 		}
 	}
-	before, err := x.Before(ctx)
-	if err != nil {
-		return err
-	}
 	if err := x.Deploy(ctx, plan); err != nil {
 		return err
 	}
 	if err := printOutputs(ctx, x, s.Out); err != nil {
 		return err
 	}
-	if before == nil || c.NewToken {
+	if plan.Before == nil || c.NewToken {
 		return printToken(ctx, x, s)
 	}
 	return nil
@@ -166,10 +162,6 @@ func printTemplates(d *aws.Deployment, dir string, s streams) error {
 
 // showPlan prints what would change, and what it costs.
 func showPlan(ctx context.Context, x *aws.Deployer, s streams) (aws.Plan, error) {
-	before, err := x.Before(ctx)
-	if err != nil {
-		return aws.Plan{}, err
-	}
 	plan, err := x.Plan(ctx)
 	if err != nil {
 		return plan, err
@@ -181,8 +173,8 @@ func showPlan(ctx context.Context, x *aws.Deployer, s streams) (aws.Plan, error)
 	printChanges(s.Out, plan)
 	bill := x.Deployment.Cost(aws.Load{})
 	was := ""
-	if before != nil {
-		old := before.Cost(aws.Load{})
+	if plan.Before != nil {
+		old := plan.Before.Cost(aws.Load{})
 		was = fmt.Sprintf(" (now: %.2f)", old.Total())
 	}
 	fmt.Fprintf(s.Out, "\nIt costs %.2f USD in 30 days%s, without traffic; shingle cost shows how.\n", bill.Total(), was)

@@ -76,7 +76,7 @@ func (c *domainsImportCmd) Run(ctx context.Context, all *cli, s streams) error {
 		if report.err != nil {
 			bar.clear()
 			cancel()
-			return cutShort(report.err, n)
+			return cutShort(report.err, n, "line")
 		}
 		n++
 		counts[report.Result]++
@@ -87,16 +87,17 @@ func (c *domainsImportCmd) Run(ctx context.Context, all *cli, s streams) error {
 	}
 	bar.clear()
 	if err := ctx.Err(); err != nil {
-		return cutShort(err, n)
+		return cutShort(err, n, "line")
 	}
 	return c.summarize(s.Err, counts)
 }
 
-func cutShort(err error, n int) error {
+// cutShort is how an import ends that did n of its things.
+func cutShort(err error, n int, noun string) error {
 	if n == 0 {
 		return err
 	}
-	return fmt.Errorf("%w: %s done; run it again to go on", err, plural(n, "line"))
+	return fmt.Errorf("%w: %s done; run it again to go on", err, plural(n, noun))
 }
 
 // print reports one line, unless nobody wants to know.

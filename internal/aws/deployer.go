@@ -31,7 +31,9 @@ const defaultPoll = 3 * time.Second
 
 // Plan is what a deployment would change.
 type Plan struct {
-	Changes []Change `json:"changes"`
+	// Before is what the stage was deployed as; nil when it is not there.
+	Before  *Deployment `json:"-"`
+	Changes []Change    `json:"changes"`
 	// Unsure are the stacks whose changes cannot be had from CloudFormation yet,
 	// because they depend on what other stacks become. What is said of them comes
 	// from a comparison of templates.
@@ -63,11 +65,14 @@ func (x *Deployer) Plan(ctx context.Context) (Plan, error) {
 			p.Unsure = append(p.Unsure, s.ID())
 		}
 	}
-	stale, err := x.stale(ctx)
-	for _, s := range stale {
+	var err error
+	if p.Before, err = x.Before(ctx); err != nil {
+		return p, err
+	}
+	for _, s := range x.stale(p.Before) {
 		p.Changes = append(p.Changes, Change{Stack: s.ID(), Resource: s.Name, Type: "AWS::CloudFormation::Stack", Action: ActionRemove})
 	}
-	return p, err
+	return p, nil
 }
 
 func (x *Deployer) planStack(ctx context.Context, s *Stack, outputs map[string]map[string]string) (list []Change, unsure bool, err error) {
@@ -80,10 +85,13 @@ func (x *Deployer) planStack(ctx context.Context, s *Stack, outputs map[string]m
 		return additions(s), false, nil
 	}
 	outputs[s.ID()] = is.outputs
-	params, err := x.params(s, outputs)
-	if err != nil { // an output that is not there yet
+	params, err := x.params(s, outputs, is.params)
+	if errors.Is(err, errNotYet) {
 		list, err = r.compare(ctx)
 		return list, true, err
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	set, err := r.propose(ctx, true, params)
 	if err != nil || set == nil {
@@ -112,10 +120,11 @@ var ErrUnexpected = errors.New("more would be destroyed than was agreed to")
 // happens.
 func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
 	stacks := x.Deployment.Stacks()
-	stale, err := x.stale(ctx)
+	before, err := x.Before(ctx) // it may have changed since the plan
 	if err != nil {
 		return err
 	}
+	stale := x.stale(before)
 	if err := x.ensureMasterKey(ctx); err != nil {
 		return err
 	}
@@ -144,14 +153,13 @@ func filter(list []Stack, keep func(Stack) bool) (kept []Stack) {
 }
 
 // stale returns the stacks of regions that are no longer named.
-func (x *Deployer) stale(ctx context.Context) ([]Stack, error) {
-	before, err := x.Before(ctx)
-	if before == nil || err != nil {
-		return nil, err
+func (x *Deployer) stale(before *Deployment) []Stack {
+	if before == nil {
+		return nil
 	}
 	return filter(before.Stacks(), func(s Stack) bool {
 		return !slices.ContainsFunc(x.Deployment.Regions, func(r Region) bool { return r.Name == s.Region })
-	}), nil
+	})
 }
 
 // Before returns what the stage was deployed as, or nil when it is not there.
@@ -210,7 +218,7 @@ func (x *Deployer) applyAll(ctx context.Context, stacks []Stack, agreed Plan) er
 	outputs := map[string]map[string]string{}
 	return inOrder(ctx, stacks, func(s *Stack) []string { return s.After }, func(ctx context.Context, s *Stack) error {
 		mu.Lock()
-		params, err := x.params(s, outputs)
+		params, err := x.params(s, outputs, nil)
 		mu.Unlock()
 		if err != nil {
 			return err
@@ -294,23 +302,33 @@ func (p *Plan) cover(changes []Change) error {
 	return nil
 }
 
-// params are the stack's parameters, from the outputs of other stacks and from
-// the artifacts.
-func (x *Deployer) params(s *Stack, outputs map[string]map[string]string) (map[string]string, error) {
+// errNotYet reports a parameter that waits for another stack.
+var errNotYet = errors.New("it is not there")
+
+// params are the stack's parameters: from the outputs of other stacks, from the
+// artifacts, and without artifacts what they are now. It returns errNotYet when an
+// output is not there yet.
+func (x *Deployer) params(s *Stack, outputs map[string]map[string]string, now map[string]string) (map[string]string, error) {
 	values := map[string]string{}
 	for name, from := range s.Inputs {
 		v, ok := outputs[from.Stack][from.Output]
 		if !ok {
-			return nil, shingle.Errorf(shingle.CodeConflict, "stack %s needs the output %s of %s, which is not there", s.ID(), from.Output, from.Stack)
+			return nil, fmt.Errorf("stack %s needs the output %s of %s: %w", s.ID(), from.Output, from.Stack, errNotYet)
 		}
 		values[name] = v
 	}
 	for name, p := range s.Template.Parameters {
-		if v, ok := x.Artifacts.param(name); ok {
-			values[name] = v
-		} else if _, ok := values[name]; !ok && p.Default == "" {
+		if _, ok := values[name]; ok || p.Default != "" {
+			continue
+		}
+		v, ok := x.Artifacts.param(name)
+		if !ok {
+			v, ok = now[name]
+		}
+		if !ok {
 			return nil, shingle.Errorf(shingle.CodeInternal, "nobody knows parameter %s of %s", name, s.ID())
 		}
+		values[name] = v
 	}
 	return values, nil
 }

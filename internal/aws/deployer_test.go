@@ -70,6 +70,12 @@ func TestDeploy_MakesAllInOrderAndThenChangesNothing(t *testing.T) {
 		if err != nil || len(plan.Changes) != 0 {
 			t.Errorf("%s: the plan of no change: %v, %v", shape, plan, err)
 		}
+		artifacts := w.Artifacts
+		w.Artifacts = nil
+		if plan, err := w.Plan(t.Context()); err != nil || len(plan.Changes) != 0 || len(plan.Unsure) != 0 {
+			t.Errorf("%s: the plan without a binary: %v, %v", shape, plan, err)
+		}
+		w.Artifacts = artifacts
 		w.deploy(t)
 		if len(order) != 0 {
 			t.Errorf("%s: a second deployment changed %v", shape, order)

@@ -243,7 +243,11 @@ func (f *fakeCloud) describeStacks(w http.ResponseWriter, region string, q url.V
 	for name := range s.template.Outputs {
 		fmt.Fprintf(&b, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, "the-"+strings.ToLower(name)+"-of-"+s.name+"-"+s.region)
 	}
-	answer(w, "DescribeStacks", b.String()+"</Outputs></member></Stacks>")
+	b.WriteString("</Outputs><Parameters>")
+	for name, value := range s.params {
+		fmt.Fprintf(&b, "<member><ParameterKey>%s</ParameterKey><ParameterValue>%s</ParameterValue></member>", name, escape(value))
+	}
+	answer(w, "DescribeStacks", b.String()+"</Parameters></member></Stacks>")
 }
 
 func (s *fakeStack) is() string {
