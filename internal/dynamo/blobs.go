@@ -80,13 +80,20 @@ func (s *Store) Put(ctx context.Context, k string, value []byte, ifVersion strin
 		TableName: &s.home.table, Item: i, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 	in.ConditionExpression, in.ExpressionAttributeValues = ifStill(ifVersion)
+	var options []func(*dynamodb.Options)
+	if ifVersion == shingle.NoVersion {
+		// Somebody may delete it between two attempts, and would see it come back.
+		options = append(options, s.home.unlessDoubtful)
+	}
 	var now item
 	doubtful, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
-		_, err := s.home.PutItem(ctx, in)
+		_, err := s.home.PutItem(ctx, in, options...)
 		now = found(err)
 		return err
 	})
 	switch {
+	case doubtful && ifVersion == shingle.NoVersion:
+		return s.created(ctx, k, version, err)
 	case !errors.Is(err, errChanged):
 		return version, err
 	case now.text("version") == version:
@@ -95,6 +102,18 @@ func (s *Store) Put(ctx context.Context, k string, value []byte, ifVersion strin
 		return "", doubt("PutItem") // it may have written, and another after it
 	}
 	return "", shingle.ErrConflict
+}
+
+// created looks for a record whose creation ended in failure, and may have been done.
+func (s *Store) created(ctx context.Context, k, version string, failure error) (string, error) {
+	b, err := s.Get(ctx, k)
+	switch {
+	case err == nil && b.Version == version:
+		return version, nil
+	case err != nil && !errors.Is(err, shingle.ErrNotFound):
+		return "", failure // no answer to either
+	}
+	return "", doubt("PutItem") // it may be on its way, or was there and is gone again
 }
 
 // Delete implements [shingle.Blobs].

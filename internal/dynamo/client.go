@@ -34,6 +34,7 @@ type client struct {
 	*dynamodb.Client
 	table, region string
 	http          *awshttp.BuildableClient
+	retryer       *retry.Standard
 }
 
 func newClient(ctx context.Context, cfg Config, region, endpoint string) (*client, error) {
@@ -53,13 +54,14 @@ func newClient(ctx context.Context, cfg Config, region, endpoint string) (*clien
 	if err != nil {
 		return nil, fmt.Errorf("read AWS configuration: %w", err)
 	}
+	c.retryer = retry.NewStandard(func(r *retry.StandardOptions) {
+		r.MaxAttempts, r.MaxBackoff = maxAttempts, maxBackoff
+	})
 	c.Client = dynamodb.NewFromConfig(loaded, func(o *dynamodb.Options) {
 		if endpoint != "" {
 			o.BaseEndpoint = aws.String(endpoint)
 		}
-		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
-			r.MaxAttempts, r.MaxBackoff = maxAttempts, maxBackoff
-		})
+		o.Retryer = c.retryer
 		o.APIOptions = append(o.APIOptions, watchAttempts)
 		if cfg.Middleware != nil {
 			cfg.Middleware(o)
@@ -101,8 +103,21 @@ func watchAttempts(stack *middleware.Stack) error {
 
 // refused reports whether the service certainly did not carry out the request.
 func refused(err error) bool {
-	e, ok := errors.AsType[smithy.APIError](err)
-	return ok && e.ErrorFault() == smithy.FaultClient
+	if e, ok := errors.AsType[smithy.APIError](err); ok {
+		return e.ErrorFault() == smithy.FaultClient
+	}
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial" // it never left
+}
+
+// unlessDoubtful has a call repeated only while no attempt can have been carried
+// out.
+func (c *client) unlessDoubtful(o *dynamodb.Options) { o.Retryer = sureRetryer{c.retryer} }
+
+type sureRetryer struct{ *retry.Standard }
+
+func (r sureRetryer) IsErrorRetryable(err error) bool {
+	return refused(err) && r.Standard.IsErrorRetryable(err)
 }
 
 // pause waits between two tries of the same, longer from try to try.

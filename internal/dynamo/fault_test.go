@@ -51,6 +51,14 @@ func TestBlobs_LinearizableBehindABrokenNetwork(t *testing.T) {
 	storetest.CheckLinearizable(t, s)
 }
 
+func TestBlobs_CreatedOnce(t *testing.T) {
+	cfg := config(t, storetest.DynamoDB)
+	near := newStore(t, cfg)
+	p := storetest.NewProxy(t, cfg.Endpoint)
+	cfg.Endpoint = p.URL
+	storetest.CheckCreatedOnce(t, open(t, cfg), near, p, isCall("PutItem"))
+}
+
 // A reply that is lost is made good by the attempt that follows: the caller
 // learns nothing of it.
 func TestStore_LostReplyIsMadeGood(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -28,12 +29,22 @@ const (
 // retry makes attempts until one succeeds or fails for good. doubt tells that an
 // attempt before the last may have done its work without our knowing.
 func (s *Store) retry(ctx context.Context, try func(ctx context.Context) error) (doubt bool, err error) {
+	return s.attempts(ctx, true, try)
+}
+
+// attempts is [Store.retry]; unless repeatable, the first attempt that may have done
+// its work without our knowing is the last, and in doubt itself.
+func (s *Store) attempts(ctx context.Context, repeatable bool, try func(ctx context.Context) error) (doubt bool, err error) {
 	for n, pause := 1, firstPause; ; n, pause = n+1, min(2*pause, maxPause) {
 		if err = s.attempt(ctx, try); err == nil {
 			return doubt, nil
 		}
 		var f *failure
-		if !errors.As(err, &f) || n == s.cfg.Attempts || ctx.Err() != nil {
+		marked := errors.As(err, &f)
+		if marked && f.unclear && !repeatable {
+			return true, err
+		}
+		if !marked || n == s.cfg.Attempts || ctx.Err() != nil {
 			return doubt, err
 		}
 		doubt = doubt || f.unclear
@@ -101,7 +112,13 @@ func (s *Store) translate(err error, verb, action string) error {
 	case errors.Is(err, context.Canceled):
 		return s.unavailable(err, "the request was given up")
 	}
-	return s.unavailable(&failure{error: err, unclear: true}, "S3 does not answer")
+	return s.unavailable(&failure{error: err, unclear: !neverLeft(err)}, "S3 does not answer")
+}
+
+// neverLeft reports whether there was no connection to send a request over.
+func neverLeft(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 // denied names what is missing. Who may not list is not told either that an

@@ -92,18 +92,24 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion str
 }
 
 // write repeats a PUT that failed on the way. When it then meets a record that
-// differs from what was expected, the earlier attempt may have made it so.
+// differs from what was expected, the earlier attempt may have made it so. A
+// creation that may have been done is not repeated: somebody may have deleted the
+// record between two attempts, and would see it come back.
 func (s *Store) write(ctx context.Context, name string, content []byte, ifVersion string) (version string, err error) {
-	doubt, err := s.retry(ctx, func(ctx context.Context) (err error) {
+	creation := ifVersion == shingle.NoVersion
+	doubt, err := s.attempts(ctx, !creation, func(ctx context.Context) (err error) {
 		version, err = s.put(ctx, name, content, ifVersion)
 		return err
 	})
-	if !doubt || !errors.Is(err, shingle.ErrConflict) {
+	if !doubt || !creation && !errors.Is(err, shingle.ErrConflict) {
 		return version, err
 	}
 	now, version, readErr := s.read(ctx, name)
-	if readErr == nil && bytes.Equal(now, content) {
+	switch {
+	case readErr == nil && bytes.Equal(now, content):
 		return version, nil
+	case creation && readErr != nil && !errors.Is(readErr, shingle.ErrNotFound):
+		return "", err // no answer to either
 	}
 	return "", unclear("write", errors.Join(err, readErr))
 }

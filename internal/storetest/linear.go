@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -72,6 +73,31 @@ func CheckLinearizable(t *testing.T, s shingle.Blobs) {
 	if result := h.run(); result != porcupine.Ok {
 		t.Errorf("the history of %d operations, %d of which with an open end, is not linearizable: %s", len(h.operations), h.open, result)
 		h.explain()
+	}
+}
+
+// CheckCreatedOnce fails if a record that somebody deletes, before its creator
+// could learn that it had been created, comes back by another attempt of the
+// creator. far reaches the store through the proxy, near does not; match tells the
+// request that creates.
+func CheckCreatedOnce(t *testing.T, far, near shingle.Blobs, p *Proxy, match func(*http.Request) bool) {
+	t.Helper()
+	ctx := t.Context()
+	const key = "created/once"
+	p.Inject(Once(match, LoseAnswerAfter(func() {
+		b, err := near.Get(ctx, key)
+		if err == nil {
+			err = near.Delete(ctx, key, b.Version)
+		}
+		if err != nil {
+			t.Errorf("the record was not there to be deleted: %v", err)
+		}
+	})))
+	if version, err := far.Put(ctx, key, []byte("v"), shingle.NoVersion); !errors.Is(err, shingle.ErrUnavailable) {
+		t.Errorf("created with version %q, %v; nobody can know", version, err)
+	}
+	if _, err := near.Get(ctx, key); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("a deleted record came back: %v", err)
 	}
 }
 

@@ -105,9 +105,14 @@ func Reset() Wound {
 }
 
 // LoseAnswer has the server do its work, and resets the connection then.
-func LoseAnswer() Wound {
+func LoseAnswer() Wound { return LoseAnswerAfter(func() {}) }
+
+// LoseAnswerAfter is [LoseAnswer] with something that happens before the client
+// learns of the reset.
+func LoseAnswerAfter(meanwhile func()) Wound {
 	return func(w http.ResponseWriter, _ *http.Request, forward func() (*http.Response, []byte, error)) {
 		_, _, _ = forward() //nolint:bodyclose // losing this answer is the point; forward has closed it
+		meanwhile()
 		reset(w)
 	}
 }
