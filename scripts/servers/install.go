@@ -65,6 +65,10 @@ var (
 	java   = program{[]string{"java", "-version"}, "default-jre-headless"}
 	maven  = program{[]string{"mvn", "-version"}, "maven"}
 	python = program{[]string{"python3", "-c", "import venv, ensurepip"}, "python3-venv"}
+
+	browser = program{[]string{"chromium", "--version"}, "chromium"}
+	fonts   = program{[]string{"sh", "-c", "fc-list | grep -q Inter"}, "fonts-inter"} // so that pictures of pages are alike everywhere
+	npm     = program{[]string{"npm", "--version"}, "npm"}
 )
 
 // needPrograms installs what is missing, where that can be done without asking.
@@ -121,6 +125,11 @@ func installMoto(ctx context.Context, dir string) error {
 
 func installSchemathesis(ctx context.Context, dir string) error {
 	return installPython(ctx, dir, "schemathesis=="+schemathesisVersion)
+}
+
+// installAxe installs axe-core, which tells whom a page shuts out.
+func installAxe(ctx context.Context, dir string) error {
+	return quietly(ctx, nil, "npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, "axe-core@"+axeVersion)
 }
 
 // installPython installs packages of PyPI's, with what they need, apart from all others.

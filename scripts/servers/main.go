@@ -1,7 +1,8 @@
 // Servers runs a command beside the outside servers that the tests use: AWS's
 // own DynamoDB Local, moto (a second opinion on DynamoDB, and KMS, Route 53,
 // CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
-// which asks an API whatever its description allows, is installed with them.
+// which asks an API whatever its description allows, is installed with them, and so are
+// Chromium and axe-core, which look at pages.
 //
 //	go run ./scripts/servers go test ./internal/dynamo
 //
@@ -17,6 +18,8 @@
 //	SHINGLE_TEST_S3_KEY     its access key
 //	SHINGLE_TEST_S3_SECRET  and secret key
 //	SHINGLE_TEST_SCHEMATHESIS  the program st
+//	SHINGLE_TEST_CHROMIUM   the program chromium, and
+//	SHINGLE_TEST_AXE        axe-core's script
 package main
 
 import (
@@ -36,7 +39,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,s3,schemathesis", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {

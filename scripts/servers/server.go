@@ -25,6 +25,7 @@ const (
 	s3Version      = "v1.8.0"
 
 	schemathesisVersion = "4.32.5"
+	axeVersion          = "4.14.1" // beside Debian's Chromium, whichever that is
 )
 
 const (
@@ -51,6 +52,7 @@ var servers = []*server{
 	{name: "moto", version: motoVersion + "-" + cfnLintVersion, programs: []program{python}, install: installMoto, command: moto},
 	{name: "s3", version: s3Version, install: installS3, command: s3},
 	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
+	{name: "chromium", version: axeVersion, programs: []program{browser, fonts, npm}, install: installAxe, command: chromium},
 }
 
 func dynamoDB(dir, _, port string) (arguments, environment []string) {
@@ -61,6 +63,14 @@ func dynamoDB(dir, _, port string) (arguments, environment []string) {
 
 func schemathesis(dir, _, _ string) (arguments, environment []string) {
 	return nil, []string{"SHINGLE_TEST_SCHEMATHESIS=" + filepath.Join(dir, "bin", "st")}
+}
+
+func chromium(dir, _, _ string) (arguments, environment []string) {
+	path, err := exec.LookPath(browser.check[0])
+	if err != nil { // it is gone since axe was installed
+		path = browser.check[0]
+	}
+	return nil, []string{"SHINGLE_TEST_CHROMIUM=" + path, "SHINGLE_TEST_AXE=" + filepath.Join(dir, "node_modules", "axe-core", "axe.min.js")}
 }
 
 //go:embed moto.py
