@@ -135,13 +135,14 @@ func (l *leases) run(ctx context.Context, held *lease, f func(context.Context, u
 	l.running.Add(1)
 	defer l.running.Add(-1)
 	working, lose := context.WithCancelCause(ctx)
+	token := held.record.Token // the record is the keeper's from here on
 	var keeper sync.WaitGroup
 	keeper.Go(func() {
 		if err := held.keep(working); err != nil {
 			lose(fmt.Errorf("%w: %w", errLost, err))
 		}
 	})
-	err := f(working, held.record.Token)
+	err := f(working, token)
 	lost := errors.Is(context.Cause(working), errLost)
 	lose(nil)
 	keeper.Wait()

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -232,14 +233,25 @@ func await(t *testing.T, what string, try func() error) {
 	}
 }
 
-// freePorts returns ports that were free a moment ago.
+// freePorts returns ports that were free a moment ago. They are below those that
+// systems give to connections and to whoever asks for any port, or one of those
+// could take them before the program does for which they are meant.
 func freePorts(t *testing.T) (httpPort, tlsPort int) {
 	t.Helper()
-	a, b := listen(t), listen(t)
-	httpPort, tlsPort = port(a), port(b)
-	a.Close()
-	b.Close()
-	return httpPort, tlsPort
+	var ports [2]int
+	for i := range ports {
+		for tries := 0; ports[i] == 0; tries++ {
+			n := 20000 + mathrand.IntN(12000)
+			l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", n))
+			if err == nil {
+				ports[i] = n
+				defer l.Close()
+			} else if tries == 100 {
+				t.Fatal(err)
+			}
+		}
+	}
+	return ports[0], ports[1]
 }
 
 // TestTable_DomainAddedByTheAPIIsServedByEveryEdge is a fleet of one control
