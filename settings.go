@@ -28,6 +28,8 @@ type Settings struct {
 	Access      *Access      `json:"access,omitempty"`
 	Maintenance *Maintenance `json:"maintenance,omitempty"`
 	ErrorPage   string       `json:"error_page,omitempty" doc:"HTML in place of the edge's own words when the origin does not answer, of at most 8192 bytes"`
+	// CloudflareID is for the API's routes of Cloudflare's, and means nothing elsewhere.
+	CloudflareID string `json:"cloudflare_id,omitempty" doc:"The ID by which the routes below /client/v4 know the domain; its host where there is none" example:"0d89c70d-ad9f-4843-b99f-6cc0252067e9"`
 }
 
 // Redirect sends visitors elsewhere.
@@ -107,6 +109,7 @@ func (s *Settings) sections() map[string]any {
 	return map[string]any{
 		"tags": &s.Tags, "metadata": &s.Metadata, "metadata_header": &s.MetadataHeader,
 		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "hsts": &s.HSTS, "rate_limit": &s.RateLimit, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
+		"cloudflare_id": &s.CloudflareID,
 	}
 }
 
@@ -144,6 +147,26 @@ func (t SettingsText) HasTag(tag string) bool {
 	}
 	s, _ := t.Parse()
 	return slices.Contains(s.Tags, tag)
+}
+
+// CloudflareID returns that of the settings, which are as a row has them; empty when
+// there is none.
+func (t SettingsText) CloudflareID() string {
+	if !strings.Contains(string(t), `"cloudflare_id"`) {
+		return ""
+	}
+	s, _ := t.Parse()
+	return s.CloudflareID
+}
+
+// WithCloudflareID returns the settings with another one.
+func (t SettingsText) WithCloudflareID(id string) (SettingsText, error) {
+	s, err := t.Parse()
+	if err != nil {
+		return t, err
+	}
+	s.CloudflareID = id
+	return s.Text()
 }
 
 // Text returns the settings as a row has them. Metadata must be JSON.

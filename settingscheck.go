@@ -44,8 +44,20 @@ func (d *Domain) validateSettings() error {
 func (s *Settings) validate(d *Domain) error {
 	return errors.Join(
 		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.validateRoutes(), s.TLS.validate(), s.HSTS.validate(), s.RateLimit.validate(), s.Access.validate(), s.Maintenance.validate(),
-		validatePage("error_page", s.ErrorPage),
+		validatePage("error_page", s.ErrorPage), s.validateCloudflareID(),
 	)
+}
+
+var cloudflareIDPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{7,63}$`)
+
+// IsCloudflareID reports whether s can be [Settings.CloudflareID]. A host cannot.
+func IsCloudflareID(s string) bool { return cloudflareIDPattern.MatchString(s) }
+
+func (s *Settings) validateCloudflareID() error {
+	if s.CloudflareID != "" && !IsCloudflareID(s.CloudflareID) {
+		return invalidSetting("cloudflare_id", "an ID has 8 to 64 letters, digits and hyphens, and begins with a letter or digit")
+	}
+	return nil
 }
 
 // drop ends the sections that say nothing.

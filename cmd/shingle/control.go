@@ -8,6 +8,8 @@ import (
 )
 
 type controlCmd struct {
+	Target string `placeholder:"HOST" env:"SHINGLE_TARGET,TARGET_DOMAIN" help:"The --target of the edges, which is told with --cloudflare-zone alone, as the fallback origin."`
+
 	processFlags
 	originFlags
 	acmeFlags
@@ -18,6 +20,7 @@ type controlCmd struct {
 // Run answers the API and looks after certificates until ctx ends.
 func (c *controlCmd) Run(ctx context.Context, s streams) error {
 	cfg := c.config(s, app.RoleControl)
+	cfg.Target = c.Target
 	c.originFlags.apply(&cfg)
 	c.acmeFlags.apply(&cfg)
 	c.controlFlags.apply(&cfg)

@@ -18,6 +18,8 @@ type devCmd struct {
 	LogLevel  string `enum:"debug,info,warn,error" default:"warn" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
 	AccessLog bool   `env:"SHINGLE_ACCESS_LOG" help:"Log each request, at level info."`
 	Metrics   string `placeholder:"ADDRESS" env:"SHINGLE_METRICS" help:"Address for Prometheus, which scrapes /metrics there. Default: none."`
+
+	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" default:"dev" env:"SHINGLE_CLOUDFLARE_ZONE" help:"The zone by which programs that are written for Cloudflare's API for custom hostnames find the domains, below /client/v4."`
 }
 
 // Run runs everything until ctx ends.
@@ -28,7 +30,7 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 	}
 	return app.Dev(ctx, app.Config{
 		Target: c.Target, EdgeHTTPS: c.EdgeHTTPS, EdgeHTTP: c.EdgeHTTP, Control: c.Control, Data: data,
-		AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
+		CloudflareZone: c.CloudflareZone, AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
 	}, func(e app.Endpoints) { greet(s, data, e) })
 }
 

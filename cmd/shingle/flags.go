@@ -96,6 +96,8 @@ type controlFlags struct {
 	RateLimit  int      `default:"500" placeholder:"N" env:"SHINGLE_RATE_LIMIT" help:"Requests a second that an API token may make, those of ten seconds at once; a tenant's a tenth. 0: any number."`
 	CORSOrigin []string `name:"cors-origin" placeholder:"URL" env:"SHINGLE_CORS_ORIGIN" help:"Origin of web pages that may call the API from a browser, such as https://panel.example.com. Several: repeat it."`
 
+	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" env:"SHINGLE_CLOUDFLARE_ZONE" help:"Answer programs that are written for Cloudflare's API for custom hostnames, below /client/v4, when they name this zone."`
+
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
 
 	CNAMETarget []string      `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
@@ -106,7 +108,7 @@ type controlFlags struct {
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
-	c.RateLimit, c.PageOrigins = f.RateLimit, f.CORSOrigin
+	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine
 }
 

@@ -53,6 +53,14 @@ type Config struct {
 	// https://panel.example.com. None: no page of another origin may.
 	PageOrigins []string
 
+	// CloudflareZone is the zone ID by which programs written for Cloudflare's API
+	// find the domains, below /client/v4; it takes Blobs. Empty: there are no such routes.
+	CloudflareZone string
+	// Target is where requests go that no origin of a domain's takes, and
+	// CADirectories are the directory URLs of the CAs, for those routes. Empty: not known.
+	Target        string
+	CADirectories []string
+
 	// AskToken is what /ask demands, as ?token= or as a bearer token. Empty:
 	// anybody who reaches the API may ask, and so learn which names are served.
 	AskToken string
@@ -79,7 +87,9 @@ type server struct {
 	// allowed has the roles that may use each other route.
 	allowed map[string][]shingle.TokenRole
 	rates   rateLimit
-	once    *once         // nil without Blobs
+	once    *once          // nil without Blobs
+	ids     *records.Store // of [cfIDRecord]; nil without Blobs
+	pages   cfPages
 	streams chan struct{} // has one for each stream that is open
 }
 
@@ -89,6 +99,9 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Store == nil || cfg.Tokens == nil {
 		return nil, errors.New("api: Store and Tokens are required")
 	}
+	if cfg.CloudflareZone != "" && cfg.Blobs == nil {
+		return nil, errors.New("api: CloudflareZone takes Blobs")
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -97,7 +110,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}}
 	s.streams = make(chan struct{}, maxStreams)
-	s.rates.perSecond = cfg.RateLimit
+	s.rates.perSecond, s.ids = cfg.RateLimit, newIDs(cfg.Blobs)
 	if cfg.Blobs != nil {
 		s.once = &once{records: records.New(cfg.Blobs), now: cfg.Now}
 	}
@@ -116,6 +129,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Events != nil {
 		s.eventRoutes(a)
+	}
+	if cfg.CloudflareZone != "" {
+		s.cloudflareRoutes()
 	}
 	s.public("GET /ask", s.ask)
 	s.public("GET /health", s.health)

@@ -35,7 +35,11 @@ func (s *server) authenticate(w http.ResponseWriter, r *http.Request) (shingle.T
 	text := bearer(r)
 	if _, ok := shingle.TokenID(text); !ok {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="shingle"`)
-		return shingle.Token{}, shingle.Errorf(shingle.CodeUnauthorized, "send the API token as Authorization: Bearer shingle_…")
+		how := "send the API token as Authorization: Bearer shingle_…"
+		if r.Header.Get("X-Auth-Key") != "" || r.Header.Get("X-Auth-User-Service-Key") != "" {
+			how += ": keys of Cloudflare's are not taken here"
+		}
+		return shingle.Token{}, shingle.Errorf(shingle.CodeUnauthorized, "%s", how)
 	}
 	from, _ := netip.ParseAddrPort(r.RemoteAddr) // invalid: a listener without addresses
 	t, err := s.Tokens.CheckToken(r.Context(), text, from.Addr())

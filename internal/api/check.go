@@ -22,6 +22,10 @@ type Checker interface {
 	// CheckFor is CheckDomain for a tenant who may have the host or not.
 	CheckFor(ctx context.Context, host, tenant string) (shingle.CheckResult, error)
 
+	// CheckSoon has the status of a domain brought up to date, by whoever looks after
+	// statuses, in a few seconds.
+	CheckSoon(ctx context.Context, host string) error
+
 	// Instructions returns what the customer of a tenant may set for a domain.
 	Instructions(host, tenant string) shingle.Instructions
 }
@@ -171,6 +175,17 @@ func (s *server) known(ctx context.Context, host string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// checkSoon has a domain checked because something was done for it. That it cannot be
+// told is no fault of that: the domain is checked when its time comes.
+func (s *server) checkSoon(ctx context.Context, host string) {
+	if s.Checker == nil {
+		return
+	}
+	if err := s.Checker.CheckSoon(ctx, host); err != nil {
+		s.Logger.Warn("domain not checked at once", "host", host, "error", err)
+	}
 }
 
 func showCheck(r shingle.CheckResult) Check {

@@ -17,6 +17,12 @@ type lens struct {
 	result shingle.CheckResult
 	err    error
 	owners map[string]shingle.Reason // the tenants whom DNS names
+	soon   []string                  // who was to be checked soon
+}
+
+func (l *lens) CheckSoon(_ context.Context, host string) error {
+	l.soon = append(l.soon, host)
+	return l.err
 }
 
 func (l *lens) CheckDomain(_ context.Context, host string) (shingle.CheckResult, error) {

@@ -128,25 +128,37 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
 	b := in.Body
-	d := shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings), UpdatedBy: caller(ctx)}
+	made, err := s.insert(ctx, shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings)})
+	if err != nil {
+		return nil, err
+	}
+	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: s.shown(ctx, made)}, nil
+}
+
+// insert creates a row, as its caller may.
+func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, error) {
+	d.UpdatedBy = caller(ctx)
 	own := tenantOf(ctx)
 	if d.Tenant == "" {
 		d.Tenant = own
 	}
 	if err := s.validate(&d, nil); err != nil {
-		return nil, err
+		return d, err
 	}
 	if err := mayWrite(ctx, shingle.Domain{Tenant: own}, d); err != nil {
-		return nil, err
+		return d, err
 	}
 	if err := s.mustNotBeCovered(ctx, d); err != nil {
-		return nil, err
+		return d, err
+	}
+	if err := s.claimID(ctx, &d); err != nil {
+		return d, err
 	}
 	made, err := s.Store.CreateDomain(ctx, d, s.Now())
 	if err != nil {
-		return nil, named(d.Host, err)
+		return d, named(d.Host, err)
 	}
-	return &createAnswer{Location: "/v1/domains/" + made.Host, ETag: etag(made), Body: s.shown(ctx, made)}, nil
+	return made, nil
 }
 
 func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
@@ -171,35 +183,43 @@ func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) 
 	return out, err
 }
 
-// update reads, changes and writes the row if it is still as it was read. When
+func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, error) {
+	d, err := s.change(ctx, in.Host, in.IfMatch, in.Body.apply)
+	if err != nil {
+		return nil, err
+	}
+	return s.answerWith(ctx, d), nil
+}
+
+// change reads, changes and writes a row if it is still as it was read. When
 // it is not, the change is tried again on what the row is now; with If-Match
 // the second read finds it stale.
-func (s *server) update(ctx context.Context, in *updateInput) (*domainAnswer, error) {
+func (s *server) change(ctx context.Context, host, ifMatch string, apply func(*shingle.Domain) error) (shingle.Domain, error) {
 	for attempt := 1; ; attempt++ {
-		old, err := s.find(ctx, in.Host)
+		old, err := s.find(ctx, host)
 		if err != nil {
-			return nil, err
+			return old, err
 		}
-		if !matches(in.IfMatch, old) {
-			return nil, named(old.Host, shingle.ErrConflict)
+		if !matches(ifMatch, old) {
+			return old, named(old.Host, shingle.ErrConflict)
 		}
 		d := old
-		if err := errors.Join(in.Body.apply(&d), s.validate(&d, &old)); err != nil {
-			return nil, err
+		if err := errors.Join(apply(&d), s.validate(&d, &old)); err != nil {
+			return old, err
 		}
-		if err := mayWrite(ctx, old, d); err != nil {
-			return nil, err
+		if err := mayWrite(ctx, old, d); err != nil || d == old {
+			return old, err
 		}
-		if d == old {
-			return s.answerWith(ctx, d), nil
+		if err := s.claimID(ctx, &d); err != nil {
+			return old, err
 		}
 		d.UpdatedBy = caller(ctx)
 		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
 		if err == nil {
-			return s.answerWith(ctx, d), nil
+			return d, nil
 		}
 		if !errors.Is(err, shingle.ErrConflict) || attempt == attempts {
-			return nil, named(old.Host, err)
+			return old, named(old.Host, err)
 		}
 	}
 }

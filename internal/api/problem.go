@@ -130,7 +130,11 @@ func (s *server) fail(w http.ResponseWriter, err error) { writeProblem(w, s.repo
 func writeProblem(w http.ResponseWriter, p *Problem) {
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // a client that has gone will not miss it
+	writeJSON(w, p)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone will not miss it
 }
 
 // translate is a [huma.Transformer]: what huma finds wrong with a request

@@ -32,7 +32,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(ctx)
 	a := &answer{ResponseWriter: w}
 	defer s.log(a, r.Method, route, s.Now())
-	defer s.rescue(a)
+	defer s.rescue(a, r)
 
 	a.Header().Set("Cache-Control", "no-store")
 	a.Header().Set("X-Content-Type-Options", "nosniff")
@@ -41,11 +41,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r, err := s.admit(a, r, route)
 	if err != nil {
-		s.fail(a, err)
+		s.refuse(a, r, err)
 		return
 	}
 	if route == "" {
-		s.fail(a, notServed(a, r, unrouted))
+		s.refuse(a, r, notServed(a, r, unrouted))
 		return
 	}
 	key, keyed, err := s.once.key(r)
@@ -55,15 +55,29 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mux.ServeHTTP(a, r)
 	}
 	if err != nil {
-		s.fail(a, err)
+		s.refuse(a, r, err)
 	}
 }
 
+// refuse answers with an error, in the form that the client knows.
+func (s *server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if s.ofCloudflare(r) {
+		s.failCloudflare(w, err)
+		return
+	}
+	s.fail(w, err)
+}
+
+// ofCloudflare reports whether a request is for the routes of Cloudflare's.
+func (s *server) ofCloudflare(r *http.Request) bool {
+	return s.CloudflareZone != "" && strings.HasPrefix(r.URL.Path, cloudflareBase)
+}
+
 // admit checks the token and takes the body in. Without a token only the open
-// routes may be used, and only outside /v1 may it be learned that there is none.
-// The request that it returns knows its caller.
+// routes may be used, and only outside /v1 and /client/v4 may it be learned that there
+// is none. The request that it returns knows its caller.
 func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*http.Request, error) {
-	below := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/")
+	below := r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") || s.ofCloudflare(r)
 	if s.open[route] || (route == "" && !below) {
 		return r, nil
 	}
@@ -111,7 +125,7 @@ func notServed(w http.ResponseWriter, r *http.Request, own http.Handler) error {
 }
 
 // rescue answers for a handler that panicked.
-func (s *server) rescue(a *answer) {
+func (s *server) rescue(a *answer, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -124,7 +138,7 @@ func (s *server) rescue(a *answer) {
 	if a.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not pass for a whole one
 	}
-	writeProblem(a, problemOf(errors.New("panic")))
+	s.refuse(a, r, problemOf(errors.New("panic")))
 }
 
 // log writes the line of a request. It has the route, not the path or the

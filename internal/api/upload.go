@@ -47,5 +47,8 @@ func (s *server) putCertificate(ctx context.Context, in *uploadInput) (*certific
 	if err != nil {
 		return nil, err
 	}
+	if !in.DryRun {
+		s.checkSoon(ctx, host)
+	}
 	return &certificateAnswer{showCertificate(c)}, nil
 }

@@ -117,7 +117,12 @@ func (a *App) openControl(ctx context.Context) error {
 	if a.checker, err = a.openChecker(); err != nil {
 		return err
 	}
+	directories, err := a.cfg.directories()
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
+		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
 		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 	})

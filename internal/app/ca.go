@@ -83,6 +83,18 @@ func readRoots(path string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// directories returns the directory URLs of the CAs.
+func (c *Config) directories() (list []string, err error) {
+	for _, s := range c.ACMECAs {
+		ca, err := parseCA(s)
+		if err != nil {
+			return nil, fmt.Errorf("--acme-ca: %w", err)
+		}
+		list = append(list, ca.Directory)
+	}
+	return list, nil
+}
+
 // cas reads the CAs of the configuration.
 func (c *Config) cas() ([]certs.CA, error) {
 	var roots *x509.CertPool

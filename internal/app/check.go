@@ -27,6 +27,7 @@ type domainChecker struct {
 	keeper *check.Keeper
 	key    *shingle.ProbeKey // nil when it could not be had
 	turns  chan struct{}
+	wake   func() // the keeper of this process
 }
 
 // CheckDomain implements [api.Checker].
@@ -45,6 +46,13 @@ func (c *domainChecker) CheckFor(ctx context.Context, host, tenant string) (shin
 	return c.inTurn(func() (shingle.CheckResult, error) {
 		return c.look(ctx, shingle.Domain{Host: host, Tenant: tenant}, check.Look{Thorough: true, Prove: true})
 	})
+}
+
+// CheckSoon implements [api.Checker].
+func (c *domainChecker) CheckSoon(ctx context.Context, host string) error {
+	err := c.keeper.CheckSoon(ctx, host)
+	c.wake()
+	return err
 }
 
 // Instructions implements [api.Checker].
@@ -174,7 +182,12 @@ func (a *App) openChecker() (*domainChecker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &domainChecker{probes: probes, certs: a.certs, keeper: a.keeper, key: a.probeKey, turns: make(chan struct{}, maxChecks)}, nil
+	return &domainChecker{probes: probes, certs: a.certs, keeper: a.keeper, key: a.probeKey, turns: make(chan struct{}, maxChecks), wake: func() {
+		select {
+		case a.wakeKeeper <- struct{}{}:
+		default: // it has not taken the last one yet
+		}
+	}}, nil
 }
 
 // identities are the names that CAs recognise in CAA records, by directory.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/dns01"
 	"github.com/shingle-proxy/shingle/internal/ec2"
 )
@@ -93,6 +94,10 @@ type Config struct {
 	RateLimit   int      // requests a second that an API token may make; 0: any number
 	PageOrigins []string // of web pages that may call the API from a browser
 
+	// CloudflareZone is the zone ID by which programs written for Cloudflare's API for
+	// custom hostnames find the domains; empty: that API is off.
+	CloudflareZone string
+
 	AskToken  string // what /ask demands; empty: nothing
 	Metrics   string // address to listen on for Prometheus; empty: none
 	AccessLog bool   // one line a request
@@ -128,7 +133,7 @@ func (c *Config) validate() error {
 	if !c.AgreeTerms {
 		return errors.New("--agree-terms: a CA issues only to those who agree to its terms of service")
 	}
-	if _, err := shingle.ParseOrigin(c.Target); err != nil && c.Role.edge() {
+	if _, err := shingle.ParseOrigin(c.Target); err != nil && (c.Role.edge() || c.Target != "") {
 		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
 	}
 	if _, err := shingle.ParseOriginPolicy(c.Origins); err != nil {
@@ -164,6 +169,9 @@ func (c *Config) validate() error {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host {
 			return fmt.Errorf("--cors-origin: it must look like https://panel.example.com, not %q", o)
 		}
+	}
+	if c.CloudflareZone != "" && !api.IsCloudflareZone(c.CloudflareZone) {
+		return fmt.Errorf("--cloudflare-zone: an ID has at most 64 letters, digits, - and _, not %q", c.CloudflareZone)
 	}
 	for _, target := range c.CNAMETargets {
 		if _, err := shingle.NormalizeHost(target); err != nil {

@@ -158,6 +158,10 @@ func (c yearChecker) CheckDomain(ctx context.Context, host string) (shingle.Chec
 	return r, err
 }
 
+func (c yearChecker) CheckSoon(ctx context.Context, host string) error {
+	return c.y.keeper.CheckSoon(ctx, host)
+}
+
 func (c yearChecker) CheckFor(ctx context.Context, host, tenant string) (shingle.CheckResult, error) {
 	return c.y.look(ctx, shingle.Domain{Host: host, Tenant: tenant}, check.Look{Thorough: true, Prove: true})
 }

@@ -105,6 +105,18 @@ func (k *Keeper) CheckNow(ctx context.Context, host string) (shingle.CheckResult
 	return k.check(ctx, host, true)
 }
 
+// CheckSoon makes the check of a domain due now. It is no error when the keeper has
+// not heard of it, or does not check it.
+func (k *Keeper) CheckSoon(ctx context.Context, host string) error {
+	_, err := k.change(ctx, host, func(s shingle.Status, now time.Time) shingle.Status {
+		if s.Host != "" && s.State != shingle.StateRemoved && !s.Next.IsZero() && now.Before(s.Next) {
+			s.Next = now
+		}
+		return s
+	})
+	return err
+}
+
 func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle.CheckResult, shingle.Status, error) {
 	d, err := k.cfg.Domains.Domain(ctx, host)
 	if err != nil {

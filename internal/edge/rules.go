@@ -68,7 +68,7 @@ func forEdge(text shingle.SettingsText) shingle.SettingsText {
 	case err != nil:
 		return text // which is refused when the rules are made
 	}
-	s.Tags = nil
+	s.Tags, s.CloudflareID = nil, ""
 	if !s.MetadataHeader {
 		s.Metadata = nil
 	}
