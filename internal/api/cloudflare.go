@@ -105,7 +105,9 @@ func writeCloudflare(w http.ResponseWriter, status int, e cfEnvelope) {
 // failCloudflare answers with an error in Cloudflare's form.
 func (s *server) failCloudflare(w http.ResponseWriter, err error) {
 	f, ok := errors.AsType[*cfFault](err)
-	if !ok {
+	if e, is := errors.AsType[*shingle.Error](err); is && e == errNothingHere {
+		f = cfRouteUnknown
+	} else if !ok {
 		f = cfFaultOf(s.report(err))
 	}
 	writeCloudflare(w, f.status, cfEnvelope{Errors: f.errors})

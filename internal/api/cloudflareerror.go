@@ -66,7 +66,10 @@ func cfUnsupportedAt(pointer, format string, args ...any) *cfFault {
 	return cfRefuse(cfUnsupported, pointer, "%s: %s", field, fmt.Sprintf(format, args...))
 }
 
-var cfZoneUnknown = &cfFault{http.StatusNotFound, []cfMessage{{Code: cfNoZone, Message: "Could not route to this address, perhaps your zone identifier is invalid? It is the one of --cloudflare-zone"}}}
+var (
+	cfRouteUnknown = &cfFault{http.StatusNotFound, []cfMessage{{Code: cfNoRoute, Message: "No route for that URI: there is nothing at this address but custom_hostnames"}}}
+	cfZoneUnknown  = &cfFault{http.StatusNotFound, []cfMessage{{Code: cfNoZone, Message: "Could not route to this address, perhaps your zone identifier is invalid? It is the one of --cloudflare-zone"}}}
+)
 
 // cfFields are the codes and places of what [shingle.Domain.Validate], an upload and
 // the store find wrong.

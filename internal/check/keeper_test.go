@@ -374,3 +374,23 @@ func TestKeeper_StalledWriterLosesNoDomain(t *testing.T) {
 		t.Errorf("it is never checked again: %s, %v", e.Due, err)
 	}
 }
+
+// TestKeeper_CheckSoonIsAtOnce has a domain that is well checked long before its time.
+func TestKeeper_CheckSoonIsAtOnce(t *testing.T) {
+	h := newHousehold(t)
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	k := h.keeper()
+	if err := k.CheckSoon(t.Context(), keptHost); err != nil {
+		t.Errorf("of a domain that it has not heard of: %v", err)
+	}
+	h.add(keptHost, "acme")
+	h.run(k)
+	first := h.until(k, keptHost, "active", in(shingle.StateActive))
+	if first.Next.Sub(h.now()) < time.Hour {
+		t.Fatalf("it is due at %s anyway", first.Next)
+	}
+	if err := k.CheckSoon(t.Context(), keptHost); err != nil {
+		t.Fatal(err)
+	}
+	h.until(k, keptHost, "checked again", func(s shingle.Status) bool { return s.Checked.After(first.Checked) })
+}

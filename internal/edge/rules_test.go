@@ -396,3 +396,12 @@ func TestSnapshot_WithheldSettingsAreReadAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestRules_WhatIsNotForEdgesCostsThemNothing has domains that differ in nothing that an
+// edge does share one set of rules.
+func TestRules_WhatIsNotForEdgesCostsThemNothing(t *testing.T) {
+	const text = `{"tags":["eu"],"metadata":{"a":1},"cloudflare_id":"0d89c70d-ad9f-4843-b99f-6cc0252067e9"}`
+	if part := forEdge(text); part != "" {
+		t.Errorf("an edge keeps %s", part)
+	}
+}
