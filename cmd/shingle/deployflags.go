@@ -15,7 +15,7 @@ type deploymentFlags struct {
 	Front        string          `default:"route53" enum:"route53,accelerator" help:"How visitors find the nearest edge: route53, by latency records, or accelerator, by AWS Global Accelerator, which costs 18 USD a month more."`
 	InstanceType string          `default:"t4g.nano" placeholder:"TYPE" help:"Of the edges: t4g.nano, t4g.micro or t4g.small."`
 	AWSMasterKey string          `name:"aws-master-key" default:"parameter" enum:"parameter,kms" help:"What protects the private keys: an encrypted parameter, which is free, or a KMS key, for 1 USD a region and month."`
-	Zone         string          `placeholder:"NAME" help:"DNS zone in Route 53, such as example.com."`
+	Zone         string          `placeholder:"NAME" help:"DNS zone in Route 53, such as example.com. With --front accelerator it may be left out: then you set the records of --edge-name yourself, wherever they are."`
 	ZoneID       string          `placeholder:"ID" help:"ID of the zone, when it is there already."`
 	EdgeName     string          `placeholder:"HOST" help:"What customers' CNAME records lead to. Default: edge.ZONE."`
 	Product      string          `name:"target" placeholder:"HOST" help:"The product behind the domains: app.example.com, or a URL."`

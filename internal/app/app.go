@@ -44,6 +44,7 @@ type App struct {
 	edge       *edge.Edge     // nil without that role
 	tokens     *tokens.Keeper // nil without the control role
 	activity   *activity      // nil but on Lambda
+	turns      turns          // there alone
 	agent      *ec2.Agent     // nil unless the edge is an instance of a group
 	control    *http.Server   // nil without that role
 	closing    sync.Once
@@ -152,7 +153,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
-		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, AccessLog: a.cfg.AccessLog, Logger: a.log,
+		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 	})
 	if err != nil || a.cfg.Instance.Group == "" {
@@ -185,7 +186,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 	return certs.New(certs.Config{
 		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Sealed: a.sealedPlaces(), DNS01: zone, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
+		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, News: newsPoll * a.cfg.Poll, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
 	})
 }

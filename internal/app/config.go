@@ -72,6 +72,7 @@ type Config struct {
 	DNS01Provider string // who hosts it: "route53", or "route53:ZONEID"
 
 	HandshakeWait  time.Duration // for a certificate that is not there yet; 0: 10 s
+	Poll           time.Duration // how often an edge asks for changed domains; 0: 500 ms
 	CertMemory     int           // MiB for certificates in memory; 0: 64
 	SettingsMemory int           // MiB for the settings of domains; 0: 256
 	LocalCopy      int           // MiB in Data for an edge's copy of certificates; 0: none
@@ -122,6 +123,14 @@ const (
 	handshakeOverhead = 5 * time.Second // for all but that wait
 )
 
+// Bounds of how often an edge asks for changes, and how many of these questions
+// there are to one for news of certificates.
+const (
+	minPoll  = 100 * time.Millisecond
+	maxPoll  = 10 * time.Second
+	newsPoll = 60
+)
+
 const maxQuarantine = 10 * 365 * 24 * time.Hour
 
 // validate resolves names and refuses what cannot work, saying which flag is at
@@ -142,6 +151,10 @@ func (c *Config) validate() error {
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
 	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
 		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
+	}
+	c.Poll = cmp.Or(c.Poll, 500*time.Millisecond)
+	if c.Poll < minPoll || c.Poll > maxPoll {
+		return fmt.Errorf("--poll: it must be %s to %s, not %s", minPoll, maxPoll, c.Poll)
 	}
 	c.CertMemory = cmp.Or(c.CertMemory, 64)
 	if c.LocalCopy < 0 {

@@ -13,7 +13,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -58,7 +57,7 @@ func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
 	case request.RequestContext.HTTP.Method != "":
 		return a.answer(ctx, &request)
 	case scheduled.Shingle == "work":
-		a.workFor(ctx, workTime)
+		a.turn(ctx)
 		return nil, nil //nolint:nilnil // the schedule takes no answer
 	case scheduled.Shingle == "token":
 		text, _, err := a.tokens.CreateToken(ctx, shingle.Token{Name: "deploy-" + time.Now().UTC().Format("20060102-150405"), Role: shingle.RoleAdmin})
@@ -84,7 +83,7 @@ func (a *App) workFor(ctx context.Context, d time.Duration) {
 	var done sync.WaitGroup
 	defer done.Wait()
 	done.Go(func() { a.work(ctx) })
-	for !a.activity.quiet(quietTime) || a.certs.Issuing() {
+	for !a.activity.quiet(quietTime) || a.certs.Issuing() || a.keeper.Checking() || a.events.Sending() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -92,33 +91,6 @@ func (a *App) workFor(ctx context.Context, d time.Duration) {
 		}
 	}
 	cancel()
-}
-
-// activity notes when something was last written, leases apart: all that is done
-// ends in a write.
-type activity struct {
-	shingle.Blobs
-	last atomic.Int64 // Unix milliseconds
-}
-
-// Put implements [shingle.Blobs].
-func (a *activity) Put(ctx context.Context, key string, value []byte, ifVersion string) (string, error) {
-	if !strings.HasPrefix(key, "leases/") {
-		a.note()
-	}
-	return a.Blobs.Put(ctx, key, value, ifVersion)
-}
-
-// Delete implements [shingle.Blobs].
-func (a *activity) Delete(ctx context.Context, key, ifVersion string) error {
-	a.note()
-	return a.Blobs.Delete(ctx, key, ifVersion)
-}
-
-func (a *activity) note() { a.last.Store(time.Now().UnixMilli()) }
-
-func (a *activity) quiet(d time.Duration) bool {
-	return time.Since(time.UnixMilli(a.last.Load())) >= d
 }
 
 // answer has the API answer a request.

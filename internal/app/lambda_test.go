@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 )
@@ -88,5 +89,38 @@ func TestLambda_WorksWithinItsTimeAndAgain(t *testing.T) {
 		if _, err := a.invoke(t.Context(), json.RawMessage(bad)); err == nil {
 			t.Errorf("the call %s was taken", bad)
 		}
+	}
+}
+
+func TestLambda_TurnsWhenSomethingIsToBeDone(t *testing.T) {
+	t.Parallel() // three turns of three seconds
+	a, token := newFunction(t)
+	turned := func() bool {
+		t.Helper()
+		before := a.turns.ended
+		if _, err := a.invoke(t.Context(), json.RawMessage(`{"shingle":"work"}`)); err != nil {
+			t.Fatal(err)
+		}
+		return !a.turns.ended.Equal(before)
+	}
+	if !turned() || turned() {
+		t.Error("the first call does a turn, the second rests")
+	}
+	if call(t, a, "POST", "/v1/domains", token, `{"host":"blog.example.com"}`); !turned() {
+		t.Error("a domain was added, and the function rests")
+	}
+	// A certificate is planned that cannot be had: what is due is done at once after a
+	// change, and later together.
+	a.turns.next = time.Now()
+	if !turned() {
+		t.Error("something is due after a change, and the function rests")
+	}
+	a.turns.hurry, a.turns.next = time.Time{}, time.Now()
+	if a.touched(t.Context()) || a.due(t.Context(), time.Now()) || !a.due(t.Context(), time.Now().Add(gatherTime)) {
+		t.Error("what is due by plan is not done together")
+	}
+	a.turns.next = time.Now().Add(24 * time.Hour)
+	if now := time.Now(); a.due(t.Context(), now) || !a.due(t.Context(), now.Add(turnEvery)) {
+		t.Error("there is no turn in an hour")
 	}
 }

@@ -77,16 +77,18 @@ func (d *Deployment) Cost(l Load) Bill {
 	b.add("table-write", "table: writes", table.writes*regions/1e6)
 	b.add("table-storage", "table: storage", table.gigabytes*regions)
 	b.add("table-recovery", "table: point-in-time recovery", table.gigabytes*regions)
-	calls := float64(l.APICalls) + ticks
-	b.add("lambda-request", "control: calls", calls/1e6)
-	b.add("lambda-time", "control: time", calls*controlSeconds*controlMemory/1024)
-	b.add("alarm", "alarms", alarms(d))
+	b.add("lambda-request", "control: calls", (float64(l.APICalls)+minutes)/1e6)
+	seconds := float64(l.APICalls)*callSeconds + minutes*tickSeconds + l.turns()*turnSeconds
+	b.add("lambda-time", "control: time", seconds*controlMemory/1024)
+	b.add("alarm", "alarms", d.count("AWS::CloudWatch::Alarm"))
 	if d.MasterKey == MasterKeyKMS {
 		b.add("kms-key", "master key, in each region", regions)
 	}
 	b.beside("ipv4", "public IPv4 addresses", addresses*hours)
 	b.beside("disk", fmt.Sprintf("disks, %d GB gp3", diskGB), edges*diskGB)
-	b.beside("zone", "hosted zone", 1)
+	if d.Zone != "" || d.Front == FrontRoute53 {
+		b.beside("zone", "hosted zone", 1)
+	}
 	if d.Front == FrontRoute53 {
 		b.beside("health-check", "health checks of the edges", edges)
 	}
@@ -97,6 +99,18 @@ func (d *Deployment) Cost(l Load) Bill {
 		}
 	}
 	return b
+}
+
+// count returns how many resources of a kind the stacks have.
+func (d *Deployment) count(kind string) (n float64) {
+	for _, s := range d.Stacks() {
+		for _, r := range s.Template.Resources {
+			if r.Type == kind {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Reference returns the bill of the stack that Shingle replaces: one t2.micro

@@ -45,7 +45,9 @@ type Deployment struct {
 
 	// Zone is the DNS zone, such as example.com, in which Name is the name that
 	// customers' CNAME records lead to, such as edge.example.com. ZoneID is the
-	// ID of the zone in Route 53; without it the zone is made.
+	// ID of the zone in Route 53; without it the zone is made. With an accelerator,
+	// whose addresses never change, Zone may be empty: then the name is somewhere
+	// else, and whoever has it sets the records.
 	Zone, ZoneID, Name string
 	// Target is the product: a host name or a URL.
 	Target string
@@ -142,7 +144,8 @@ func (d *Deployment) validateRegions(f *faults) {
 
 func (d *Deployment) validateNames(f *faults) {
 	zone, zoneErr := shingle.NormalizeHost(d.Zone)
-	if zoneErr != nil {
+	elsewhere := d.Zone == "" && d.Front == FrontAccelerator
+	if zoneErr != nil && !elsewhere {
 		f.add("zone", "%q is no domain name, such as example.com", d.Zone)
 	}
 	name, err := shingle.NormalizeHost(d.Name)
@@ -150,6 +153,9 @@ func (d *Deployment) validateNames(f *faults) {
 		f.add("edge-name", "%q is no host name, such as edge.example.com", d.Name)
 	} else if zoneErr == nil && !strings.HasSuffix(name, "."+zone) {
 		f.add("edge-name", "%q is not below the zone %q", d.Name, d.Zone)
+	}
+	if elsewhere && d.ZoneID != "" {
+		f.add("zone", "name the zone that has the ID %s", d.ZoneID)
 	}
 	if d.ZoneID != "" && !zoneID.MatchString(d.ZoneID) {
 		f.add("zone-id", "%q is no ID of a hosted zone, such as Z0123456789ABCDEFGHIJ", d.ZoneID)

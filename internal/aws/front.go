@@ -8,7 +8,10 @@ const acceleratorZone = "Z2BJ6XQ5FK7U4H"
 // front is the stack that leads visitors to the nearest edge that is healthy.
 func (d *Deployment) front() Stack {
 	s := d.newStack(kindFront, d.Home(), "the way of visitors to the edges")
-	zone := d.zone(&s)
+	var zone any
+	if d.Zone != "" {
+		zone = d.zone(&s)
+	}
 	if d.Front == FrontAccelerator {
 		d.accelerator(&s, zone)
 	} else {
@@ -52,10 +55,16 @@ func (d *Deployment) accelerator(s *Stack, zone any) {
 			s.output(id, "ARN of the endpoint group of "+region.Name+" for "+protocol, ref(id))
 		}
 	}
-	for id, name := range d.names() {
-		r[id] = alias(zone, name, acceleratorZone, attr("Accelerator", "DnsName"))
+	what := "The addresses, for domains that cannot have a CNAME record"
+	if zone == nil {
+		what = "Set A records of " + d.Name + " and *." + d.Name + " to"
 	}
-	s.output("Addresses", "The addresses, for domains that cannot have a CNAME record",
+	for id, name := range d.names() {
+		if zone != nil {
+			r[id] = alias(zone, name, acceleratorZone, attr("Accelerator", "DnsName"))
+		}
+	}
+	s.output("Addresses", what,
 		props{"Fn::Join": []any{",", attr("Accelerator", "Ipv4Addresses")}})
 }
 

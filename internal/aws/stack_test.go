@@ -24,6 +24,9 @@ func variants() map[string]*Deployment {
 			}
 		}
 	}
+	elsewhere := deployment(FrontAccelerator, usEast)
+	elsewhere.Zone = ""
+	all["accelerator-zone-elsewhere"] = elsewhere
 	return all
 }
 

@@ -1,32 +1,46 @@
 package aws
 
+import "math"
+
 // What the processes ask of the table, in request units (docs/storage.md has the
 // counts), and of Lambda.
 const (
-	edgeReads    = 68 * 43_200 // of an edge at rest, in the minutes of 30 days
-	tickReads    = 40          // of a turn of the control plane in which nothing is due
-	tickWrites   = 3           // its lease
-	domainReads  = 255         // a domain's daily checks, and half a renewal
+	edgeReads    = 34 * minutes // of an edge at rest: it asks for changes once a second, and for news once a minute
+	tickReads    = 0.5          // of a scheduled call that finds nothing to do
+	lookReads    = 16           // for what is planned
+	turnReads    = 69           // of a turn of the control plane, its look included
+	turnWrites   = 2            // its lease
+	domainChecks = 30           // of a domain, one a day
+	domainReads  = 255          // its checks, and half a renewal
 	domainWrites = 130
 	newReads     = 37 // a new domain, with its certificate
 	newWrites    = 29
+	newTurns     = 30   // until its certificate is there
 	domainBytes  = 12e3 // with its certificate, plan, status and history
 
-	ticks          = 30 * 24 * 60 // the control plane looks what is due every minute
-	controlSeconds = 1            // a call, at most at the median
-	controlMemory  = 256          // MB
+	minutes       = 30 * 24 * 60 // in each, the control plane looks whether something is due
+	gathers       = minutes / 10 // what is planned is done together
+	tickSeconds   = 0.02         // of a call that finds nothing to do
+	turnSeconds   = 4            // quiet for three of them
+	callSeconds   = 0.1          // of a call of the API
+	controlMemory = 256          // MB
 )
 
 type tableUse struct{ reads, writes, gigabytes float64 }
 
 func (d *Deployment) tableUse(l Load) tableUse {
-	all, fresh := float64(l.Domains), float64(l.NewDomains)
+	all, fresh, turns := float64(l.Domains), float64(l.NewDomains), l.turns()
 	return tableUse{
-		reads:     float64(d.edges())*edgeReads + ticks*tickReads + all*domainReads + fresh*newReads,
-		writes:    ticks*tickWrites + all*domainWrites + fresh*newWrites,
+		reads: float64(d.edges())*edgeReads + minutes*tickReads + max(0, gathers-turns)*lookReads + turns*turnReads +
+			all*domainReads + fresh*newReads,
+		writes:    turns*turnWrites + all*domainWrites + fresh*newWrites,
 		gigabytes: all * domainBytes / 1e9,
 	}
 }
 
-// alarms is how many there are.
-func alarms(d *Deployment) float64 { return float64(3 + 2*len(d.Regions)) }
+// turns is how many the control plane does: in each ten minutes in which a check is
+// due, which they are at random, and for new domains at once; one an hour in any case.
+func (l *Load) turns() float64 {
+	checks := gathers * (1 - math.Exp(-float64(l.Domains*domainChecks)/gathers))
+	return min(minutes, max(checks, 720)+float64(l.NewDomains*newTurns))
+}

@@ -59,6 +59,9 @@ type Config struct {
 	Wake <-chan struct{}
 	// Poll is how often the worker looks into the store. Default: 5 s.
 	Poll time.Duration
+	// News is how often a process asks for news of what others have issued, and so
+	// how long it may serve what was replaced. Default: 30 s, or six times Poll when that is less.
+	News time.Duration
 	// LeaseTime is how long a process may stand still before others take its work
 	// over. Default: 15 s.
 	LeaseTime time.Duration
@@ -115,8 +118,8 @@ func (c *Config) validate() error {
 		return invalid("", "Blobs, MasterKey and Permission are required")
 	case !c.TermsAgreed:
 		return invalid("TermsAgreed", "the terms of the certificate authority must be agreed to")
-	case c.Poll < 0 || c.LeaseTime < 0:
-		return invalid("", "Poll and LeaseTime cannot be negative")
+	case c.Poll < 0 || c.News < 0 || c.LeaseTime < 0:
+		return invalid("", "Poll, News and LeaseTime cannot be negative")
 	case c.HandshakeWait < 0 || c.IssueTimeout < 0 || c.RetryDelay < 0:
 		return invalid("", "HandshakeWait, IssueTimeout and RetryDelay cannot be negative")
 	case c.TicketRotation < 0 || c.TicketPoll < 0:
@@ -138,6 +141,7 @@ func (c *Config) validate() error {
 		c.Instance = rand.Text()
 	}
 	c.Poll = cmp.Or(c.Poll, 5*time.Second)
+	c.News = cmp.Or(c.News, min(newsEvery, 6*c.Poll))
 	c.LeaseTime = cmp.Or(c.LeaseTime, 15*time.Second)
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
 	c.IssueTimeout = cmp.Or(c.IssueTimeout, 3*time.Minute)

@@ -109,6 +109,20 @@ func (s *store) dueUntil(ctx context.Context, after string, now time.Time, limit
 	return list, after, len(keys) == limit, nil
 }
 
+// NextDue returns when the worker has something to do next, which may be past, or
+// the zero time when nothing is planned.
+func (m *Manager) NextDue(ctx context.Context) (time.Time, error) {
+	keys, err := m.store.list(ctx, duePrefix, "", 1)
+	if err != nil || len(keys) == 0 {
+		return time.Time{}, err
+	}
+	i, ok := parseItem(keys[0])
+	if !ok {
+		return m.cfg.Now(), nil // the worker knows what to do with it
+	}
+	return i.at, nil
+}
+
 // mark makes an entry, unless it is there. It tries twice: after a lost reply the
 // second finds the entry.
 func (s *store) mark(ctx context.Context, key string) error {

@@ -19,6 +19,13 @@ const (
 // the visitors of what is under that key come.
 func (m *Manager) watchKeys(ctx context.Context) {
 	for {
+		if rest := m.keysAt.Sub(m.cfg.Now()); rest > 0 { // this process has looked, in an earlier life
+			select {
+			case <-time.After(rest):
+			case <-ctx.Done():
+				return
+			}
+		}
 		wait := keyWatchEvery
 		trouble, err := m.lookAtKeys(ctx)
 		switch before := m.keyTrouble.Load(); {
@@ -34,11 +41,7 @@ func (m *Manager) watchKeys(ctx context.Context) {
 		if err != nil || trouble != "" {
 			wait = keyWatchAgain
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return
-		}
+		m.keysAt = m.cfg.Now().Add(wait)
 	}
 }
 

@@ -47,6 +47,7 @@ type Manager struct {
 
 	rewraps    chan struct{}          // held by the rewrap that runs
 	keyTrouble atomic.Pointer[string] // with the master keys; empty: none
+	keysAt     time.Time              // when they are looked at next; Follow's alone
 	cancel     context.CancelFunc
 
 	parked     atomic.Int64 // issuances that gave their turn away while DNS takes its time

@@ -50,7 +50,7 @@ func (m *Manager) Follow(ctx context.Context) {
 	}
 	since := m.cfg.Now().Add(-span)
 	seen := map[string]bool{}
-	tick := time.NewTicker(min(newsEvery, 6*m.cfg.Poll))
+	tick := time.NewTicker(m.cfg.News)
 	defer tick.Stop()
 	for {
 		start := m.cfg.Now()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/http"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,6 +90,7 @@ type poller struct {
 	ca    *authority
 	kept  time.Time // when last was stored
 	asked int       // since then
+	moved bool      // since then
 
 	mu   sync.Mutex // of last, while questions are out
 	last pollRecord
@@ -102,9 +104,15 @@ type pollRecord struct {
 	Soon time.Duration `json:"soon"` // the least that the CA has asked for since slot 0
 }
 
-// poll asks the CA until ctx ends. A look when nothing is due costs nothing.
+// poll asks the CA until ctx ends. A look when nothing is due costs nothing. A
+// process that leads for a moment, as a function does, leaves word how far it came.
 func (m *Manager) poll(ctx context.Context, ca *authority) {
 	p := &poller{Manager: m, ca: ca}
+	defer func() {
+		if p.moved {
+			p.keep(context.WithoutCancel(ctx), m.cfg.Now())
+		}
+	}()
 	for {
 		next, err := p.step(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -132,11 +140,15 @@ func (p *poller) step(ctx context.Context) (next time.Time, err error) {
 	if now.Before(p.last.At) {
 		return p.last.At, nil
 	}
-	asked, err := p.slot(ctx)
+	slots := p.last.due(now)
+	asked, err := p.slots(ctx, slots)
 	if err != nil {
 		return now.Add(pollEvery), err
 	}
-	p.advance(now)
+	for range slots {
+		p.advance(now)
+	}
+	p.moved = true
 	if p.asked += asked; p.asked > 0 && now.Sub(p.kept) >= keepEvery {
 		p.keep(ctx, now)
 	}
@@ -162,8 +174,11 @@ func (s *store) pollRecord(ctx context.Context, directory string, now time.Time)
 	if r.At.IsZero() {
 		r.In = pollEvery
 	}
-	if r.At.Before(now.Add(-r.In)) || r.At.After(now.Add(r.In)) {
+	switch {
+	case r.At.IsZero() || r.At.After(now.Add(r.In)):
 		r.At = now
+	case r.At.Before(now.Add(-r.In)):
+		r.At = now.Add(-r.In) // all are due, once
 	}
 	return r, nil
 }
@@ -171,6 +186,12 @@ func (s *store) pollRecord(ctx context.Context, directory string, now time.Time)
 // when returns when the slot's turn comes.
 func (r *pollRecord) when(slot int) time.Time {
 	return r.At.Add(time.Duration((slot-r.Slot+pollSlots)%pollSlots) * (r.In / pollSlots))
+}
+
+// due is how many slots have their turn, from the next one to the last at most:
+// several when nobody asked for a while.
+func (r *pollRecord) due(now time.Time) int {
+	return min(1+int(now.Sub(r.At)/(r.In/pollSlots)), pollSlots-r.Slot)
 }
 
 // advance moves on to the next slot. One who is behind, because the CA was out of
@@ -200,7 +221,7 @@ func (p *poller) keep(ctx context.Context, now time.Time) {
 		p.log.Debug("how far the questions came is not stored", "error", err)
 		return
 	}
-	p.kept, p.asked = now, 0
+	p.kept, p.asked, p.moved = now, 0, false
 }
 
 // heard takes in that the CA wants to be asked again after a time. The shortest
@@ -213,20 +234,28 @@ func (r *pollRecord) heard(again time.Duration) {
 	r.In = min(r.In, again)
 }
 
-// slot asks about the certificates of a slot. It ends early when the CA is out of
-// reach: the slot is then asked about again.
-func (p *poller) slot(ctx context.Context) (asked int, err error) {
-	prefix := pollSlotPrefix(p.ca.Directory, p.last.Slot)
-	for after, more := "", true; more; {
+// slots asks about the certificates of as many slots, which costs the listings of
+// one. It ends early when the CA is out of reach: they are then asked about again.
+func (p *poller) slots(ctx context.Context, n int) (asked int, err error) {
+	first := pollSlotPrefix(p.ca.Directory, p.last.Slot)
+	prefix, end := strings.TrimSuffix(first, fmt.Sprintf("%02x/", p.last.Slot)), pollSlotPrefix(p.ca.Directory, p.last.Slot+n-1)+"\xff"
+	if n == 1 {
+		prefix = first // so that no other slot is read
+	}
+	for after, more := first, true; more; {
 		keys, err := p.store.list(ctx, prefix, after, pollPage)
 		if err != nil {
 			return asked, err
+		}
+		more = len(keys) == pollPage
+		if i := sort.SearchStrings(keys, end); i < len(keys) {
+			keys, more = keys[:i], false
 		}
 		if err := p.askAll(ctx, keys); err != nil {
 			return asked, err
 		}
 		asked += len(keys)
-		if more = len(keys) == pollPage; more {
+		if more {
 			after = keys[len(keys)-1]
 		}
 	}

@@ -38,6 +38,32 @@ func TestPoll_EachTwiceADayWhateverTheProcess(t *testing.T) {
 	})
 }
 
+// TestPoll_ByAProcessThatLivesForSeconds is the worker as a function that is called
+// once an hour.
+func TestPoll_ByAProcessThatLivesForSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := polled(t, 50)
+		defer s.close()
+		stop := s.work()
+		time.Sleep(time.Minute)
+		stop()
+		s.blobs.reset()
+		for range 48 {
+			stop := s.work()
+			time.Sleep(3 * time.Second)
+			stop()
+			time.Sleep(time.Hour)
+		}
+		late, soon := s.cas[0].pollGaps()
+		if n := s.cas[0].polled(); n != 50 || late > 13*time.Hour+30*time.Minute || soon < 10*time.Hour {
+			t.Errorf("%d of 50 were asked about, again after %s to %s", n, soon, late)
+		}
+		if ops := s.blobs.of("polls"); ops > 48*2+150 {
+			t.Errorf("%d operations on questions", ops)
+		}
+	})
+}
+
 func TestPoll_AsTheCAWants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := polled(t, 50)

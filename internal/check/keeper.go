@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -59,6 +60,8 @@ type Keeper struct {
 	cfg     KeeperConfig
 	log     *slog.Logger
 	records *records.Store
+
+	checking atomic.Int64
 }
 
 // NewKeeper returns a Keeper. The caller runs [Keeper.Run] in the process that
@@ -97,6 +100,24 @@ func (k *Keeper) Runs(ctx context.Context) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// NextDue returns when a check is due next, which may be past, or the zero time
+// when none is.
+func (k *Keeper) NextDue(ctx context.Context) (time.Time, error) {
+	keys, err := k.records.List(ctx, duePrefix, "", 1)
+	if err != nil || len(keys) == 0 {
+		return time.Time{}, err
+	}
+	at, _, _ := strings.Cut(strings.TrimPrefix(keys[0], duePrefix), "/")
+	due, err := time.Parse(dueTime, at)
+	if err != nil {
+		return k.cfg.Now(), nil //nolint:nilerr // Run knows what to do with it
+	}
+	return due, nil
+}
+
+// Checking reports whether this process is looking at a domain for [Keeper.Run].
+func (k *Keeper) Checking() bool { return k.checking.Load() > 0 }
 
 // CheckNow checks a domain thoroughly, for somebody who waits, and returns what
 // was found and the status that follows from it. A domain that is not set up is
@@ -366,7 +387,9 @@ func (r *rounds) look(ctx context.Context) error {
 
 func (r *rounds) begin(ctx context.Context, key, host string) {
 	r.busy[key] = true
+	r.checking.Add(1)
 	r.checks.Go(func() {
+		defer r.checking.Add(-1)
 		err := r.attend(ctx, key, host)
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("domain not checked", "host", host, "error", err)

@@ -45,7 +45,6 @@ type leader struct {
 	more      bool             // not all that was due found a place
 	done      chan sent
 	sending   sync.WaitGroup
-	cleaned   time.Time
 }
 
 // load is what is under way to one webhook.
@@ -262,7 +261,9 @@ func (l *leader) begin(ctx context.Context, key string, to *endpoint) {
 	webhook := to.Webhook.ID
 	l.busy[key] = true
 	l.loads[webhook].sending++
+	l.attempts.Add(1)
 	l.sending.Go(func() {
+		defer l.attempts.Add(-1)
 		ok, err := l.deliver(ctx, key, to)
 		if err != nil && ctx.Err() == nil {
 			l.log.Warn("delivery not noted, it will be repeated", "webhook", webhook, "error", err)

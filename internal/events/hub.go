@@ -27,6 +27,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -79,8 +80,11 @@ type Hub struct {
 	log     *slog.Logger
 	records *records.Store
 	client  *http.Client
-	wake    chan struct{} // an event was recorded here
-	logged  signal        // one was moved into the log here
+	cleaned time.Time // the log, by the last leader in this process; only Run has to do with it
+	// attempts are those under way.
+	attempts atomic.Int64
+	wake     chan struct{} // an event was recorded here
+	logged   signal        // one was moved into the log here
 }
 
 // New returns a Hub. The caller runs [Hub.Run] in the process that leads.
@@ -124,6 +128,20 @@ const (
 	timeLayout = "20060102T150405.000000"
 	page       = 500
 )
+
+// Waiting reports whether events wait to be sent, or to be sent again.
+func (h *Hub) Waiting(ctx context.Context) (bool, error) {
+	for _, prefix := range []string{outboxPrefix, duePrefix} {
+		keys, err := h.records.List(ctx, prefix, "", 1)
+		if err != nil || len(keys) > 0 {
+			return len(keys) > 0, err
+		}
+	}
+	return false, nil
+}
+
+// Sending reports whether this process is sending for [Hub.Run].
+func (h *Hub) Sending() bool { return h.attempts.Load() > 0 }
 
 // Record implements [shingle.Events].
 func (h *Hub) Record(ctx context.Context, e shingle.Event) error {

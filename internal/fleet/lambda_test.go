@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
 // lambdaRuntime is the Runtime API of AWS Lambda for one instance of a function,
@@ -163,5 +165,38 @@ func TestTable_ControlOnLambda(t *testing.T) {
 	check(t, err)
 	if _, err := function.call(10*time.Second, map[string]string{"shingle": "play"}); err == nil {
 		t.Error("an unknown call was taken")
+	}
+}
+
+// TestCost_FunctionAtRest counts what scheduled calls cost when nothing is due: the
+// first of an instance, which does a turn, and the next ones.
+func TestCost_FunctionAtRest(t *testing.T) {
+	p := newPrograms(t, 1, 1) // nothing is validated
+	m := newMeter(t, storetest.Endpoint(t, storetest.DynamoDB))
+	p.env = append(p.env, "SHINGLE_DYNAMODB_ENDPOINT="+m.url, "SHINGLE_CNAME_TARGET=edge.example.com")
+	function := p.startLambda()
+	work := func() usage {
+		t.Helper()
+		m.take()
+		_, err := function.call(20*time.Second, map[string]string{"shingle": "work"})
+		check(t, err)
+		return sum(m.take())
+	}
+	t.Logf("the first turn of all, and a look at what is planned: %v", work())
+	await(t, "a call that finds nothing to do", func() error {
+		if last := work(); last.calls > 1 {
+			t.Logf("another turn: %v", last)
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	const calls = 10
+	var rest usage
+	for range calls {
+		rest = rest.plus(work())
+	}
+	t.Logf("%d calls at rest: %v", calls, rest)
+	if rest.reads > calls || rest.writes > 0 {
+		t.Errorf("%d calls at rest cost %v", calls, rest)
 	}
 }
