@@ -62,6 +62,19 @@ func TestDev_CloudflareClient(t *testing.T) {
 		t.Errorf("shingle domains show: %v\n%s", err, out)
 	}
 
+	// A hostname that was Cloudflare's is found by the ID that it had there.
+	const old = "0d89c70d-ad9f-4843-b99f-6cc0252067e9"
+	file := filepath.Join(t.TempDir(), "export.json")
+	if err := os.WriteFile(file, []byte(`{"result":[{"id":"`+old+`","hostname":"moved.customer.localhost"}],"success":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("shingle", "domains", "import", file, "--data", d.data).CombinedOutput(); err != nil {
+		t.Fatalf("import: %v\n%s", err, out)
+	}
+	if is, err := hosts.Get(ctx, old, get); err != nil || is.ID != old || is.Hostname != "moved.customer.localhost" {
+		t.Errorf("by its old ID: %+v, %v", is, err)
+	}
+
 	var gone cloudflare.CustomHostnameDeleteParams
 	gone.ZoneID = fresh.ZoneID
 	if _, err := hosts.Delete(ctx, made.ID, gone); err != nil {

@@ -22,6 +22,7 @@ type row struct {
 	domain shingle.Domain
 	// settings tells that the line says what the domain's are. Otherwise they stay.
 	settings bool
+	note     string // what the line says that a domain does not have; may be empty
 	err      error
 }
 
@@ -30,8 +31,8 @@ var domainColumns = []string{"host", "tenant", "origin", "redirect", "paused", "
 
 const maxLine = 64 << 10 // bytes of a JSON line
 
-// readDomains yields the lines of a file: JSON lines when it begins with "{",
-// otherwise CSV, whose first line may name the columns. A line that is wrong is
+// readDomains yields the lines of a file: those of [readCloudflare], JSON lines when it
+// begins with "{", otherwise CSV, whose first line may name the columns. A line that is wrong is
 // yielded with its error; a file that cannot be read further ends with one that
 // has no line.
 func readDomains(r io.Reader) iter.Seq[row] {
@@ -39,7 +40,12 @@ func readDomains(r io.Reader) iter.Seq[row] {
 	if bom, _ := b.Peek(3); string(bom) == "\ufeff" {
 		_, _ = b.Discard(3) // it is in the buffer
 	}
-	if first, _ := b.Peek(512); bytes.HasPrefix(bytes.TrimSpace(first), []byte("{")) {
+	first, _ := b.Peek(512)
+	first = bytes.TrimSpace(first)
+	switch {
+	case isCloudflare(first):
+		return readCloudflare(b)
+	case bytes.HasPrefix(first, []byte("{")):
 		return readJSONLines(b)
 	}
 	return readCSV(b)

@@ -29,6 +29,9 @@ func (domainsImportCmd) Help() string {
 them, or they are in this order. JSON lines have the same names as fields. A list of hosts, one a line,
 is CSV too. Where a line says nothing of settings they stay as they are; {} ends them.
 
+Answers of Cloudflare's GET custom_hostnames, one after the other, are taken as they are: hostnames keep
+their IDs, metadata, origins and minimum TLS versions, and the report says what is not taken over.
+
 Run it again whenever it was cut short: what is there already is left alone. The exit code is 0 when
 every line of the file is how the domains are now, and 1 otherwise.`
 }
@@ -225,6 +228,9 @@ func (im *domainImport) one(ctx context.Context, r row, report lineReport) lineR
 		report.Result, report.Message, err = im.bring(ctx, r)
 		return err
 	})
+	if err == nil && r.note != "" {
+		report.Message = strings.TrimPrefix(report.Message+"; "+r.note, "; ")
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, shingle.ErrInvalid), errors.Is(err, shingle.ErrConflict), errors.Is(err, shingle.ErrExists), errors.Is(err, shingle.ErrNotFound):
