@@ -99,6 +99,10 @@ type controlFlags struct {
 
 	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" env:"SHINGLE_CLOUDFLARE_ZONE" help:"Answer programs that are written for Cloudflare's API for custom hostnames, below /client/v4, when they name this zone."`
 
+	ControlURL  string `name:"control-url" placeholder:"URL" env:"SHINGLE_CONTROL_URL" help:"Where customers reach --control, such as https://setup.example.com: for the links of domains setup-link. Default: where the request for a link reached it."`
+	ServiceName string `name:"service-name" placeholder:"NAME" env:"SHINGLE_SERVICE_NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
+	Support     string `placeholder:"ADDRESS" env:"SHINGLE_SUPPORT" help:"E-mail address or URL of your help, which set-up pages name."`
+
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
 
 	CNAMETarget []string      `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
@@ -110,6 +114,7 @@ type controlFlags struct {
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
 	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
+	c.ControlURL, c.Service, c.Support = f.ControlURL, f.ServiceName, f.Support
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine
 }
 

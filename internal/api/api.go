@@ -39,6 +39,12 @@ type Config struct {
 	// Events are listed, and sent to webhooks. Nil: there are no such routes.
 	Events EventLog
 
+	// SetupKit makes what customers set up their DNS by. Nil: there are no such routes.
+	SetupKit SetupKit
+	// ControlURL is where customers reach what it serves. Empty: where a request
+	// reached the API.
+	ControlURL string
+
 	// Permission is asked by /ask about the domain that it has found. Nil: that there
 	// is one is enough.
 	Permission shingle.Permission
@@ -132,6 +138,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.CloudflareZone != "" {
 		s.cloudflareRoutes()
+	}
+	if cfg.SetupKit != nil {
+		s.setupRoutes(a)
 	}
 	s.public("GET /ask", s.ask)
 	s.public("GET /health", s.health)

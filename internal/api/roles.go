@@ -33,6 +33,9 @@ var roles = map[string][]shingle.TokenRole{
 	"check-domain":  everyone,
 	"claim-domain":  writers,
 
+	"create-setup-link":  writers,
+	"create-setup-email": writers,
+
 	"list-certificates":  everyone,
 	"get-certificate":    everyone,
 	"renew-certificate":  writers,

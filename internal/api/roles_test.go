@@ -44,6 +44,7 @@ func (s *site) as(role shingle.TokenRole, tenant string) *site {
 func everything(t *testing.T) *site {
 	return open(t, &memory.Store{}, func(c *api.Config) {
 		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs = &shelf{}, &lens{}, &diary{fail: errNoWebhook}, &safe{}, &memory.Store{}
+		c.SetupKit = &clerk{}
 	})
 }
 
@@ -74,6 +75,7 @@ func operations(s *site) map[string]string {
 var mayUse = map[string]string{
 	"list-domains": "aort", "get-domain": "aort", "create-domain": "aot", "update-domain": "aot", "delete-domain": "aot", "check-domain": "aort",
 	"claim-domain":      "aot",
+	"create-setup-link": "aot", "create-setup-email": "aot",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
 	"delete-certificate": "ao", "list-keys": "aor", "rewrap": "a",
 	"list-events": "aort", "stream-events": "aort",

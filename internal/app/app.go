@@ -122,16 +122,21 @@ func (a *App) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	setup, err := a.openKit()
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
 		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
 		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
+		SetupKit: setup, ControlURL: a.cfg.ControlURL,
 	})
 	if err != nil {
 		return err
 	}
 	a.control = &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		Handler: withKit(handler, setup), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}

@@ -60,6 +60,11 @@ func (c *domainChecker) Instructions(host, tenant string) shingle.Instructions {
 	return c.probes.Instructions(host, c.label(tenant), c.proof(host, tenant))
 }
 
+// AtProvider implements [kit.Checker].
+func (c *domainChecker) AtProvider(record shingle.DNSRecord, at *shingle.DNSResult) shingle.DNSRecord {
+	return c.probes.AtProvider(record, at)
+}
+
 // inTurn does a check that somebody waits for, unless there are too many.
 func (c *domainChecker) inTurn(do func() (shingle.CheckResult, error)) (shingle.CheckResult, error) {
 	select {

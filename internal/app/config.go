@@ -99,6 +99,12 @@ type Config struct {
 	// custom hostnames find the domains; empty: that API is off.
 	CloudflareZone string
 
+	// ControlURL is where customers, and the operator's pages, reach the API: for links
+	// to set-up pages. Empty: where a request reached it.
+	ControlURL string
+	Service    string // what customers know the product as, for set-up pages; empty: it is not named
+	Support    string // URL or e-mail address of the help that those name; empty: none
+
 	AskToken  string // what /ask demands; empty: nothing
 	Metrics   string // address to listen on for Prometheus; empty: none
 	AccessLog bool   // one line a request
@@ -185,6 +191,9 @@ func (c *Config) validate() error {
 	}
 	if c.CloudflareZone != "" && !api.IsCloudflareZone(c.CloudflareZone) {
 		return fmt.Errorf("--cloudflare-zone: an ID has at most 64 letters, digits, - and _, not %q", c.CloudflareZone)
+	}
+	if err := c.validateSetup(); err != nil {
+		return err
 	}
 	for _, target := range c.CNAMETargets {
 		if _, err := shingle.NormalizeHost(target); err != nil {

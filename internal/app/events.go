@@ -5,6 +5,7 @@ import (
 
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/events"
+	"github.com/shingle-proxy/shingle/internal/kit"
 )
 
 // openEvents opens the events, which every process records and one of those
@@ -18,7 +19,10 @@ func (a *App) openEvents() (*events.Hub, error) {
 
 // sealedPlaces are where others than the certificates have something sealed.
 func (a *App) sealedPlaces() []certs.SealedPlace {
-	return []certs.SealedPlace{{Kind: "webhook secrets", Key: events.SealedRecords, Field: events.SealedMember, Lost: a.events.LoseSecret}}
+	return []certs.SealedPlace{
+		{Kind: "webhook secrets", Key: events.SealedRecords, Field: events.SealedMember, Lost: a.events.LoseSecret},
+		{Kind: "key of set-up links", Key: kit.KeyRecord, Field: kit.KeyMember},
+	}
 }
 
 // secretSealer seals the secrets of webhooks as private keys are. The manager of

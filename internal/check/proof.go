@@ -173,3 +173,18 @@ func (c *Checker) Instructions(host, label, proof string) shingle.Instructions {
 	}
 	return i
 }
+
+// AtProvider returns a record, of which all but Name is known, as it is typed in at the
+// DNS provider of the zone that r is about.
+func (c *Checker) AtProvider(record shingle.DNSRecord, r *shingle.DNSResult) shingle.DNSRecord {
+	record.Name = record.FQDN
+	if r.Zone == "" {
+		return record
+	}
+	at := providerOf(r.Nameservers)
+	record.Name = at.field(record.FQDN, r.Zone)
+	if record.Type == "CNAME" {
+		record.Value = at.value(record.Value)
+	}
+	return record
+}

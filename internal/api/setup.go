@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/shingle-proxy/shingle"
+)
+
+// SetupKit makes what customers set up their DNS by.
+type SetupKit interface {
+	// SetupPath returns the path, below the URL of the control plane, of the page for
+	// a domain, which is good until then. It returns [shingle.ErrInvalid] for a time out
+	// of bounds, and [shingle.ErrForbidden] when it is not known what to set.
+	SetupPath(ctx context.Context, d shingle.Domain, until time.Time) (string, error)
+	// SetupEmail returns the subject and the text of an e-mail with such a link, or
+	// [shingle.ErrInvalid] when it is not written in the language.
+	SetupEmail(d shingle.Domain, language, link string, until time.Time) (subject, text string, err error)
+}
+
+// setupLife is how long a link is good unless it is said.
+const setupLife = 7 * 24 * time.Hour
+
+// NewSetupLink is the body of the creation of a link.
+type NewSetupLink struct {
+	ExpiresAt time.Time `json:"expires_at,omitzero" doc:"When it ends, within a year. Default: in 7 days"`
+}
+
+// SetupLink leads to the page by which a customer sets up a domain.
+type SetupLink struct {
+	URL       string    `json:"url" example:"https://setup.example.com/setup/blog.customer.com/AGk..." doc:"The page. Whoever has it sees what to set, and may have the domain checked"`
+	Widget    string    `json:"widget" doc:"HTML that shows the same in a page of yours"`
+	ExpiresAt time.Time `json:"expires_at"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// NewSetupEmail is the body of the creation of an e-mail.
+type NewSetupEmail struct {
+	NewSetupLink
+	Language string `json:"language,omitempty" enum:"en,de,es,fr,ja" default:"en"`
+}
+
+// SetupEmail is a text to forward.
+type SetupEmail struct {
+	SetupLink
+	Language string `json:"language"`
+	Subject  string `json:"subject"`
+	Text     string `json:"text" doc:"Plain text, with the link and the records in short"`
+}
+
+// ReachedInput is where a request reached the API.
+type ReachedInput struct{ at string }
+
+// Resolve implements [huma.Resolver].
+func (in *ReachedInput) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	in.at = shingle.ReachedAt(ctx.TLS() != nil || u.Scheme == "https", ctx.Header("X-Forwarded-Proto"), ctx.Host())
+	return nil
+}
+
+type setupLinkInput struct {
+	HostInput
+	ReachedInput
+	Body *NewSetupLink
+}
+
+type setupEmailInput struct {
+	HostInput
+	ReachedInput
+	Body *NewSetupEmail
+}
+
+type (
+	setupLinkAnswer  struct{ Body SetupLink }
+	setupEmailAnswer struct{ Body SetupEmail }
+)
+
+func (s *server) setupRoutes(a huma.API) {
+	errs := []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusForbidden, http.StatusNotFound}
+	link := operation("create-setup-link", http.MethodPost, "/v1/domains/{host}/setup-link", "Make a link to a domain's set-up page", errs...)
+	link.Description = "The page shows the customer, without a token, what to enter at their DNS provider, and checks live. " +
+		"The link ends when it expires, when the domain is deleted, or when another tenant gets it."
+	register(s, a, link, func(ctx context.Context, in *setupLinkInput) (*setupLinkAnswer, error) {
+		var until time.Time
+		if in.Body != nil {
+			until = in.Body.ExpiresAt
+		}
+		_, l, err := s.setupLink(ctx, in.Host, in.at, until)
+		return &setupLinkAnswer{l}, err
+	})
+	email := operation("create-setup-email", http.MethodPost, "/v1/domains/{host}/setup-email", "Write an e-mail that asks for a domain's DNS records", errs...)
+	email.Description = "It is not sent: it is a text to forward, with a new link."
+	register(s, a, email, s.setupEmail)
+}
+
+func (s *server) setupLink(ctx context.Context, host, reached string, expires time.Time) (d shingle.Domain, l SetupLink, err error) {
+	if d, err = s.find(ctx, host); err != nil {
+		return d, l, err
+	}
+	until := expires.UTC().Truncate(time.Second)
+	if expires.IsZero() {
+		until = s.Now().UTC().Truncate(time.Second).Add(setupLife)
+	}
+	path, err := s.SetupKit.SetupPath(ctx, d, until)
+	if err != nil {
+		return d, l, err
+	}
+	base := reached
+	if s.ControlURL != "" {
+		base = s.ControlURL
+	}
+	l = SetupLink{URL: base + path, ExpiresAt: until}
+	l.Widget = fmt.Sprintf(`<script src="%s/setup/kit.js" data-link="%s" async></script>`, html.EscapeString(base), html.EscapeString(l.URL))
+	return d, l, nil
+}
+
+func (s *server) setupEmail(ctx context.Context, in *setupEmailInput) (*setupEmailAnswer, error) {
+	n := NewSetupEmail{Language: "en"}
+	if in.Body != nil {
+		n = *in.Body
+	}
+	d, l, err := s.setupLink(ctx, in.Host, in.at, n.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	out := SetupEmail{SetupLink: l, Language: n.Language}
+	if out.Subject, out.Text, err = s.SetupKit.SetupEmail(d, out.Language, l.URL, l.ExpiresAt); err != nil {
+		return nil, err
+	}
+	return &setupEmailAnswer{out}, nil
+}
