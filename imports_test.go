@@ -56,6 +56,8 @@ func checkImports(t *testing.T, p pkg) {
 		}
 	case name == "/internal/app", name == "/internal/fleet": // the one wires, the other is tests alone
 		return
+	case name == "/client", strings.HasPrefix(name, "/example/"):
+		allowed = []string{module, module + "/internal/api", module + "/client"}
 	case strings.HasPrefix(name, "/cmd/"):
 		allowed = []string{module, module + "/internal/app", module + "/internal/api", module + "/internal/migrate", module + "/internal/aws"} // the last three: clients
 	}

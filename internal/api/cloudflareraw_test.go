@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -480,15 +479,4 @@ func FuzzCloudflare(f *testing.F) {
 			}
 		}
 	})
-}
-
-// serve has a handler answer one request.
-func serve(h http.Handler, method, path, query, body, token string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	r.URL.RawQuery = query
-	r.Header.Set("Authorization", "Bearer "+token)
-	r.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
 }
