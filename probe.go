@@ -39,6 +39,13 @@ func IsTenantLabel(label string) bool {
 	return err == nil && len(label) == 2*labelBytes
 }
 
+// Secret returns a key for another purpose of the installation, which is named.
+func (k ProbeKey) Secret(purpose string) [32]byte {
+	mac := hmac.New(sha256.New, k[:])
+	mac.Write([]byte("secret 1\x00" + purpose))
+	return [32]byte(mac.Sum(nil))
+}
+
 // Proof returns the text by which whoever controls a domain says that it is the
 // tenant's: in a TXT record, or at [ProofPath]. For another domain or tenant it is
 // another one.

@@ -23,6 +23,7 @@ type Settings struct {
 	Redirect    *Redirect    `json:"redirect,omitempty"`
 	Routes      []Route      `json:"routes,omitempty" nullable:"false" doc:"Other origins for parts of the site: at most 32. The longest prefix counts"`
 	TLS         *TLS         `json:"tls,omitempty"`
+	HTTP3       string       `json:"http3,omitempty" enum:"on,off" doc:"Whether visitors may come by HTTP/3; on where none is given, if the edge speaks it"`
 	HSTS        *HSTS        `json:"hsts,omitempty"`
 	RateLimit   *RateLimit   `json:"rate_limit,omitempty"`
 	Access      *Access      `json:"access,omitempty"`
@@ -31,6 +32,12 @@ type Settings struct {
 	// CloudflareID is for the API's routes of Cloudflare's, and means nothing elsewhere.
 	CloudflareID string `json:"cloudflare_id,omitempty" doc:"The ID by which the routes below /client/v4 know the domain; its host where there is none" example:"0d89c70d-ad9f-4843-b99f-6cc0252067e9"`
 }
+
+// Values of Settings.HTTP3.
+const (
+	HTTP3On  = "on"
+	HTTP3Off = "off"
+)
 
 // Redirect sends visitors elsewhere.
 type Redirect struct {
@@ -108,7 +115,7 @@ const (
 func (s *Settings) sections() map[string]any {
 	return map[string]any{
 		"tags": &s.Tags, "metadata": &s.Metadata, "metadata_header": &s.MetadataHeader,
-		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "hsts": &s.HSTS, "rate_limit": &s.RateLimit, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
+		"redirect": &s.Redirect, "routes": &s.Routes, "tls": &s.TLS, "http3": &s.HTTP3, "hsts": &s.HSTS, "rate_limit": &s.RateLimit, "access": &s.Access, "maintenance": &s.Maintenance, "error_page": &s.ErrorPage,
 		"cloudflare_id": &s.CloudflareID,
 	}
 }

@@ -44,7 +44,7 @@ func (d *Domain) validateSettings() error {
 func (s *Settings) validate(d *Domain) error {
 	return errors.Join(
 		s.validateTags(), s.validateMetadata(), s.Redirect.validate(d), s.validateRoutes(), s.TLS.validate(), s.HSTS.validate(), s.RateLimit.validate(), s.Access.validate(), s.Maintenance.validate(),
-		validatePage("error_page", s.ErrorPage), s.validateCloudflareID(),
+		validatePage("error_page", s.ErrorPage), s.validateCloudflareID(), s.validateHTTP3(),
 	)
 }
 
@@ -82,6 +82,13 @@ func (s *Settings) validateTags() error {
 	slices.Sort(s.Tags)
 	if s.Tags = slices.Compact(s.Tags); len(s.Tags) > MaxTags {
 		return invalidSetting("tags", "there may be at most %d, not %d", MaxTags, len(s.Tags))
+	}
+	return nil
+}
+
+func (s *Settings) validateHTTP3() error {
+	if s.HTTP3 != "" && s.HTTP3 != HTTP3On && s.HTTP3 != HTTP3Off {
+		return invalidSetting("http3", "it must be %s or %s, not %q", HTTP3On, HTTP3Off, s.HTTP3)
 	}
 	return nil
 }

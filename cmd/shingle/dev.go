@@ -12,6 +12,7 @@ import (
 type devCmd struct {
 	EdgeHTTPS string `name:"edge-https" default:"127.0.0.1:8443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS; port 0 takes a free one."`
 	EdgeHTTP  string `name:"edge-http" default:"127.0.0.1:8080" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
+	HTTP3     bool   `name:"http3" negatable:"" default:"true" env:"SHINGLE_HTTP3" help:"Speak HTTP/3, by UDP on the address for HTTPS."`
 	Control   string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API."`
 	Data      string `env:"SHINGLE_DATA" help:"Folder for everything that is kept. Default: shingle/dev in the user's cache folder." type:"path"`
 	Target    string `help:"Proxy to this product instead of the sample one, such as http://127.0.0.1:3000."`
@@ -29,7 +30,7 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	return app.Dev(ctx, app.Config{
-		Target: c.Target, EdgeHTTPS: c.EdgeHTTPS, EdgeHTTP: c.EdgeHTTP, Control: c.Control, Data: data,
+		Target: c.Target, EdgeHTTPS: c.EdgeHTTPS, EdgeHTTP: c.EdgeHTTP, HTTP3: c.HTTP3, Control: c.Control, Data: data,
 		CloudflareZone: c.CloudflareZone, AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
 	}, func(e app.Endpoints) { greet(s, data, e) })
 }

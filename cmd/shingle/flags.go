@@ -32,6 +32,7 @@ type edgeFlags struct {
 	Target         string        `required:"" placeholder:"HOST" env:"SHINGLE_TARGET,TARGET_DOMAIN" help:"The product behind the domains: app.example.com, or a URL."`
 	EdgeHTTPS      string        `name:"edge-https" default:":443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS."`
 	EdgeHTTP       string        `name:"edge-http" default:":80" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
+	HTTP3          bool          `name:"http3" negatable:"" default:"true" env:"SHINGLE_HTTP3" help:"Speak HTTP/3, by UDP on the address for HTTPS, and tell browsers so. --no-http3: do not."`
 	PublicPort     int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
 	HandshakeWait  time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
 	CertMemory     int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 450 of them in each; those that are visited stay."`
@@ -45,6 +46,7 @@ type edgeFlags struct {
 func (f *edgeFlags) apply(c *app.Config) {
 	c.Target, c.EdgeHTTPS, c.EdgeHTTP, c.PublicPort = f.Target, f.EdgeHTTPS, f.EdgeHTTP, f.PublicPort
 	c.HandshakeWait, c.Poll, c.AskURL, c.AccessLog = f.HandshakeWait, f.Poll, f.AskURL, f.AccessLog
+	c.HTTP3 = f.HTTP3
 	c.CertMemory, c.SettingsMemory, c.LocalCopy = f.CertMemory, f.SettingsMemory, f.LocalCopy
 }
 

@@ -156,7 +156,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 		store = a.asking
 	}
 	a.edge, err = edge.New(edge.Config{
-		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
+		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, HTTP3: a.listen.HTTP3, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,

@@ -27,6 +27,7 @@ type Config struct {
 	EdgeHTTPS  string   // address to listen on for visitors
 	EdgeHTTP   string   // address to listen on for redirects, /health and HTTP-01
 	Control    string   // address to listen on for the API
+	HTTP3      bool     // listen on EdgeHTTPS by UDP too, for HTTP/3
 	PublicPort int      // the port by which visitors reach EdgeHTTPS; 0: the one listened on
 	Data       string   // folder of the database, the sealing key, the first API token and an edge's local copies
 

@@ -10,7 +10,8 @@ import (
 // a taken port is the most common mistake, and others need the real ports.
 type Listeners struct {
 	HTTPS, HTTP, Control net.Listener
-	Metrics              net.Listener // nil when it is not wanted
+	Metrics              net.Listener   // nil when it is not wanted
+	HTTP3                net.PacketConn // likewise; UDP, on the address of HTTPS
 }
 
 // Listen binds the addresses of cfg. Its errors name the flag.
@@ -31,12 +32,24 @@ func Listen(cfg *Config) (*Listeners, error) {
 		}
 		*x.to = bound
 	}
+	if edge && cfg.HTTP3 {
+		bound, err := net.ListenPacket("udp", l.HTTPS.Addr().String())
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("UDP on %s cannot be listened on, which HTTP/3 needs (%w): choose another address with --edge-https, or do without by --no-http3", l.HTTPS.Addr(), err), l.Close())
+		}
+		l.HTTP3 = bound
+	}
 	return l, nil
 }
 
 // Close closes what is bound.
 func (l *Listeners) Close() error {
 	var errs []error
+	if l.HTTP3 != nil {
+		if err := l.HTTP3.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
 	for _, x := range []net.Listener{l.HTTPS, l.HTTP, l.Control, l.Metrics} {
 		if x == nil {
 			continue

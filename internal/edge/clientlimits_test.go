@@ -10,12 +10,12 @@ import (
 )
 
 func TestRateLimit_RefusesOneDomainsClient(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url, asked := countedOrigin(t, nil)
 		te := startEdge(t, url,
 			withSettings(t, ruledHost, `{"rate_limit":{"requests":1,"seconds":600,"burst":3}}`),
 			withSettings(t, "ruled2.customer.test", `{"rate_limit":{"requests":1,"seconds":600,"burst":3}}`))
-		c := te.client(t, http2)
+		c := te.client(t, major)
 		for i, want := range []int{200, 200, 200, 429, 429} {
 			resp, _ := get(t, c, "https://"+ruledHost+"/")
 			if resp.StatusCode != want || want == 429 && resp.Header.Get("Retry-After") != "600" {
@@ -37,7 +37,7 @@ func TestRateLimit_RefusesOneDomainsClient(t *testing.T) {
 func TestRateLimit_HostsBelowAWildcardAreOne(t *testing.T) {
 	te := startEdge(t, helloOrigin(t), withSettings(t, "*.customer.test", `{"rate_limit":{"requests":1,"seconds":600,"burst":2}}`))
 	for i, want := range []int{200, 200, 429} {
-		if resp, _ := get(t, te.client(t, true), fmt.Sprintf("https://h%d.customer.test/", i)); resp.StatusCode != want {
+		if resp, _ := get(t, te.client(t, 2), fmt.Sprintf("https://h%d.customer.test/", i)); resp.StatusCode != want {
 			t.Errorf("request %d: %d", i, resp.StatusCode)
 		}
 	}

@@ -46,6 +46,9 @@ type Certificates interface {
 type Config struct {
 	HTTPS net.Listener // TCP; TLS is the edge's. Closed by the edge
 	HTTP  net.Listener // TCP, for redirects, /health and HTTP-01. Closed by the edge
+	// HTTP3 is the UDP socket for HTTP/3, which visitors reach by the port of HTTPS.
+	// Closed by the edge. Nil: none is spoken.
+	HTTP3 net.PacketConn
 
 	// Target is where requests go, unless a domain has its own origin.
 	Target shingle.Origin
@@ -70,7 +73,9 @@ type Config struct {
 	// SettingsBytes bounds the memory for domains' settings. Domains for whose
 	// settings there is no room are not served. Default 256 MiB.
 	SettingsBytes int64
-	// ProbeKey signs what the domain check is answered. Nil: it is not answered.
+	// ProbeKey signs what the domain check is answered, and is what the keys of QUIC
+	// come from that the fleet shares. Nil: it is not answered, and those are the
+	// process' own.
 	ProbeKey *shingle.ProbeKey
 	// Wake, when it receives, says that the store has changes: the edge need
 	// not wait for its next poll.
@@ -78,7 +83,7 @@ type Config struct {
 	// PollInterval is how often the store is asked for changes. Default 500 ms.
 	PollInterval time.Duration
 
-	MaxConns           int // client connections at once. Default 16384; more wait in the kernel
+	MaxConns           int // client connections at once, of each listener. Default 16384; more wait in the kernel, or come by TCP
 	MaxOriginConns     int // requests under way to origins at once. Default 4096
 	MaxIdleOriginConns int // origin connections kept for later. Default 1024
 

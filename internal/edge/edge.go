@@ -4,8 +4,8 @@ package edge
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,7 +16,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// Edge serves one HTTPS and one HTTP listener.
+// Edge serves one HTTPS and one HTTP listener, and HTTP/3 beside the first.
 type Edge struct {
 	cfg     Config
 	log     *slog.Logger
@@ -26,8 +26,9 @@ type Edge struct {
 	limits  *clientLimits
 	secure  *engine
 	plain   *engine
+	quic    *quicServer // nil: no HTTP/3
+	altSvc  []string    // value of Alt-Svc for domains with HTTP/3
 	gate    *gate
-	tls     *tls.Config
 	https   *limitListener
 	http    *limitListener
 
@@ -50,10 +51,14 @@ func New(cfg Config) (*Edge, error) {
 	e.limits = newClientLimits()
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
 	e.plain = newEngine(&e.cfg, e.logged(e.servePlain))
-	e.gate = &gate{sites: e.sites, certs: cfg.Certificates}
-	e.tls = e.gate.config()
+	e.gate = newGate(e.sites, cfg.Certificates)
 	e.https = newLimitListener(cfg.HTTPS, e.cfg.MaxConns)
 	e.http = newLimitListener(cfg.HTTP, e.cfg.MaxConns)
+	e.altSvc = noAltSvc
+	if cfg.HTTP3 != nil {
+		e.quic = newQUICServer(&e.cfg, e.gate, e.logged(e.serveSecure))
+		e.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, e.cfg.PublicPort)}
+	}
 	return e, nil
 }
 
@@ -63,14 +68,18 @@ func (e *Edge) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e.sites.restore() // before anybody is served
-	secure := newHandshaker(e.https, e.gate, e.tls, &e.cfg)
+	secure := newHandshaker(e.https, e.gate, e.gate.base, &e.cfg)
 
 	var running sync.WaitGroup
 	running.Go(func() { e.sites.run(ctx) })
 	if e.cfg.TicketKeys != nil {
-		running.Go(func() { e.cfg.TicketKeys.FollowTicketKeys(ctx, e.tls.SetSessionTicketKeys) })
+		running.Go(func() { e.cfg.TicketKeys.FollowTicketKeys(ctx, e.gate.base.SetSessionTicketKeys) })
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
+	servedQUIC := make(chan struct{})
+	if e.quic != nil {
+		running.Go(func() { failed <- e.quic.serve(); close(servedQUIC) })
+	}
 	running.Go(func() { failed <- e.secure.server.Serve(secure) })
 	running.Go(func() { failed <- e.plain.server.Serve(e.http) })
 
@@ -80,7 +89,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	cancel()
-	e.shutdown()
+	e.shutdown(servedQUIC)
 	running.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -88,20 +97,23 @@ func (e *Edge) Run(ctx context.Context) error {
 	return err
 }
 
-func (e *Edge) shutdown() {
+func (e *Edge) shutdown(servedQUIC <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
 	defer cancel()
 	e.once.Do(func() { close(e.closing) })
 	e.tunnels.close()
-	var both sync.WaitGroup
+	var all sync.WaitGroup
+	if e.quic != nil {
+		all.Go(func() { e.quic.shutdown(ctx, servedQUIC) })
+	}
 	for _, s := range []*http.Server{e.secure.server, e.plain.server} {
-		both.Go(func() {
+		all.Go(func() {
 			if s.Shutdown(ctx) != nil {
 				_ = s.Close()
 			}
 		})
 	}
-	both.Wait()
+	all.Wait()
 	e.origins.close()
 }
 
@@ -134,6 +146,29 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	case host != r.SNI && !sameHost(host, r.SNI), !s.served():
 		w.CloseAfter() // a new connection finds out by its handshake
 		writePage(w, r, pageMisdirected)
+	case r.Major == 3 && !s.servesHTTP3():
+		w.CloseAfter()
+		writePage(w, r, pageMisdirected)
+	default:
+		e.advertise(w, s)
+		e.serveSite(ctx, w, r, s, host)
+	}
+}
+
+// noAltSvc has browsers forget that they were offered HTTP/3 (RFC 7838 section 3).
+var noAltSvc = []string{"clear"}
+
+func (e *Edge) advertise(w ResponseWriter, s *site) {
+	if s.servesHTTP3() {
+		w.Advertise(e.altSvc)
+	} else {
+		w.Advertise(noAltSvc)
+	}
+}
+
+// serveSite answers a request for a host of s.
+func (e *Edge) serveSite(ctx context.Context, w ResponseWriter, r *Request, s *site, host string) {
+	switch {
 	case e.isProbe(r):
 		e.serveProbe(w, r, host)
 	case isProof(r):

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -122,6 +123,7 @@ type testEdge struct {
 	https, http string
 	certs       *testCerts
 	store       *testStore
+	stop        func() // ends it, and waits until it has; called at the test's end anyhow
 }
 
 func startEdge(t testing.TB, origin string, edit ...func(*Config)) *testEdge {
@@ -143,7 +145,12 @@ func startEdge(t testing.TB, origin string, edit ...func(*Config)) *testEdge {
 		{Host: "paused.customer.test", Paused: true},
 		{Host: "customer.test", Redirect: "www.customer.test"},
 	}}}
-	cfg := Config{HTTPS: listen(), HTTP: listen(), Target: target, Store: te.store, Certificates: te.certs, Logger: slog.New(slog.DiscardHandler)}
+	https := listen()
+	udp, err := net.ListenPacket("udp", https.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{HTTPS: https, HTTP: listen(), HTTP3: udp, Target: target, Store: te.store, Certificates: te.certs, Logger: slog.New(slog.DiscardHandler)}
 	if cfg.Origins, err = shingle.ParseOriginPolicy([]string{"127.0.0.0/8"}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,21 +167,26 @@ func startEdge(t testing.TB, origin string, edit ...func(*Config)) *testEdge {
 		t.Fatal(err)
 	}
 	go func() { done <- te.Run(ctx) }()
-	t.Cleanup(func() {
+	te.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	t.Cleanup(te.stop)
 	return te
 }
 
-// client returns an HTTP client that reaches the edge under any name.
-func (te *testEdge) client(t testing.TB, http2 bool) *http.Client {
+// client returns an HTTP client that reaches the edge under any name, by that major
+// version of HTTP.
+func (te *testEdge) client(t testing.TB, major int) *http.Client {
 	t.Helper()
+	if major == 3 {
+		return te.clientHTTP3(t, &tls.Config{RootCAs: te.certs.roots})
+	}
 	tr := &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: te.certs.roots},
-		ForceAttemptHTTP2: http2,
+		ForceAttemptHTTP2: major == 2,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			to := te.https
 			if strings.HasSuffix(addr, ":80") {
@@ -195,9 +207,9 @@ func origin(t testing.TB, h http.HandlerFunc) string {
 	return s.URL
 }
 
-func bothProtocols(t *testing.T, f func(t *testing.T, http2 bool)) {
-	for name, h2 := range map[string]bool{"http1": false, "http2": true} {
-		t.Run(name, func(t *testing.T) { f(t, h2) })
+func allProtocols(t *testing.T, f func(t *testing.T, major int)) {
+	for major := 1; major <= 3; major++ {
+		t.Run(fmt.Sprintf("http%d", major), func(t *testing.T) { f(t, major) })
 	}
 }
 
@@ -216,7 +228,7 @@ func get(t *testing.T, c *http.Client, url string) (*http.Response, string) {
 }
 
 func TestEdge_HeaderPolicy(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		seen := make(chan *http.Request, 1)
 		url := origin(t, func(w http.ResponseWriter, r *http.Request) {
 			seen <- r
@@ -234,19 +246,19 @@ func TestEdge_HeaderPolicy(t *testing.T) {
 		req.Header.Set("Forwarded", "for=203.0.113.9")
 		req.Header.Set("TE", "trailers")
 		req.Header.Set("Accept", "text/x")
-		if !http2 {
+		if major == 1 {
 			req.Header.Set("Connection", "X-Drop")
 			req.Header.Set("X-Drop", "1")
 			req.Header.Set("TE", "deflate, trailers")
 			req.Header.Set("Proxy-Authorization", "secret")
 		}
-		resp, err := te.client(t, http2).Do(req)
+		resp, err := te.client(t, major).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if string(body) != "hello" || resp.ProtoMajor == 2 != http2 || len(resp.Header["Set-Cookie"]) != 2 || resp.Header.Get("Keep-Alive") != "" {
+		if string(body) != "hello" || resp.ProtoMajor != major || len(resp.Header["Set-Cookie"]) != 2 || resp.Header.Get("Keep-Alive") != "" {
 			t.Fatalf("got %v %q", resp, body)
 		}
 		r := <-seen
@@ -288,12 +300,12 @@ func TestEdge_RefusesNamesInTheHandshake(t *testing.T) {
 }
 
 func TestEdge_HostAndSNIMustAgree(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		te := startEdge(t, origin(t, func(http.ResponseWriter, *http.Request) { t.Error("reached the origin") }))
 		for _, host := range []string{"other.customer.test", "unknown.test"} {
 			req, _ := http.NewRequest("GET", "https://"+testHost+"/", nil)
 			req.Host = host
-			resp, err := te.client(t, http2).Do(req)
+			resp, err := te.client(t, major).Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,7 +319,7 @@ func TestEdge_HostAndSNIMustAgree(t *testing.T) {
 
 func TestEdge_Port80(t *testing.T) {
 	te := startEdge(t, "http://127.0.0.1:1")
-	c := te.client(t, false)
+	c := te.client(t, 1)
 	for url, want := range map[string]string{
 		"http://anything/health":                                             "200 Im healthy",
 		"http://" + testHost + "/a?b":                                        "308 https://" + testHost + ":" + port(te.https) + "/a?b",
@@ -323,7 +335,7 @@ func TestEdge_Port80(t *testing.T) {
 			t.Errorf("%s: %q, want %q", url, got, want)
 		}
 	}
-	resp, _ := get(t, te.client(t, true), "https://customer.test/x?y")
+	resp, _ := get(t, te.client(t, 2), "https://customer.test/x?y")
 	if got := resp.Header.Get("Location"); resp.StatusCode != 308 || got != "https://www.customer.test:"+port(te.https)+"/x?y" {
 		t.Errorf("redirect: %d %q", resp.StatusCode, got)
 	}
@@ -332,7 +344,7 @@ func TestEdge_Port80(t *testing.T) {
 func port(addr string) string { _, p, _ := net.SplitHostPort(addr); return p }
 
 func TestEdge_StreamsBothWays(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url := origin(t, func(w http.ResponseWriter, r *http.Request) {
 			rc := http.NewResponseController(w)
 			_ = rc.EnableFullDuplex()
@@ -356,7 +368,7 @@ func TestEdge_StreamsBothWays(t *testing.T) {
 		req.Trailer = http.Header{"X-Client-Sum": nil}
 		written := make(chan struct{})
 		go func() { _, _ = pw.Write([]byte("first")); close(written) }()
-		resp, err := te.client(t, http2).Do(req)
+		resp, err := te.client(t, major).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -440,7 +452,7 @@ func TestEdge_BadFramingNeverReachesAVisitor(t *testing.T) {
 				_ = c.Close()
 			})
 			te := startEdge(t, url)
-			resp, body := get(t, te.client(t, true), "https://"+testHost+"/")
+			resp, body := get(t, te.client(t, 2), "https://"+testHost+"/")
 			if resp.StatusCode != 502 || strings.Contains(body, "127.0.0.1") {
 				t.Errorf("got %d %q, want a plain 502", resp.StatusCode, body)
 			}
@@ -459,13 +471,13 @@ func TestEdge_CutResponseIsNotComplete(t *testing.T) {
 		"bad size":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			bothProtocols(t, func(t *testing.T, http2 bool) {
+			allProtocols(t, func(t *testing.T, major int) {
 				url, _ := rawOrigin(t, func(c net.Conn, _ string) {
 					_, _ = io.WriteString(c, answer)
 					_ = c.Close()
 				})
 				te := startEdge(t, url)
-				resp, err := te.client(t, http2).Get("https://" + testHost + "/")
+				resp, err := te.client(t, major).Get("https://" + testHost + "/")
 				if err != nil {
 					return // the connection broke before the head was out
 				}
@@ -484,7 +496,7 @@ func TestEdge_ResponseSmugglingEndsTheConnection(t *testing.T) {
 	})
 	te := startEdge(t, url)
 	for range 3 {
-		if _, body := get(t, te.client(t, true), "https://"+testHost+"/"); body != "ok" {
+		if _, body := get(t, te.client(t, 2), "https://"+testHost+"/"); body != "ok" {
 			t.Fatalf("got %q", body)
 		}
 	}
@@ -534,7 +546,7 @@ func TestEdge_UpgradeIsATunnel(t *testing.T) {
 }
 
 func TestEdge_InterimResponsesAndExpect(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url := origin(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</a.css>")
 			w.WriteHeader(http.StatusEarlyHints)
@@ -554,7 +566,7 @@ func TestEdge_InterimResponsesAndExpect(t *testing.T) {
 				return nil
 			},
 		}))
-		resp, err := te.client(t, http2).Do(req)
+		resp, err := te.client(t, major).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -567,7 +579,7 @@ func TestEdge_InterimResponsesAndExpect(t *testing.T) {
 }
 
 func TestEdge_ClientGoneCancelsTheOrigin(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		began, gone := make(chan struct{}), make(chan struct{})
 		url := origin(t, func(_ http.ResponseWriter, r *http.Request) {
 			close(began)
@@ -578,7 +590,7 @@ func TestEdge_ClientGoneCancelsTheOrigin(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		req, _ := http.NewRequestWithContext(ctx, "GET", "https://"+testHost+"/", nil)
 		go func() { <-began; cancel() }()
-		if resp, err := te.client(t, http2).Do(req); !errors.Is(err, context.Canceled) {
+		if resp, err := te.client(t, major).Do(req); !errors.Is(err, context.Canceled) {
 			t.Fatal(resp, err)
 		}
 		<-gone
@@ -593,7 +605,7 @@ func TestEdge_RedialsWhenTheOriginClosedAnIdleConnection(t *testing.T) {
 		closed <- struct{}{}
 	})
 	te := startEdge(t, url)
-	c := te.client(t, true)
+	c := te.client(t, 2)
 	for range 5 {
 		resp, err := c.Post("https://"+testHost+"/", "text/plain", strings.NewReader("x"))
 		if err != nil {
@@ -611,7 +623,7 @@ func TestEdge_RedialsWhenTheOriginClosedAnIdleConnection(t *testing.T) {
 }
 
 func TestEdge_HeadAndNoContent(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url, _ := rawOrigin(t, func(c net.Conn, request string) {
 			if strings.HasPrefix(request, "HEAD") {
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -620,7 +632,7 @@ func TestEdge_HeadAndNoContent(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n")
 		})
 		te := startEdge(t, url)
-		c := te.client(t, http2)
+		c := te.client(t, major)
 		resp, err := c.Head("https://" + testHost + "/")
 		if err != nil || resp.ContentLength != 1000 {
 			t.Fatalf("HEAD: %v, %v", resp, err)
@@ -634,11 +646,11 @@ func TestEdge_HeadAndNoContent(t *testing.T) {
 
 func TestEdge_LargeBodies(t *testing.T) {
 	const size = 32 << 20
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url := origin(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
 		te := startEdge(t, url)
 		data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-		resp, err := te.client(t, http2).Post("https://"+testHost+"/", "application/octet-stream", bytes.NewReader(data))
+		resp, err := te.client(t, major).Post("https://"+testHost+"/", "application/octet-stream", bytes.NewReader(data))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -223,7 +223,7 @@ func TestFlood_SilenceAndGarbage(t *testing.T) {
 	}
 	calm(t, goroutines)
 	for _, o := range []outcome{failedGarbage, failedTimeout, refusedName} {
-		if te.gate.counts[o].Load() == 0 {
+		if te.gate.counts[overTCP][o].Load() == 0 {
 			t.Errorf("%s is not counted", outcomeNames[o])
 		}
 	}
@@ -268,7 +268,7 @@ func BenchmarkGate(b *testing.B) {
 		if _, err := te.gate.admit(hello); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := te.gate.certificate(hello); err != nil {
+		if _, err := te.gate.base.GetCertificate(hello); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -102,7 +102,7 @@ func (l *lonely) step() {
 // want visits host over TLS and looks at the answer: 200 or none.
 func (l *lonely) want(te *testEdge, host string, served bool) {
 	l.t.Helper()
-	c := te.client(l.t, true)
+	c := te.client(l.t, 2)
 	defer c.CloseIdleConnections()
 	resp, err := c.Get("https://" + host + "/")
 	if err == nil {
@@ -118,7 +118,7 @@ func (l *lonely) want(te *testEdge, host string, served bool) {
 
 func (l *lonely) health(te *testEdge, want int) {
 	l.t.Helper()
-	resp, body := get(l.t, te.client(l.t, false), "http://edge.example/health")
+	resp, body := get(l.t, te.client(l.t, 1), "http://edge.example/health")
 	if resp.StatusCode != want || want == http.StatusOK && body != "Im healthy" {
 		l.t.Errorf("health %d %q, want %d", resp.StatusCode, body, want)
 	}
@@ -198,7 +198,7 @@ func TestEdge_CatchesUpInOneProcess(t *testing.T) {
 	}
 	l.health(te, http.StatusOK)
 	l.certs.degraded = "the moon is away"
-	_, detail := get(t, te.client(t, false), "http://edge.example/health?detail")
+	_, detail := get(t, te.client(t, 1), "http://edge.example/health?detail")
 	if lines := strings.Split(detail, "\n"); len(lines) != 3 || lines[0] != "Im healthy" || lines[2] != "degraded: the moon is away" {
 		t.Errorf("in detail: %q", detail)
 	}

@@ -71,10 +71,7 @@ type clientConn struct {
 	once    sync.Once
 	refused atomic.Bool // an alert was sent; TLS must not add another
 
-	// wildcard tells that the server name is served by the wildcard that covers it.
-	// Only the handshake's goroutine touches it.
-	wildcard bool
-	refusal  outcome // why the handshake is refused; zero: it is not
+	greeting greeting
 }
 
 // Close closes the connection and frees its slot.
@@ -100,15 +97,17 @@ func (c *clientConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// alertUnrecognizedName is a TLS record with the fatal alert unrecognized_name
-// (RFC 6066 section 3, RFC 8446 section 6).
-var alertUnrecognizedName = []byte{21, 3, 3, 0, 2, 2, 112}
+// alertUnrecognizedName is RFC 6066 section 3.
+const alertUnrecognizedName = 112
+
+// unrecognizedName is a TLS record with that alert, as a fatal one (RFC 8446 section 6).
+var unrecognizedName = []byte{21, 3, 3, 0, 2, 2, alertUnrecognizedName}
 
 // refuse answers a ClientHello with unrecognized_name, before any work with
 // keys was done. crypto/tls itself would send internal_error.
 func (c *clientConn) refuse() {
 	if !c.refused.Swap(true) {
-		_, _ = c.Conn.Write(alertUnrecognizedName) // the handshake fails either way
+		_, _ = c.Conn.Write(unrecognizedName) // the handshake fails either way
 	}
 }
 
@@ -185,17 +184,17 @@ func (h *handshaker) handshake(c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(min(helloTimeout, h.timeout))) // the gate lifts it
 	secure := tls.Server(c, h.config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		h.gate.count(outcomeOf(c, err))
+		h.gate.count(overTCP, outcomeOf(c, err))
 		h.log.Debug("handshake failed", "client", c.RemoteAddr().String(), "error", err)
 		_ = c.Close()
 		return
 	}
 	if secure.ConnectionState().NegotiatedProtocol == protoACME {
-		h.gate.count(handshakeChallenge)
+		h.gate.count(overTCP, handshakeChallenge)
 		_ = secure.Close() // the handshake was the whole message (RFC 8737 section 3)
 		return
 	}
-	h.gate.count(handshakeDone)
+	h.gate.count(overTCP, handshakeDone)
 	select {
 	case h.ready <- secure:
 	case <-h.ctx.Done():

@@ -41,7 +41,7 @@ type Request struct {
 	ContentLength int64 // in bytes, -1 when it is not known beforehand
 	Trailer       func() Fields
 
-	Major  int // 1 or 2: the protocol version's first number
+	Major  int // 1, 2 or 3: the protocol version's first number
 	Client netip.AddrPort
 	SNI    string // the server name of the TLS handshake, as sent; empty without TLS
 	TLS    bool
@@ -79,6 +79,10 @@ type ResponseWriter interface {
 	// Abort makes the client see that the response is incomplete: the stream is
 	// reset or the connection closed once the handler returns.
 	Abort()
+
+	// Advertise sets the Alt-Svc field of the final response (RFC 7838), which keeps
+	// altSvc. It is called before WriteHead.
+	Advertise(altSvc []string)
 
 	// CloseAfter ends the connection after this response. It is called before
 	// WriteHead.

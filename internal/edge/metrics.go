@@ -28,14 +28,18 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 		age = now.Sub(s.Synced).Seconds()
 	}
 	settings, withheld := e.table.book.sizes()
+	var retried uint64
+	if e.quic != nil {
+		retried = e.quic.retried.Load()
+	}
 	return []shingle.Metric{
-		{Name: "shingle_edge_connections_total", Help: "Client connections that were accepted.", Values: byListener(float64(e.https.accepted.Load()), float64(e.http.accepted.Load()))},
-		{Name: "shingle_edge_connections_refused_total", Help: "Client connections closed at once, because their network held its share.", Values: byListener(float64(e.https.refused.Load()), float64(e.http.refused.Load()))},
-		{Name: "shingle_edge_connections", Help: "Client connections now, one for the next included.", Values: byListener(float64(len(e.https.slots)), float64(len(e.http.slots)))},
+		{Name: "shingle_edge_connections_total", Help: "Client connections that were accepted.", Values: e.byListener(func(l *limitListener) float64 { return float64(l.accepted.Load()) }, func(q *quicServer) float64 { return float64(q.accepted.Load()) })},
+		{Name: "shingle_edge_connections_refused_total", Help: "Client connections closed at once, because their network held its share, or all of QUIC's places were taken.", Values: e.byListener(func(l *limitListener) float64 { return float64(l.refused.Load()) }, func(q *quicServer) float64 { return float64(q.refused.Load()) })},
+		{Name: "shingle_edge_connections", Help: "Client connections now; of TCP one for the next included.", Values: e.byListener(func(l *limitListener) float64 { return float64(len(l.slots)) }, func(q *quicServer) float64 { return float64(len(q.slots)) })},
 		{Name: "shingle_edge_connections_max", Help: "Client connections that each listener takes at once.", Values: shingle.One(float64(e.cfg.MaxConns))},
-		{Name: "shingle_edge_handshakes_total", Help: "TLS handshakes by how they ended.", Values: counted("result", outcomeNames[1:], e.gate.counts[1:])},
-		{Name: "shingle_edge_requests_total", Help: "Requests by the class of their answer.", Values: append(
-			counted("code", requestClasses[:], e.secure.classes[:], "listener", "https"), counted("code", requestClasses[:], e.plain.classes[:], "listener", "http")...)},
+		{Name: "shingle_edge_handshakes_total", Help: "TLS handshakes by how they ended.", Values: e.handshakes()},
+		{Name: "shingle_edge_quic_retries_total", Help: "First packets of QUIC that were answered by Retry, as too many came from addresses that are not proven.", Values: shingle.One(float64(retried))},
+		{Name: "shingle_edge_requests_total", Help: "Requests by the class of their answer and the version of HTTP.", Values: e.requests()},
 		{Name: "shingle_edge_origin_errors_total", Help: "Requests that got no answer of their origin.", Values: []shingle.MetricValue{
 			{Labels: []string{"reason", "failed"}, Value: float64(e.origins.errors.failed.Load())},
 			{Labels: []string{"reason", "timeout"}, Value: float64(e.origins.errors.timeout.Load())},
@@ -52,8 +56,32 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 	}
 }
 
-func byListener(https, http float64) []shingle.MetricValue {
-	return []shingle.MetricValue{{Labels: []string{"listener", "https"}, Value: https}, {Labels: []string{"listener", "http"}, Value: http}}
+// byListener returns a value for each listener that there is.
+func (e *Edge) byListener(tcp func(*limitListener) float64, quic func(*quicServer) float64) []shingle.MetricValue {
+	values := []shingle.MetricValue{{Labels: []string{"listener", "https"}, Value: tcp(e.https)}, {Labels: []string{"listener", "http"}, Value: tcp(e.http)}}
+	if e.quic != nil {
+		values = append(values, shingle.MetricValue{Labels: []string{"listener", "quic"}, Value: quic(e.quic)})
+	}
+	return values
+}
+
+func (e *Edge) handshakes() []shingle.MetricValue {
+	values := counted("result", outcomeNames[1:], e.gate.counts[overTCP][1:], "transport", "tcp")
+	if e.quic != nil {
+		values = append(values, counted("result", outcomeNames[1:], e.gate.counts[overQUIC][1:], "transport", "quic")...)
+	}
+	return values
+}
+
+func (e *Edge) requests() []shingle.MetricValue {
+	values := counted("code", requestClasses[:], e.plain.classes[0][:], "listener", "http", "protocol", "1")
+	for i, protocol := range []string{"1", "2"} {
+		values = append(values, counted("code", requestClasses[:], e.secure.classes[i][:], "listener", "https", "protocol", protocol)...)
+	}
+	if e.quic != nil {
+		values = append(values, counted("code", requestClasses[:], e.quic.classes[:], "listener", "quic", "protocol", "3")...)
+	}
+	return values
 }
 
 // counted returns a value for each counter; more are labels of all.

@@ -21,7 +21,7 @@ type engine struct {
 	server  *http.Server
 	handler func(context.Context, ResponseWriter, *Request)
 	stall   time.Duration
-	classes [len(requestClasses)]atomic.Uint64
+	classes [2][len(requestClasses)]atomic.Uint64 // of HTTP/1 and HTTP/2
 }
 
 func newEngine(cfg *Config, h func(context.Context, ResponseWriter, *Request)) *engine {
@@ -70,7 +70,7 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.handler(r.Context(), &x.writer, &x.Request)
 	}
 	aborted := x.writer.aborted
-	e.classes[min(x.writer.status/100, len(requestClasses)-1)].Add(1)
+	e.classes[min(max(r.ProtoMajor, 1), 2)-1][min(x.writer.status/100, len(requestClasses)-1)].Add(1)
 	clear(x.Header)
 	*x = httpRequest{Request: Request{Header: x.Header[:0]}}
 	httpRequests.Put(x)
@@ -81,20 +81,8 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // fill takes the request over. It reports whether it can be passed on.
 func (x *httpRequest) fill(r *http.Request, stall time.Duration) bool {
-	x.Method, x.Authority, x.Major = r.Method, r.Host, r.ProtoMajor
+	ok := x.take(r)
 	x.Client = shingle.ClientOf(r.Context())
-	if r.TLS != nil {
-		x.TLS, x.SNI, x.Version, x.Chains = true, r.TLS.ServerName, r.TLS.Version, r.TLS.VerifiedChains
-	}
-	x.Target = r.RequestURI
-	if x.Target == "" || x.Target[0] != '/' && x.Target != "*" {
-		x.Target = r.URL.RequestURI() // absolute-form (RFC 9112 section 3.2.2)
-	}
-	for name, values := range r.Header {
-		for _, v := range values {
-			x.Header = append(x.Header, Field{name, v})
-		}
-	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
 		x.body = httpBody{body: r.Body, w: &x.writer, stall: stall}
 		x.Body, x.ContentLength = &x.body, r.ContentLength
@@ -105,6 +93,24 @@ func (x *httpRequest) fill(r *http.Request, stall time.Duration) bool {
 		x.Upgrade = r.Header.Get("Upgrade")
 		if equalFold(x.Upgrade, "h2c") { // would open a way around the edge's policy
 			x.Upgrade = ""
+		}
+	}
+	return ok
+}
+
+// take takes the head over. It reports whether the request can be passed on.
+func (x *Request) take(r *http.Request) bool {
+	x.Method, x.Authority, x.Major = r.Method, r.Host, r.ProtoMajor
+	if r.TLS != nil {
+		x.TLS, x.SNI, x.Version, x.Chains = true, r.TLS.ServerName, r.TLS.Version, r.TLS.VerifiedChains
+	}
+	x.Target = r.RequestURI
+	if x.Target == "" || x.Target[0] != '/' && x.Target != "*" {
+		x.Target = r.URL.RequestURI() // absolute-form (RFC 9112 section 3.2.2)
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			x.Header = append(x.Header, Field{name, v})
 		}
 	}
 	return x.Method != "CONNECT" && !strings.ContainsAny(x.Target, " \r\n")
@@ -123,7 +129,7 @@ func trailerFields(h http.Header) Fields {
 // httpBody reads a request's body and gives the client the stall time-out for
 // each part.
 type httpBody struct {
-	body  io.ReadCloser
+	body  io.Reader
 	w     *httpWriter
 	stall time.Duration
 	until time.Time // the deadline that is set
@@ -157,7 +163,8 @@ type httpWriter struct {
 	written int64
 	until   time.Time // the write deadline that is set; zero: the server's
 
-	status      int // of the final answer; 0: none yet
+	status      int      // of the final answer; 0: none yet
+	altSvc      []string // the field's values, not changed; nil: none
 	aborted     bool
 	wholeDuplex bool // only the body's reader touches it
 	mu          sync.Mutex
@@ -181,6 +188,9 @@ func (w *httpWriter) WriteHead(status int, header Fields) error {
 	w.status = status
 	h := w.w.Header()
 	setFields(h, header)
+	if w.altSvc != nil {
+		h["Alt-Svc"] = w.altSvc
+	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // no guessing
 	}
@@ -233,6 +243,9 @@ func (w *httpWriter) WriteTrailer(fields Fields) {
 		h.Add(http.TrailerPrefix+f.Name, f.Value)
 	}
 }
+
+// Advertise implements ResponseWriter.
+func (w *httpWriter) Advertise(altSvc []string) { w.altSvc = altSvc }
 
 // Abort implements ResponseWriter.
 func (w *httpWriter) Abort() { w.aborted = true }

@@ -19,6 +19,7 @@ const (
 	refusedName        // no server name, or one that cannot be a domain
 	refusedUnknown     // a name that is not served here
 	refusedPaused
+	refusedHTTP3       // off for the domain
 	refusedLimited     // no certificate yet, and a budget for getting one is used up
 	refusedCertificate // no certificate, for another reason
 	refusedChallenge   // a CA's, which nobody awaits
@@ -32,17 +33,17 @@ const (
 
 var outcomeNames = [outcomes]string{
 	handshakeDone: "done", handshakeChallenge: "acme_challenge",
-	refusedName: "no_name", refusedUnknown: "unknown_name", refusedPaused: "paused",
+	refusedName: "no_name", refusedUnknown: "unknown_name", refusedPaused: "paused", refusedHTTP3: "http3_off",
 	refusedLimited: "limited", refusedCertificate: "no_certificate", refusedChallenge: "unknown_challenge",
 	failedTimeout: "timeout", failedLeft: "client_left", failedGarbage: "not_tls", failedProtocol: "tls_error", failedShutdown: "shutdown",
 }
 
-func (g *gate) count(o outcome) { g.counts[o].Add(1) }
+func (g *gate) count(t transport, o outcome) { g.counts[t][o].Add(1) }
 
 // outcomeOf judges the error of a handshake on c.
 func outcomeOf(c net.Conn, err error) outcome {
-	if c, ok := c.(*clientConn); ok && c.refusal != outcomeUnknown {
-		return c.refusal
+	if c, ok := c.(*clientConn); ok && c.greeting.refusal != outcomeUnknown {
+		return c.greeting.refusal
 	}
 	_, garbage := errors.AsType[tls.RecordHeaderError](err)
 	switch {

@@ -10,18 +10,19 @@ type page struct {
 }
 
 var (
-	pageProbe       = page{200, "This name is served.\n"}
-	pageMoved       = page{308, "This page is served under another address.\n"}
-	pageForbidden   = page{403, "This page may not be seen from where you are.\n"}
-	pageNotFound    = page{404, "No site is set up under this name.\n"}
-	pageTooMany     = page{429, "There were too many requests from where you are. Please wait a moment.\n"}
-	pageMisdirected = page{421, "This connection is for another name.\n"}
-	pageBadRequest  = page{400, "The request cannot be understood.\n"}
-	pageBadGateway  = page{502, "The site behind this name does not answer properly. Please try again in a moment.\n"}
-	pageBusy        = page{503, "The site behind this name is busy. Please try again in a moment.\n"}
-	pageMaintenance = page{503, "This site is being worked on. Please try again later.\n"}
-	pageUnknown     = page{503, "This site cannot be served at the moment. Please try again later.\n"}
-	pageTimeout     = page{504, "The site behind this name takes too long to answer. Please try again in a moment.\n"}
+	pageProbe          = page{200, "This name is served.\n"}
+	pageMoved          = page{308, "This page is served under another address.\n"}
+	pageForbidden      = page{403, "This page may not be seen from where you are.\n"}
+	pageNotFound       = page{404, "No site is set up under this name.\n"}
+	pageTooMany        = page{429, "There were too many requests from where you are. Please wait a moment.\n"}
+	pageMisdirected    = page{421, "This connection is for another name.\n"}
+	pageBadRequest     = page{400, "The request cannot be understood.\n"}
+	pageNotImplemented = page{501, "This server does not do that.\n"}
+	pageBadGateway     = page{502, "The site behind this name does not answer properly. Please try again in a moment.\n"}
+	pageBusy           = page{503, "The site behind this name is busy. Please try again in a moment.\n"}
+	pageMaintenance    = page{503, "This site is being worked on. Please try again later.\n"}
+	pageUnknown        = page{503, "This site cannot be served at the moment. Please try again later.\n"}
+	pageTimeout        = page{504, "The site behind this name takes too long to answer. Please try again in a moment.\n"}
 )
 
 const htmlType = "text/html; charset=utf-8"

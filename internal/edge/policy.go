@@ -177,12 +177,13 @@ func namedByConnection(h Fields, name string) bool {
 
 // responseFields filters the origin's header in place to what a visitor gets:
 // without hop-by-hop fields, but with Content-Length, which the response's
-// framing has confirmed.
+// framing has confirmed. Alt-Svc is left out too: where else the host is served is
+// for the edge to say (RFC 7838 section 2.1).
 func responseFields(h Fields) Fields {
 	named := h.Get("Connection") != ""
 	out := h[:0]
 	for _, f := range h {
-		if isHopByHop(f.Name) && !equalFold(f.Name, "Content-Length") {
+		if isHopByHop(f.Name) && !equalFold(f.Name, "Content-Length") || equalFold(f.Name, "Alt-Svc") {
 			continue
 		}
 		if named && !equalFold(f.Name, "Content-Length") && namedByConnection(h, f.Name) {

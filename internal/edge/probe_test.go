@@ -21,7 +21,7 @@ func TestEdge_AnswersProbes(t *testing.T) {
 		{"http", "paused.customer.test", nonce, 404}, {"http", "nobody.test", nonce, 404},
 		{"http", testHost, "", 404}, {"http", testHost, "a/b", 404}, {"http", testHost, "a?b", 404},
 	} {
-		resp, _ := get(t, e.client(t, false), x.scheme+"://"+x.host+shingle.ProbePath+x.nonce)
+		resp, _ := get(t, e.client(t, 1), x.scheme+"://"+x.host+shingle.ProbePath+x.nonce)
 		if resp.StatusCode != x.status {
 			t.Errorf("%+v: %d", x, resp.StatusCode)
 		}
@@ -34,7 +34,7 @@ func TestEdge_AnswersProbes(t *testing.T) {
 		}
 	}
 	without := startEdge(t, "http://127.0.0.1:1")
-	if resp, _ := get(t, without.client(t, false), "http://"+testHost+shingle.ProbePath+nonce); resp.Header.Get(shingle.ProbeField) != "" || resp.StatusCode == http.StatusOK {
+	if resp, _ := get(t, without.client(t, 1), "http://"+testHost+shingle.ProbePath+nonce); resp.Header.Get(shingle.ProbeField) != "" || resp.StatusCode == http.StatusOK {
 		t.Errorf("without a key: %d, %q", resp.StatusCode, resp.Header.Get(shingle.ProbeField))
 	}
 }
@@ -43,7 +43,7 @@ func TestEdge_AnswersProbes(t *testing.T) {
 func TestEdge_ProofIsNotPassedOn(t *testing.T) {
 	e := startEdge(t, origin(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("proof")) }))
 	for path, want := range map[string]int{shingle.ProofPath: 404, shingle.ProofPath + "?x": 404, shingle.ProofPath + "x": 200, "/": 200} {
-		if resp, body := get(t, e.client(t, true), "https://"+testHost+path); resp.StatusCode != want || want == 404 && body == "proof" {
+		if resp, body := get(t, e.client(t, 2), "https://"+testHost+path); resp.StatusCode != want || want == 404 && body == "proof" {
 			t.Errorf("%s: %s, %q", path, resp.Status, body)
 		}
 	}

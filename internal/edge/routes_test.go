@@ -19,7 +19,7 @@ func TestRoutes_LongestPrefixCounts(t *testing.T) {
 	}
 	settings := fmt.Sprintf(`{"routes":[{"prefix":"/blog","origin":%q,"strip":true},{"prefix":"/blog/shop/","origin":%q}]}`, echo("blog"), echo("shop"))
 	te := startEdge(t, echo("main"), withSettings(t, ruledHost, settings))
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		for path, want := range map[string]string{
 			"/": "main / ", "/blogs": "main /blogs ", "/x/blog": "main /x/blog ", "/%62log": "main /%62log ", "/Blog": "main /Blog ", "//blog": "main //blog ",
 			"/blog": "blog / /blog", "/blog?q=/x": "blog /?q=/x /blog", "/blog/": "blog / /blog", "/blog/a%2Fb?c": "blog /a%2Fb?c /blog", "/blog/shops": "blog /shops /blog",
@@ -27,7 +27,7 @@ func TestRoutes_LongestPrefixCounts(t *testing.T) {
 		} {
 			req, _ := http.NewRequest("GET", "https://"+ruledHost+path, nil)
 			req.Header.Set("X-Forwarded-Prefix", "/forged")
-			resp, err := te.client(t, http2).Do(req)
+			resp, err := te.client(t, major).Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,14 +56,14 @@ func TestOrigins_PolicyHoldsAtTheAddress(t *testing.T) {
 		})
 		before := asked.Load()
 		for _, url := range []string{"https://" + ruledHost + "/", "https://routed.customer.test/a"} {
-			if resp, _ := get(t, te.client(t, true), url); resp.StatusCode != want {
+			if resp, _ := get(t, te.client(t, 2), url); resp.StatusCode != want {
 				t.Errorf("%q: %s: got %d, want %d", rules, url, resp.StatusCode, want)
 			}
 		}
 		if reached := asked.Load() > before; reached != (want == 200) {
 			t.Errorf("%q: reached %v", rules, reached)
 		}
-		if resp, _ := get(t, te.client(t, true), "https://routed.customer.test/"); resp.StatusCode != 200 {
+		if resp, _ := get(t, te.client(t, 2), "https://routed.customer.test/"); resp.StatusCode != 200 {
 			t.Errorf("%q: the target itself: %d", rules, resp.StatusCode)
 		}
 	}
@@ -81,14 +81,14 @@ func TestOrigins_OneThatHangsDoesNotStopTheOthers(t *testing.T) {
 	})
 	var under sync.WaitGroup
 	for range 4 { // half of all
-		under.Go(func() { get(t, te.client(t, false), "https://"+ruledHost+"/") })
+		under.Go(func() { get(t, te.client(t, 1), "https://"+ruledHost+"/") })
 		<-arrived
 	}
 	for range 10 {
-		if resp, _ := get(t, te.client(t, false), "https://"+ruledHost+"/"); resp.StatusCode != 503 {
+		if resp, _ := get(t, te.client(t, 1), "https://"+ruledHost+"/"); resp.StatusCode != 503 {
 			t.Errorf("got %d", resp.StatusCode)
 		}
-		if resp, _ := get(t, te.client(t, false), "https://"+testHost+"/"); resp.StatusCode != 200 {
+		if resp, _ := get(t, te.client(t, 1), "https://"+testHost+"/"); resp.StatusCode != 200 {
 			t.Errorf("another domain: %d", resp.StatusCode)
 		}
 	}

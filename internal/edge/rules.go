@@ -28,7 +28,8 @@ type rules struct {
 	redirect    *redirection
 	routes      []route   // in the order in which they count
 	security    *security // nil: as for all
-	fields      []byte    // header lines for the origin
+	noHTTP3     bool
+	fields      []byte // header lines for the origin
 }
 
 // route sends the paths below a prefix to another origin.
@@ -73,6 +74,9 @@ func forEdge(text shingle.SettingsText) shingle.SettingsText {
 		s.Metadata = nil
 	}
 	s.MetadataHeader = s.Metadata != nil
+	if s.HTTP3 == shingle.HTTP3On {
+		s.HTTP3 = ""
+	}
 	if m := s.Maintenance; m != nil && !m.On {
 		s.Maintenance = nil
 	}
@@ -120,6 +124,7 @@ func newRules(text shingle.SettingsText, publicPort int) *rules {
 	var ok [2]bool
 	u.routes, ok[0] = newRoutes(s.Routes, publicPort)
 	u.security, ok[1] = newSecurity(s.TLS)
+	u.noHTTP3 = s.HTTP3 != "" && s.HTTP3 != shingle.HTTP3On // off is safe for what cannot be read
 	u.unknown = u.unknown || !ok[0] || !ok[1]
 	return u
 }

@@ -55,11 +55,11 @@ func TestRules_Redirect(t *testing.T) {
 		{`{"to":"http://www.elsewhere.test:8080/shop/","status":302}`, "/a", 302, "http://www.elsewhere.test:8080/shop/a"},
 		{`{"to":"https://www.elsewhere.test/shop","status":307,"drop_path":true}`, "/a?q=1", 307, "https://www.elsewhere.test/shop/"},
 	} {
-		bothProtocols(t, func(t *testing.T, http2 bool) {
+		allProtocols(t, func(t *testing.T, major int) {
 			url, asked := countedOrigin(t, nil)
 			te := startEdge(t, url, withSettings(t, ruledHost, `{"redirect":`+x.settings+`}`))
 			_, port, _ := net.SplitHostPort(te.https)
-			resp, _ := get(t, te.client(t, http2), "https://"+ruledHost+x.path)
+			resp, _ := get(t, te.client(t, major), "https://"+ruledHost+x.path)
 			if want := strings.ReplaceAll(x.location, "PORT", port); resp.StatusCode != x.status || resp.Header.Get("Location") != want {
 				t.Errorf("%s: %d to %q, want %q", x.settings, resp.StatusCode, resp.Header.Get("Location"), want)
 			}
@@ -74,7 +74,7 @@ func TestRules_Redirect(t *testing.T) {
 func TestRules_WildcardRedirectsAllButItsTarget(t *testing.T) {
 	url, asked := countedOrigin(t, nil)
 	te := startEdge(t, url, withSettings(t, "*.customer.test", `{"redirect":{"to":"www.customer.test"}}`))
-	c := te.client(t, true)
+	c := te.client(t, 2)
 	if resp, _ := get(t, c, "https://any.customer.test/"); resp.StatusCode != 308 {
 		t.Errorf("got %d", resp.StatusCode)
 	}
@@ -84,7 +84,7 @@ func TestRules_WildcardRedirectsAllButItsTarget(t *testing.T) {
 }
 
 func TestRules_HSTS(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url, _ := countedOrigin(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Strict-Transport-Security", "max-age=1")
 			w.Header().Set("X-Kept", "yes")
@@ -92,7 +92,7 @@ func TestRules_HSTS(t *testing.T) {
 		te := startEdge(t, url,
 			withSettings(t, ruledHost, `{"hsts":{"max_age":31536000,"include_subdomains":true,"preload":true}}`),
 			withSettings(t, "short.customer.test", `{"hsts":{"max_age":0},"redirect":{"to":"www.customer.test"}}`))
-		c := te.client(t, http2)
+		c := te.client(t, major)
 		for host, want := range map[string]string{
 			ruledHost: "max-age=31536000; includeSubDomains; preload", "short.customer.test": "max-age=0", testHost: "max-age=1",
 		} {
@@ -120,17 +120,17 @@ func TestRules_Access(t *testing.T) {
 		`{"deny":["127.0.0.1/32"]}`:                      false,
 		`{"deny":["10.0.0.0/8","2001:db8::/32"]}`:        true,
 	} {
-		bothProtocols(t, func(t *testing.T, http2 bool) {
+		allProtocols(t, func(t *testing.T, major int) {
 			url, asked := countedOrigin(t, nil)
 			te := startEdge(t, url, withSettings(t, ruledHost, `{"access":`+settings+`}`))
 			want := map[bool]int{true: 200, false: 403}[served]
-			if resp, _ := get(t, te.client(t, http2), "https://"+ruledHost+"/"); resp.StatusCode != want {
+			if resp, _ := get(t, te.client(t, major), "https://"+ruledHost+"/"); resp.StatusCode != want {
 				t.Errorf("%s: got %d, want %d", settings, resp.StatusCode, want)
 			}
 			if served != (asked.Load() == 1) {
 				t.Errorf("%s: the origin was asked %d times", settings, asked.Load())
 			}
-			if resp, _ := get(t, te.client(t, http2), "http://"+ruledHost+"/"); resp.StatusCode != 308 {
+			if resp, _ := get(t, te.client(t, major), "http://"+ruledHost+"/"); resp.StatusCode != 308 {
 				t.Errorf("%s: port 80 answers %d", settings, resp.StatusCode)
 			}
 		})
@@ -169,13 +169,13 @@ func TestRules_AdmitIsWhatTheListsSay(t *testing.T) {
 }
 
 func TestRules_Maintenance(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		url, asked := countedOrigin(t, nil)
 		te := startEdge(t, url,
 			withSettings(t, ruledHost, `{"maintenance":{"on":true,"page":"<h1>Back soon</h1>","retry_after":120},"redirect":{"to":"www.customer.test"}}`),
 			withSettings(t, "plain.customer.test", `{"maintenance":{"on":true}}`),
 			withSettings(t, "off.customer.test", `{"maintenance":{"page":"<h1>Back soon</h1>"}}`))
-		c := te.client(t, http2)
+		c := te.client(t, major)
 		resp, body := get(t, c, "https://"+ruledHost+"/")
 		if resp.StatusCode != 503 || body != "<h1>Back soon</h1>" || resp.Header.Get("Retry-After") != "120" || resp.Header.Get("Content-Type") != htmlType {
 			t.Errorf("%d %v %q", resp.StatusCode, resp.Header, body)
@@ -199,16 +199,16 @@ func TestRules_ErrorPage(t *testing.T) {
 	}
 	_ = l.Close() // nobody answers there
 	te := startEdge(t, "http://"+l.Addr().String(), withSettings(t, ruledHost, `{"error_page":"<p>Ouch</p>"}`))
-	if resp, body := get(t, te.client(t, true), "https://"+ruledHost+"/"); resp.StatusCode != 502 || body != "<p>Ouch</p>" || resp.Header.Get("Content-Type") != htmlType {
+	if resp, body := get(t, te.client(t, 2), "https://"+ruledHost+"/"); resp.StatusCode != 502 || body != "<p>Ouch</p>" || resp.Header.Get("Content-Type") != htmlType {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
-	if resp, body := get(t, te.client(t, true), "https://"+testHost+"/"); resp.StatusCode != 502 || body != pageBadGateway.text {
+	if resp, body := get(t, te.client(t, 2), "https://"+testHost+"/"); resp.StatusCode != 502 || body != pageBadGateway.text {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
 }
 
 func TestRules_MetadataComesFromTheEdgeAlone(t *testing.T) {
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		seen := make(chan http.Header, 1)
 		url := origin(t, func(_ http.ResponseWriter, r *http.Request) { seen <- r.Header })
 		te := startEdge(t, url,
@@ -220,7 +220,7 @@ func TestRules_MetadataComesFromTheEdgeAlone(t *testing.T) {
 			req, _ := http.NewRequest("GET", "https://"+host+"/", nil)
 			req.Header.Set("User-Custom-Metadata", `{"forged":1}`)
 			req.Header["user_custom-Metadata"] = []string{`{"forged":2}`}
-			resp, err := te.client(t, http2).Do(req)
+			resp, err := te.client(t, major).Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,7 +248,7 @@ func TestRules_WhatCannotBeKnownServesNobody(t *testing.T) {
 		}
 	})
 	for i := range 4 {
-		if resp, _ := get(t, te.client(t, true), fmt.Sprintf("https://h%d.customer.test/", i)); resp.StatusCode != 503 {
+		if resp, _ := get(t, te.client(t, 2), fmt.Sprintf("https://h%d.customer.test/", i)); resp.StatusCode != 503 {
 			t.Errorf("%d: got %d", i, resp.StatusCode)
 		}
 	}
@@ -374,7 +374,7 @@ func TestSnapshot_WithheldSettingsAreReadAgain(t *testing.T) {
 	}
 	t.Run("little", func(t *testing.T) {
 		te := startEdge(t, url, with...)
-		if resp, _ := get(t, te.client(t, true), "https://"+ruledHost+"/"); resp.StatusCode != 503 || asked.Load() != 0 {
+		if resp, _ := get(t, te.client(t, 2), "https://"+ruledHost+"/"); resp.StatusCode != 503 || asked.Load() != 0 {
 			t.Errorf("got %d", resp.StatusCode)
 		}
 	})
@@ -387,7 +387,7 @@ func TestSnapshot_WithheldSettingsAreReadAgain(t *testing.T) {
 	}
 	te := startEdge(t, url, with...)
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // all is being read
-		resp, body := get(t, te.client(t, true), "https://"+ruledHost+"/")
+		resp, body := get(t, te.client(t, 2), "https://"+ruledHost+"/")
 		if resp.StatusCode == 200 {
 			break
 		}

@@ -16,7 +16,7 @@ import (
 // state of its certificate.
 func TestEdge_Port80TellsWhyThereIsNoCertificate(t *testing.T) {
 	te := startEdge(t, "http://127.0.0.1:1")
-	c := te.client(t, false)
+	c := te.client(t, 1)
 	soon := time.Now().Add(20 * time.Minute)
 	for name, x := range map[string]struct {
 		is      shingle.Readiness

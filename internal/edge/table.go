@@ -60,6 +60,9 @@ const manyNames = 100_000
 // served reports whether the edge answers for the site. A nil site is unknown.
 func (s *site) served() bool { return s != nil && !s.paused }
 
+// servesHTTP3 reports whether visitors of the site may come by HTTP/3.
+func (s *site) servesHTTP3() bool { return s.rules == nil || !s.rules.noHTTP3 }
+
 func newTable(target shingle.Origin, publicPort int, book *rulebook) *table {
 	t := &table{seed: maphash.MakeSeed(), port: publicPort, book: book, alike: map[settings]weak.Pointer[site]{}}
 	t.plain = &site{target: newTarget(target, publicPort)}

@@ -157,7 +157,7 @@ func TestTickets_NoResumptionForADomainThatWent(t *testing.T) {
 // sessions to hosts, and resumed ones.
 func BenchmarkHandshake(b *testing.B) {
 	certs := newTestCerts(b)
-	g := &gate{certs: certs}
+	g := newGate(nil, certs)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -168,7 +168,7 @@ func BenchmarkHandshake(b *testing.B) {
 		bound, resume bool
 	}{{"full", true, false}, {"full-unbound", false, false}, {"resumed", true, true}, {"resumed-unbound", false, true}} {
 		b.Run(x.name, func(b *testing.B) {
-			server := &tls.Config{GetCertificate: g.certificate}
+			server := &tls.Config{GetCertificate: g.base.GetCertificate}
 			if x.bound {
 				bindSessions(server)
 			}

@@ -67,9 +67,9 @@ func echoHost(t *testing.T) string {
 
 func TestEdge_WildcardServesEachHostUnderItsOwnName(t *testing.T) {
 	url := echoHost(t)
-	bothProtocols(t, func(t *testing.T, http2 bool) {
+	allProtocols(t, func(t *testing.T, major int) {
 		te, certs := startWild(t, url)
-		c := te.client(t, http2)
+		c := te.client(t, major)
 		for host, certificate := range map[string]string{
 			"a.customer.test": "*.customer.test", "B.Customer.test": "*.customer.test", "own.customer.test": "own.customer.test",
 		} {
@@ -132,7 +132,7 @@ func TestEdge_WildcardIsNoHost(t *testing.T) {
 
 func TestEdge_WildcardOnPort80(t *testing.T) {
 	te, _ := startWild(t, echoHost(t))
-	c := te.client(t, false)
+	c := te.client(t, 1)
 	if resp, body := get(t, c, "http://a.customer.test/.well-known/acme-challenge/known"); resp.StatusCode != 200 || body != "known.thumbprint" {
 		t.Errorf("challenge: %s, %q", resp.Status, body)
 	}
@@ -145,18 +145,18 @@ func TestEdge_WildcardOnPort80(t *testing.T) {
 // TestEdge_WildcardStandsIn visits a domain whose own certificate cannot be had.
 func TestEdge_WildcardStandsIn(t *testing.T) {
 	te, certs := startWild(t, echoHost(t), "own.customer.test")
-	if _, body := get(t, te.client(t, true), "https://own.customer.test/"); body != "own.customer.test" {
+	if _, body := get(t, te.client(t, 2), "https://own.customer.test/"); body != "own.customer.test" {
 		t.Errorf("got %q", body)
 	}
 	if want := []string{"own.customer.test", "*.customer.test"}; !slices.Equal(certs.asked, want) {
 		t.Errorf("asked for the certificates of %q", certs.asked)
 	}
 	te, certs = startWild(t, echoHost(t), "other.customer.test") // another tenant's
-	if _, err := te.client(t, true).Get("https://other.customer.test/"); err == nil || slices.Contains(certs.asked, "*.customer.test") {
+	if _, err := te.client(t, 2).Get("https://other.customer.test/"); err == nil || slices.Contains(certs.asked, "*.customer.test") {
 		t.Errorf("served with another tenant's certificate: %v, asked for %q", err, certs.asked)
 	}
 	te, _ = startWild(t, echoHost(t), "own.customer.test", "*.customer.test")
-	if _, err := te.client(t, true).Get("https://own.customer.test/"); err == nil {
+	if _, err := te.client(t, 2).Get("https://own.customer.test/"); err == nil {
 		t.Error("served without a certificate")
 	}
 }
@@ -168,7 +168,7 @@ func TestEdge_WildcardMayRedirectToAHostBelow(t *testing.T) {
 		c.Store = &testStore{domains: []shingle.Domain{{Host: "*.customer.test", Redirect: "www.customer.test"}}}
 	})
 	te.certs = certs
-	c := te.client(t, true)
+	c := te.client(t, 2)
 	if resp, _ := get(t, c, "https://a.customer.test/"); resp.StatusCode != 308 || !strings.HasPrefix(resp.Header.Get("Location"), "https://www.customer.test") {
 		t.Errorf("%s to %q", resp.Status, resp.Header.Get("Location"))
 	}
