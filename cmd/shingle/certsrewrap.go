@@ -20,6 +20,7 @@ type certsRewrapCmd struct {
 	Lost   string `placeholder:"KEY-ID" help:"Give up a master key or data key that nobody has any more: what only it opens is dropped, and certificates are issued anew."`
 	DryRun bool   `name:"dry-run" help:"Change nothing, and say what would be changed."`
 	NoWait bool   `name:"no-wait" help:"Do not wait a minute, until every process has heard of it: with --deep for a second look, with --lost for data keys that one may still have in memory."`
+	Force  bool   `help:"Go on although a live process of the fleet lacks the current master key: it can serve nothing after its next start."`
 	Yes    bool   `help:"Do not ask."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
@@ -27,7 +28,7 @@ type certsRewrapCmd struct {
 // Help is what --help adds.
 func (certsRewrapCmd) Help() string {
 	return "Without a flag the data keys, which seal all that is secret, are wrapped under the current master key: the step of a rotation after which the old one can be removed. " +
-		"It works beside everything else, and can be broken off and begun again. See also: shingle keys."
+		"It works beside everything else, and can be broken off and begun again. It is refused while a live process that shingle edges shows lacks the current master key. See also: shingle keys."
 }
 
 // rewrapResult is how a rewrap ended.
@@ -93,7 +94,7 @@ func (c *certsRewrapCmd) rewrap(ctx context.Context, client *api.Client, s strea
 	total := rewrapResult{DryRun: dry, Changed: map[string]int{}, Failures: []api.RewrapFailure{}, Unneeded: []string{}}
 	line := newProgress(s.Err, "rewrapping")
 	defer line.clear()
-	request := api.Rewrap{Deep: c.Deep, Lost: c.Lost, DryRun: dry}
+	request := api.Rewrap{Deep: c.Deep, Lost: c.Lost, DryRun: dry, Force: c.Force}
 	for good := time.Now(); ; {
 		step, err := client.Rewrap(ctx, request)
 		if errors.Is(err, shingle.ErrUnavailable) && time.Since(good) < rewrapPatience && pause(ctx, time.Second) {

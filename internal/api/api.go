@@ -32,6 +32,10 @@ type Config struct {
 	// Keys are shown and rotated. Nil: there are no such routes.
 	Keys Keys
 
+	// Edges are the processes of the fleet. Nil: there are no such routes, and a rewrap
+	// does not look whether all of them have the key.
+	Edges Edges
+
 	// Checker looks at domains from outside. Nil: there is no such route.
 	Checker Checker
 	// Statuses are shown with their domains. Nil: they are not.
@@ -128,6 +132,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Keys != nil {
 		s.keyRoutes(a)
+	}
+	if cfg.Edges != nil {
+		s.edgeRoutes(a)
 	}
 	if cfg.Checker != nil {
 		s.checkRoutes(a)

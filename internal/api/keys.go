@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -14,6 +17,8 @@ import (
 type Keys interface {
 	// MasterKeys returns the master keys that are needed, and the current one.
 	MasterKeys(ctx context.Context) ([]shingle.MasterKeyUse, error)
+	// CurrentMasterKey returns the ID of that under which new data keys are wrapped.
+	CurrentMasterKey(ctx context.Context) (string, error)
 	// Rewrap does the next step of a rewrap.
 	Rewrap(ctx context.Context, r shingle.Rewrap) (shingle.RewrapPage, error)
 }
@@ -42,6 +47,7 @@ type Rewrap struct {
 	Lost   string `json:"lost,omitempty" doc:"ID of a master key or data key that nobody has any more: drop what only it opens. Certificates are then issued anew"`
 	DryRun bool   `json:"dry_run,omitempty" doc:"Change nothing, and count what would be changed"`
 	After  string `json:"after,omitempty" doc:"next of the last answer"`
+	Force  bool   `json:"force,omitempty" doc:"Go on although a live process of the fleet lacks the current master key: it can serve nothing after its next start"`
 }
 
 // RewrapStep is what one step did.
@@ -74,7 +80,7 @@ func (s *server) keyRoutes(a huma.API) {
 	register(s, a, operation("list-keys", http.MethodGet, "/v1/keys", "List the master keys"), s.listKeys)
 	rewrap := operation("rewrap", http.MethodPost, "/v1/keys/rewrap", "Rotate keys, or give a lost one up: the next step",
 		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
-	rewrap.Description = "A step takes some seconds at most. What it did stays done: a rewrap that is begun again passes it over. One process does so at a time; a step that answers 503 can be repeated."
+	rewrap.Description = "The first step is refused (403) while a live process of the fleet lacks the current master key. A step takes some seconds at most. What it did stays done: a rewrap that is begun again passes it over. One process does so at a time; a step that answers 503 can be repeated."
 	register(s, a, rewrap, s.rewrap)
 }
 
@@ -91,6 +97,9 @@ func (s *server) listKeys(ctx context.Context, _ *struct{}) (*keysAnswer, error)
 }
 
 func (s *server) rewrap(ctx context.Context, in *rewrapInput) (*rewrapAnswer, error) {
+	if err := s.spread(ctx, &in.Body); err != nil {
+		return nil, err
+	}
 	p, err := s.Keys.Rewrap(ctx, shingle.Rewrap{Deep: in.Body.Deep, Lost: in.Body.Lost, DryRun: in.Body.DryRun, After: in.Body.After})
 	if err != nil {
 		return nil, err
@@ -100,6 +109,42 @@ func (s *server) rewrap(ctx context.Context, in *rewrapInput) (*rewrapAnswer, er
 		out.Failures = append(out.Failures, RewrapFailure{Record: f.Record, Message: f.Message})
 	}
 	return &rewrapAnswer{out}, nil
+}
+
+// spread refuses the first step of a rewrap while a live process lacks the master key
+// under which data keys are to come: it could serve nothing after its next start. One
+// that fell silent is not waited for, and one of a version without reports not known.
+func (s *server) spread(ctx context.Context, r *Rewrap) error {
+	if s.Edges == nil || r.After != "" || r.DryRun || r.Force {
+		return nil
+	}
+	current, err := s.currentKey(ctx)
+	if err != nil || current == "" {
+		return err
+	}
+	var lack []string
+	err = s.eachEdge(ctx, func(m *shingle.Member) {
+		if !m.Self && m.State(s.Now()) != shingle.MemberSilent && !m.Opens(current) {
+			lack = append(lack, fmt.Sprintf("%s (%s, %s)", m.ID, m.Role, cmp.Or(m.Address, m.API, m.Name)))
+		}
+	})
+	if err != nil || len(lack) == 0 {
+		return err
+	}
+	names := strings.Join(lack[:min(len(lack), 5)], ", ")
+	if len(lack) > 5 {
+		names += fmt.Sprintf(" and %d more", len(lack)-5)
+	}
+	return shingle.Errorf(shingle.CodeForbidden, "the master key %s is not everywhere yet: %s cannot use it, and could serve nothing after the next start. "+
+		"Bring it there first; it shows in shingle edges within a minute, of an AWS key within ten. With force (--force) it goes on all the same", current, names)
+}
+
+// currentKey returns the ID of the master key that wraps; empty when nothing tells.
+func (s *server) currentKey(ctx context.Context) (string, error) {
+	if s.Keys == nil {
+		return "", nil
+	}
+	return s.Keys.CurrentMasterKey(ctx)
 }
 
 // deleteCertificate has a certificate replaced, and removes it.

@@ -20,6 +20,8 @@ func (s *safe) MasterKeys(context.Context) ([]shingle.MasterKeyUse, error) {
 	return []shingle.MasterKeyUse{{ID: "file-1", DataKeys: 3, Problem: "its file is missing"}, {ID: "file-2", Current: true}}, nil
 }
 
+func (s *safe) CurrentMasterKey(context.Context) (string, error) { return "file-2", nil }
+
 func (s *safe) Rewrap(_ context.Context, r shingle.Rewrap) (shingle.RewrapPage, error) {
 	s.asked = append(s.asked, r)
 	switch {

@@ -43,6 +43,9 @@ var roles = map[string][]shingle.TokenRole{
 	"delete-certificate": operators,
 	"get-queue":          readers,
 
+	"list-edges": readers,
+	"get-edge":   readers,
+
 	"list-keys": readers,
 	"rewrap":    admins,
 

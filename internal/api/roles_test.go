@@ -43,7 +43,7 @@ func (s *site) as(role shingle.TokenRole, tenant string) *site {
 // everything is an API with all that there can be.
 func everything(t *testing.T) *site {
 	return open(t, &memory.Store{}, func(c *api.Config) {
-		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs = &shelf{}, &lens{}, &diary{fail: errNoWebhook}, &safe{}, &memory.Store{}
+		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs, c.Edges = &shelf{}, &lens{}, &diary{fail: errNoWebhook}, &safe{}, &memory.Store{}, &crew{}
 		c.SetupKit = &clerk{}
 	})
 }
@@ -77,7 +77,7 @@ var mayUse = map[string]string{
 	"claim-domain":      "aot",
 	"create-setup-link": "aot", "create-setup-email": "aot",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
-	"delete-certificate": "ao", "list-keys": "aor", "rewrap": "a",
+	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "get-edge": "aor", "rewrap": "a",
 	"list-events": "aort", "stream-events": "aort",
 	"list-webhooks": "aor", "get-webhook": "aor", "create-webhook": "ao", "update-webhook": "ao", "delete-webhook": "ao",
 	"rotate-webhook-secret": "ao", "test-webhook": "ao", "list-dead-letters": "aor", "replay-dead-letters": "ao",

@@ -17,19 +17,21 @@ import (
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
 	"github.com/shingle-proxy/shingle/internal/files"
+	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/tokens"
 )
 
 // App is edge and control in one process, or one of them.
 type App struct {
-	cfg      Config
-	log      *slog.Logger
-	listen   *Listeners
-	stores   *stores
-	asking   *askingStore  // nil without an ask service
-	copy     shingle.Blobs // nil without a local copy
-	certs    *certs.Manager
-	instance *instance
+	cfg       Config
+	log       *slog.Logger
+	listen    *Listeners
+	stores    *stores
+	asking    *askingStore  // nil without an ask service
+	copy      shingle.Blobs // nil without a local copy
+	certs     *certs.Manager
+	masterKey *masterKeys
+	instance  *instance
 	// wakeCerts tells the certificate worker of changed domains.
 	wakeCerts chan struct{}
 	events    *events.Hub
@@ -41,7 +43,8 @@ type App struct {
 	wakeKeeper chan struct{}
 	checker    *domainChecker // nil without the control role
 	preflights preflights
-	edge       *edge.Edge     // nil without that role
+	edge       *edge.Edge // nil without that role
+	roster     *members.Roster
 	tokens     *tokens.Keeper // nil without the control role
 	activity   *activity      // nil but on Lambda
 	turns      turns          // there alone
@@ -89,6 +92,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
+	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Logger: a.log, Stays: a.cfg.OnLambda})
 	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}
@@ -128,7 +132,7 @@ func (a *App) openControl(ctx context.Context) error {
 	}
 	handler, err := api.New(api.Config{
 		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
-		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 		SetupKit: setup, ControlURL: a.cfg.ControlURL,
 	})
@@ -181,6 +185,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.masterKey = key
 	if err := a.openCopy(); err != nil {
 		return nil, err
 	}
@@ -283,6 +288,7 @@ func (a *App) work(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { a.certs.Follow(ctx) })
+	parts.Go(func() { a.roster.Report(ctx, a.reporter()) })
 	if a.control != nil {
 		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
 	}
@@ -290,7 +296,7 @@ func (a *App) work(ctx context.Context) {
 
 // housekeeping is what one process of the fleet does for all.
 func (a *App) housekeeping() map[string]func(context.Context) error {
-	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run}
+	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead}
 	if a.cfg.checks() {
 		parts["checks"] = a.keeper.Run
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/members"
 )
 
 // The kinds of what is copied, in their order.
@@ -80,9 +81,10 @@ func (c *storeCopy) side(o *opened) *copySide {
 // feed of the store that it ran on.
 var feedPositions = []string{"worker/domains", "checks/position", "events/position"}
 
-// skip tells what is not copied: what is of this store alone.
+// skip tells what is not copied: what is of this store alone, and which processes
+// there are.
 func (c *storeCopy) skip(key string) bool {
-	return strings.HasPrefix(key, "store-copy/") || strings.HasPrefix(key, checkPrefix) || !c.sameDomains && slices.Contains(feedPositions, key)
+	return strings.HasPrefix(key, "store-copy/") || strings.HasPrefix(key, checkPrefix) || strings.HasPrefix(key, members.Prefix) || !c.sameDomains && slices.Contains(feedPositions, key)
 }
 
 // peek returns the next item, nil at the end.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
@@ -23,6 +24,64 @@ type masterKeys struct {
 	shingle.MasterKey                   // wraps
 	files             shingle.MasterKey // unwraps what key files wrapped; nil: there are none
 	kms               func() (*kms.Key, error)
+
+	mu     sync.Mutex
+	tried  string    // the KMS key that was found to wrap and unwrap, at
+	at     time.Time // that time
+	looked time.Time // which key that is
+}
+
+// How often it is asked which KMS key wraps now, and how long one that was tried needs
+// no other trial: calls are billed.
+const (
+	kmsLookEvery = 10 * time.Minute
+	kmsTryEvery  = 6 * time.Hour
+)
+
+// keyLister is a master key in files.
+type keyLister interface {
+	IDs(ctx context.Context) ([]string, error)
+}
+
+// usable returns the IDs of the master keys that this process can use, as far as they
+// can be known without a value under them: those in files, and the one that wraps.
+func (k *masterKeys) usable(ctx context.Context) []string {
+	var ids []string
+	if files, ok := k.files.(keyLister); ok {
+		ids, _ = files.IDs(ctx) // what cannot be read cannot be used
+	}
+	key, ok := k.MasterKey.(*kms.Key)
+	if !ok {
+		return ids
+	}
+	if id := k.tryKMS(ctx, key, time.Now()); id != "" {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// tryKMS returns the KMS key that wraps, if this process may use it.
+func (k *masterKeys) tryKMS(ctx context.Context, key *kms.Key, now time.Time) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now.Sub(k.looked) < kmsLookEvery {
+		return k.tried
+	}
+	k.looked = now
+	id, err := key.Current(ctx)
+	if err == nil && (id != k.tried || now.Sub(k.at) >= kmsTryEvery) {
+		if err = key.Check(ctx); err == nil {
+			k.tried, k.at = id, now
+		}
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, shingle.ErrUnavailable): // which says nothing about the right to use it
+		k.looked = time.Time{}
+	default:
+		k.tried = ""
+	}
+	return k.tried
 }
 
 // openMasterKey opens the key that the configuration names.

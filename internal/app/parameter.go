@@ -89,6 +89,12 @@ func (k *parameterKey) Current(ctx context.Context) (string, error) {
 	return k.KeyFile.Current(ctx)
 }
 
+// IDs returns the keys that are there, the newest last.
+func (k *parameterKey) IDs(ctx context.Context) ([]string, error) {
+	k.refresh(ctx, parameterEvery)
+	return k.KeyFile.IDs(ctx)
+}
+
 // Wrap implements [shingle.MasterKey].
 func (k *parameterKey) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
 	k.refresh(ctx, parameterEvery)

@@ -13,3 +13,15 @@ const (
 
 func (r Role) edge() bool    { return r != RoleControl }
 func (r Role) control() bool { return r != RoleEdge }
+
+// String returns the name of the command.
+func (r Role) String() string {
+	switch r {
+	case RoleEdge:
+		return "edge"
+	case RoleControl:
+		return "control"
+	case RoleAll:
+	}
+	return "serve"
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/members"
 )
 
 // Times between what scheduled calls do. There is one every minute, and mostly there
@@ -100,8 +101,8 @@ func (a *App) nextDue(ctx context.Context) (time.Time, error) {
 	return next, err
 }
 
-// activity notes when something was last written, leases apart: all that is done
-// ends in a write.
+// activity notes when something was last written, leases and the report of this process
+// apart: all that is done ends in a write.
 type activity struct {
 	shingle.Blobs
 	last atomic.Int64 // Unix milliseconds
@@ -109,7 +110,7 @@ type activity struct {
 
 // Put implements [shingle.Blobs].
 func (a *activity) Put(ctx context.Context, key string, value []byte, ifVersion string) (string, error) {
-	if !strings.HasPrefix(key, "leases/") {
+	if !strings.HasPrefix(key, "leases/") && !strings.HasPrefix(key, members.Prefix) {
 		a.note()
 	}
 	return a.Blobs.Put(ctx, key, value, ifVersion)

@@ -35,6 +35,7 @@ type KeyFile struct {
 
 	mu     sync.RWMutex
 	keys   map[string]cipher.AEAD // by ID
+	ids    []string               // the newest last
 	newest string                 // ID
 }
 
@@ -125,6 +126,16 @@ func (k *KeyFile) Current(context.Context) (string, error) {
 	return k.newest, nil
 }
 
+// IDs returns the keys that are there, the newest last.
+func (k *KeyFile) IDs(context.Context) ([]string, error) {
+	if err := k.read(); err != nil {
+		return nil, err
+	}
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.Clone(k.ids), nil
+}
+
 // Wrap implements [shingle.MasterKey].
 func (k *KeyFile) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
 	id, err := k.Current(ctx)
@@ -164,20 +175,21 @@ func (k *KeyFile) read() error {
 	if err != nil {
 		return err
 	}
-	keys, newest := map[string]cipher.AEAD{}, ""
+	keys, ids, newest := map[string]cipher.AEAD{}, []string(nil), ""
 	for _, f := range files {
 		key, err := readKeyFile(f.name)
 		if err != nil {
 			return err
 		}
 		newest = keyFileID(key)
+		ids = append(ids, newest)
 		if keys[newest], err = newAEAD(key); err != nil {
 			return err
 		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.keys, k.newest = keys, newest
+	k.keys, k.ids, k.newest = keys, ids, newest
 	return nil
 }
 

@@ -49,6 +49,16 @@ func (m *Manager) MasterKeys(ctx context.Context) ([]shingle.MasterKeyUse, error
 	return list, nil
 }
 
+// CurrentMasterKey returns the ID of the master key under which new data keys are
+// wrapped.
+func (m *Manager) CurrentMasterKey(ctx context.Context) (string, error) {
+	id, err := m.cfg.MasterKey.Current(ctx)
+	if err != nil {
+		return "", masterError(err)
+	}
+	return id, nil
+}
+
 // each calls f with the data keys in the store, until it returns an error.
 func (k *keyring) each(ctx context.Context, f func(id string, w wrappedDataKey) error) error {
 	for after, more := "", true; more; {

@@ -18,8 +18,8 @@ import (
 type family struct {
 	prefix string
 	shards int
-	// life, when set, is after how long DynamoDB may delete the record: what its
-	// writer removes himself unless he is killed.
+	// life, when set, is after how long without a write DynamoDB may delete the record:
+	// what its writer removes himself unless he is killed.
 	life time.Duration
 }
 
@@ -37,6 +37,7 @@ var families = []family{
 	{prefix: "events/outbox/", shards: 4},
 	{prefix: "events/due/", shards: 4},
 	{prefix: "webhooks/", shards: 1},
+	{prefix: "edges/", shards: 1, life: 2 * day},
 	{prefix: "challenges/", shards: shards, life: 7 * day},
 	{prefix: "orders/", shards: shards, life: 7 * day},
 }

@@ -50,6 +50,27 @@ func (e *Edge) State() State {
 	return s
 }
 
+// Load is what an edge has to do, and has done since it began.
+type Load struct {
+	Connections, MaxConnections int // of clients over HTTPS, now
+	Requests, Errors            uint64
+}
+
+// Load returns what the edge has to do. Errors are the answers of 5xx.
+func (e *Edge) Load() Load {
+	l := Load{Connections: max(0, len(e.https.slots)-1), MaxConnections: cap(e.https.slots)} // one is for the next
+	for _, engine := range []*engine{e.secure, e.plain} {
+		for class := range engine.classes {
+			n := engine.classes[class].Load()
+			l.Requests += n
+			if requestClasses[class] == "5xx" {
+				l.Errors += n
+			}
+		}
+	}
+	return l
+}
+
 // Degraded returns why visitors may be served what is old: a sentence for each
 // part that is cut off.
 func (e *Edge) Degraded() []string {

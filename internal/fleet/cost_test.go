@@ -164,8 +164,8 @@ func (b *bill) resting() {
 		}
 		time.Sleep(restWindow)
 	})
-	b.control = b.rest("control, without the checks,", b.meters[0], 300, 25)
-	b.edge = b.rest("an edge", b.meters[1], 80, 0)
+	b.control = b.rest("control, without the checks,", b.meters[0], 300, 30)
+	b.edge = b.rest("an edge", b.meters[1], 80, 3)
 	b.atRest = b.control.plus(b.edge)
 	b.control = b.control.plus(b.rest("checks", b.checkerMeter, 200, 0))
 }
