@@ -9,9 +9,8 @@ import (
 
 // Times of a [Member].
 const (
-	// MemberSilentAfter is how long a live process may be without a report: it makes
-	// one a minute, and one that got lost, or is late, is no alarm.
-	MemberSilentAfter = 150 * time.Second
+	// MemberCalled is how often one reports itself that is called now and then.
+	MemberCalled = time.Hour
 	// MemberKept is how long one is shown that has fallen silent. A process that
 	// ends as it should takes its report away.
 	MemberKept = 24 * time.Hour
@@ -22,17 +21,20 @@ const (
 // Member is a process of the fleet, as it last said of itself. Times are of its
 // clock.
 type Member struct {
-	ID       string    `json:"id"`   // of its data folder: the process after it there has the same
-	Role     string    `json:"role"` // edge, control, or serve for both in one
-	Name     string    `json:"name"` // the machine's
-	Version  string    `json:"version"`
-	Region   string    `json:"region,omitempty"`  // where it reads the table; empty without one
-	Address  string    `json:"address,omitempty"` // where it serves visitors over HTTPS; empty: it does not
-	API      string    `json:"api,omitempty"`     // where it serves the API; empty: it does not, or as a function
-	Started  time.Time `json:"started"`
-	Reported time.Time `json:"reported"`
-	Leads    bool      `json:"leads,omitempty"`    // it does the housekeeping
-	Degraded []string  `json:"degraded,omitempty"` // why it may serve what is old; empty: it does not
+	ID      string `json:"id"`   // of its data folder: the process after it there has the same
+	Role    string `json:"role"` // edge, control, or serve for both in one
+	Name    string `json:"name"` // the machine's
+	Version string `json:"version"`
+	Region  string `json:"region,omitempty"`  // where it reads the table; empty without one
+	Address string `json:"address,omitempty"` // where it serves visitors over HTTPS; empty: it does not
+	API     string `json:"api,omitempty"`     // where it serves the API; empty: it does not, or as a function
+	// Every is how often it reports itself, at least. One that got lost, or is late, is no
+	// alarm: it is silent after two and a half times as long.
+	Every    time.Duration `json:"every"`
+	Started  time.Time     `json:"started"`
+	Reported time.Time     `json:"reported"`
+	Leads    bool          `json:"leads,omitempty"`    // it does the housekeeping
+	Degraded []string      `json:"degraded,omitempty"` // why it may serve what is old; empty: it does not
 
 	Table *MemberTable `json:"table,omitempty"` // nil: it has none
 	Load  *MemberLoad  `json:"load,omitempty"`  // nil: it serves no visitors
@@ -69,10 +71,13 @@ const (
 	MemberSilent   MemberState = "silent"   // killed, or cut off from the store, or its machine is gone
 )
 
+// Silent reports whether the member should have been heard of.
+func (m *Member) Silent(now time.Time) bool { return now.Sub(m.Reported) > m.Every*5/2 }
+
 // State returns how the member is at now.
 func (m *Member) State(now time.Time) MemberState {
 	switch {
-	case now.Sub(m.Reported) > MemberSilentAfter:
+	case m.Silent(now):
 		return MemberSilent
 	case len(m.Degraded) > 0:
 		return MemberDegraded
@@ -85,7 +90,7 @@ func (m *Member) State(now time.Time) MemberState {
 // empty ones are not compared.
 func (m *Member) Attention(now time.Time, version, masterKey string) (list []string) {
 	ago := now.Sub(m.Reported)
-	if ago > MemberSilentAfter {
+	if m.Silent(now) {
 		list = append(list, fmt.Sprintf("it has not reported for %s: it was killed, its machine is gone, or it cannot reach the store", ago.Round(time.Second)))
 	}
 	if ago < -memberClock {

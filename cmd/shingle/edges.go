@@ -31,7 +31,7 @@ type edgesListCmd struct {
 
 // Help is what --help adds.
 func (edgesListCmd) Help() string {
-	return "Each process reports itself once a minute. One that ends as it should goes from the list at once; one that was killed, or cannot reach the store, is shown as silent for a day.\n\n" +
+	return "Each process reports itself once a minute (--report). One that ends as it should goes from the list at once; one that was killed, or cannot reach the store, is shown as silent for a day.\n\n" +
 		"Exit codes: 0; 1 if the API does not answer or, with --check, an edge needs attention; 2 if the command line cannot be understood."
 }
 

@@ -13,12 +13,13 @@ import (
 type processFlags struct {
 	Config   kong.ConfigFlag `placeholder:"FILE" help:"TOML file with these flags as keys." type:"existingfile"`
 	LogLevel string          `enum:"debug,info,warn,error" default:"info" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
+	Report   time.Duration   `default:"1m" placeholder:"TIME" env:"SHINGLE_REPORT" help:"How often this process reports itself to the fleet, 10s to 1h: shingle edges is as old, and calls it silent after two and a half times as long. Each report is a write."`
 	Metrics  string          `placeholder:"ADDRESS" env:"SHINGLE_METRICS" help:"Address for Prometheus, which scrapes /metrics there, such as 127.0.0.1:9090. Plain HTTP without a token; it tells numbers and no names, but keep it private. Default: none."`
 }
 
 // config begins the configuration.
 func (f *processFlags) config(s streams, role app.Role) app.Config {
-	return app.Config{Role: role, Metrics: f.Metrics, Version: version(), Logger: newLogger(s.Err, f.LogLevel)}
+	return app.Config{Role: role, Metrics: f.Metrics, Report: f.Report, Version: version(), Logger: newLogger(s.Err, f.LogLevel)}
 }
 
 func newLogger(w io.Writer, name string) *slog.Logger {

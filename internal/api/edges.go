@@ -32,7 +32,7 @@ type Edge struct {
 	Address    string     `json:"address,omitempty" example:"10.0.1.2:443" doc:"Where it serves visitors over HTTPS; absent: it does not"`
 	API        string     `json:"api,omitempty" example:"127.0.0.1:8090" doc:"Where it serves the API; absent: it does not, or as a function"`
 	Started    time.Time  `json:"started"`
-	Reported   time.Time  `json:"reported" doc:"Each process reports once a minute; one that ends as it should is gone from the list at once, another after a day"`
+	Reported   time.Time  `json:"reported" doc:"Each process reports once a minute (--report); one that ends as it should is gone from the list at once, another after a day"`
 	Answers    bool       `json:"answers" doc:"It is the process that answers"`
 	Leads      bool       `json:"leads" doc:"It does the housekeeping of the fleet: certificates, checks, events, jobs"`
 	Degraded   []string   `json:"degraded" nullable:"false" doc:"Why it may serve what is old"`
@@ -79,7 +79,7 @@ type (
 
 func (s *server) edgeRoutes(a huma.API) {
 	list := operation("list-edges", http.MethodGet, "/v1/edges", "List the processes of the fleet")
-	list.Description = "Edges, control processes and those that are both, each as it said of itself within the last minute. Processes of versions without reports are missing."
+	list.Description = "Edges, control processes and those that are both, each as it last said of itself, mostly within the last minute (--report). Processes of versions without reports are missing."
 	register(s, a, list, s.listEdges)
 	register(s, a, operation("get-edge", http.MethodGet, "/v1/edges/{id}", "Show a process of the fleet", http.StatusNotFound), s.getEdge)
 }

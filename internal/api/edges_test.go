@@ -35,12 +35,12 @@ func (c *crew) Member(_ context.Context, id string) (shingle.Member, error) {
 
 func fleetOf(now time.Time) *crew {
 	return &crew{list: []shingle.Member{
-		{ID: "a", Role: "control", Version: "test", Reported: now, MasterKeys: []string{"file-1", "file-2"}},
+		{ID: "a", Role: "control", Version: "test", Every: time.Minute, Reported: now, MasterKeys: []string{"file-1", "file-2"}},
 		{
-			ID: "b", Role: "edge", Version: "old", Reported: now.Add(-30 * time.Second), Address: "10.0.0.2:443", MasterKeys: []string{"file-1"}, Degraded: []string{"the domain table is 9m old"},
+			ID: "b", Role: "edge", Version: "old", Every: time.Minute, Reported: now.Add(-30 * time.Second), Address: "10.0.0.2:443", MasterKeys: []string{"file-1"}, Degraded: []string{"the domain table is 9m old"},
 			Table: &shingle.MemberTable{Domains: 7, Synced: now.Add(-30*time.Second - 9*time.Minute)}, Load: &shingle.MemberLoad{Connections: 3, MaxConnections: 10, Requests: 2.5, Errors: 0.5},
 		},
-		{ID: "c", Role: "edge", Version: "test", Reported: now.Add(-time.Hour), Table: &shingle.MemberTable{}, MasterKeys: []string{"file-2"}},
+		{ID: "c", Role: "edge", Version: "test", Every: time.Minute, Reported: now.Add(-time.Hour), Table: &shingle.MemberTable{}, MasterKeys: []string{"file-2"}},
 	}}
 }
 

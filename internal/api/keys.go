@@ -136,7 +136,7 @@ func (s *server) spread(ctx context.Context, r *Rewrap) error {
 		names += fmt.Sprintf(" and %d more", len(lack)-5)
 	}
 	return shingle.Errorf(shingle.CodeForbidden, "the master key %s is not everywhere yet: %s cannot use it, and could serve nothing after the next start. "+
-		"Bring it there first; it shows in shingle edges within a minute, of an AWS key within ten. With force (--force) it goes on all the same", current, names)
+		"Bring it there first; it shows in shingle edges within a minute (--report), of an AWS key within ten. With force (--force) it goes on all the same", current, names)
 }
 
 // currentKey returns the ID of the master key that wraps; empty when nothing tells.

@@ -92,7 +92,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
-	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Logger: a.log, Stays: a.cfg.OnLambda})
+	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Logger: a.log, Every: a.cfg.Report, Called: a.cfg.OnLambda})
 	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}

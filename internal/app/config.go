@@ -106,9 +106,10 @@ type Config struct {
 	Service    string // what customers know the product as, for set-up pages; empty: it is not named
 	Support    string // URL or e-mail address of the help that those name; empty: none
 
-	AskToken  string // what /ask demands; empty: nothing
-	Metrics   string // address to listen on for Prometheus; empty: none
-	AccessLog bool   // one line a request
+	AskToken  string        // what /ask demands; empty: nothing
+	Report    time.Duration // how often the process reports itself; 0: 1 min
+	Metrics   string        // address to listen on for Prometheus; empty: none
+	AccessLog bool          // one line a request
 	Version   string
 	Logger    *slog.Logger
 
@@ -181,6 +182,10 @@ func (c *Config) validate() error {
 		if _, err := parseAskURL(c.AskURL); err != nil {
 			return err
 		}
+	}
+	c.Report = cmp.Or(c.Report, time.Minute)
+	if c.Report < 10*time.Second || c.Report > time.Hour {
+		return fmt.Errorf("--report: it must be 10s to 1h, not %s", c.Report)
 	}
 	if c.RateLimit < 0 {
 		return fmt.Errorf("--rate-limit: it must be 0 or more, not %d", c.RateLimit)

@@ -6,10 +6,11 @@ import "math"
 // counts), and of Lambda.
 const (
 	edgeReads    = 34 * minutes // of an edge at rest: it asks for changes once a second, and for news once a minute
+	edgeWrites   = minutes / 5  // its report
 	tickReads    = 0.5          // of a scheduled call that finds nothing to do
 	lookReads    = 16           // for what is planned
 	turnReads    = 69           // of a turn of the control plane, its look included
-	turnWrites   = 2            // its lease
+	turnWrites   = 3            // its lease, its report
 	domainChecks = 30           // of a domain, one a day
 	domainReads  = 255          // its checks, and half a renewal
 	domainWrites = 130
@@ -33,7 +34,7 @@ func (d *Deployment) tableUse(l Load) tableUse {
 	return tableUse{
 		reads: float64(d.edges())*edgeReads + minutes*tickReads + max(0, gathers-turns)*lookReads + turns*turnReads +
 			all*domainReads + fresh*newReads,
-		writes:    turns*turnWrites + all*domainWrites + fresh*newWrites,
+		writes:    float64(d.edges())*edgeWrites + turns*turnWrites + all*domainWrites + fresh*newWrites,
 		gigabytes: all * domainBytes / 1e9,
 	}
 }

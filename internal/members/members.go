@@ -1,5 +1,5 @@
 // Package members keeps the list of the processes of a fleet: each reports itself, once
-// a minute, and takes its report away when it ends.
+// a minute or so, and takes its report away when it ends.
 //
 // Records in the store:
 //
@@ -7,6 +7,7 @@
 package members
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,10 +23,9 @@ import (
 // Prefix begins the keys of the records.
 const Prefix = "edges/"
 
-// Times of the reports. With a process a minute, a month has at most 43,200.
+// Times of the reports.
 const (
-	every      = time.Minute
-	spread     = 5 * time.Second  // more, at most, so that a fleet that started at once does not report at once
+	spread     = 12               // of the time between two is added, at most, so that a fleet that started at once does not report at once
 	again      = 10 * time.Second // after one that failed, and after the first, which was before all had begun
 	sweepEvery = time.Hour
 	endTime    = 2 * time.Second // for the removal of the last one
@@ -44,9 +44,12 @@ type Config struct {
 	Blobs  shingle.Blobs // the whole fleet shares it
 	Logger *slog.Logger  // nil: none
 	Now    func() time.Time
-	// Stays says that the process is called now and then, and is not gone in between:
-	// the report stays when a call ends.
-	Stays bool
+	// Every is how often a process reports itself, at most. Default: a minute, which is
+	// at most 43,200 writes in a month of 30 days.
+	Every time.Duration
+	// Called says that the process is called now and then, and is not gone in between:
+	// it reports itself at the end of a call, and the report stays.
+	Called bool
 }
 
 // Roster is the list.
@@ -54,18 +57,20 @@ type Roster struct {
 	records *records.Store
 	log     *slog.Logger
 	now     func() time.Time
-	stays   bool
+	every   time.Duration
+	called  bool
 
 	mu      sync.Mutex
-	self    string // ID of this process; empty: it has not reported yet
-	leading bool
+	self    string    // ID of this process; empty: it has not reported yet
+	leading bool      // or, of a process that is called, it has led
 	last    time.Time // that this process reported
 	reports int       // of this process
+	swept   time.Time
 }
 
 // New returns the list in cfg.Blobs.
 func New(cfg Config) *Roster {
-	r := &Roster{records: records.New(cfg.Blobs), log: cfg.Logger, now: cfg.Now, stays: cfg.Stays}
+	r := &Roster{records: records.New(cfg.Blobs), log: cfg.Logger, now: cfg.Now, every: cmp.Or(cfg.Every, time.Minute), called: cfg.Called}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -76,9 +81,13 @@ func New(cfg Config) *Roster {
 }
 
 // Report reports this process, as describe has it, until ctx ends. The ID must stay the
-// same; Reported and Leads are filled in.
+// same; Reported, Every and Leads are filled in.
 func (r *Roster) Report(ctx context.Context, describe func(ctx context.Context) shingle.Member) {
 	var own own
+	if r.called {
+		r.reportCall(ctx, describe)
+		return
+	}
 	failed := false
 	for r.rest(ctx, r.untilDue()) {
 		err := r.report(ctx, describe(ctx), &own)
@@ -92,8 +101,22 @@ func (r *Roster) Report(ctx context.Context, describe func(ctx context.Context) 
 			break
 		}
 	}
-	if !r.stays {
-		r.leave(context.WithoutCancel(ctx), &own)
+	r.leave(context.WithoutCancel(ctx), &own)
+}
+
+// reportCall reports a call, at its end, unless it was done shortly before.
+func (r *Roster) reportCall(ctx context.Context, describe func(ctx context.Context) shingle.Member) {
+	<-ctx.Done()
+	r.mu.Lock()
+	recent := !r.last.IsZero() && r.now().Sub(r.last) < r.every
+	r.mu.Unlock()
+	if recent {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if err := r.report(ctx, describe(ctx), &own{}); err != nil {
+		r.log.Debug("this process is not on the list of edges for now", "error", err)
 	}
 }
 
@@ -102,14 +125,15 @@ func (r *Roster) Report(ctx context.Context, describe func(ctx context.Context) 
 func (r *Roster) Lead(ctx context.Context) error {
 	r.lead(true)
 	defer r.lead(false)
-	for {
+	for r.rest(ctx, r.untilSweep()) {
 		if err := r.sweep(ctx); err != nil {
 			return err
 		}
-		if !r.rest(ctx, sweepEvery) {
-			return ctx.Err()
-		}
+		r.mu.Lock()
+		r.swept = r.now()
+		r.mu.Unlock()
 	}
+	return ctx.Err()
 }
 
 // Members returns the processes whose IDs sort after `after`, at most limit (1 to
@@ -183,7 +207,10 @@ type own struct{ key, version string }
 // report writes the record of this process, whoever wrote it last.
 func (r *Roster) report(ctx context.Context, m shingle.Member, s *own) (err error) {
 	r.mu.Lock()
-	m.Reported, m.Leads = r.now().UTC().Truncate(time.Second), r.leading
+	m.Reported, m.Every, m.Leads = r.now().UTC().Truncate(time.Second), r.every, r.leading
+	if r.called {
+		m.Every = shingle.MemberCalled
+	}
 	r.mu.Unlock()
 	m.Degraded, m.MasterKeys = bounded(m.Degraded), m.MasterKeys[max(0, len(m.MasterKeys)-maxKeys):]
 	s.key = Prefix + m.ID
@@ -246,14 +273,14 @@ func (r *Roster) is(id string) bool {
 func (r *Roster) lead(is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.leading = is
+	r.leading = is || r.called
 }
 
 // untilDue is how long the next report can wait.
 func (r *Roster) untilDue() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wait := every + rand.N(spread)
+	wait := r.every + rand.N(r.every/spread)
 	switch r.reports {
 	case 0:
 		return 0
@@ -261,6 +288,17 @@ func (r *Roster) untilDue() time.Duration {
 		wait = again
 	}
 	return wait - r.now().Sub(r.last)
+}
+
+// untilSweep is how long the next sweep can wait, of a process that leads now and then
+// too.
+func (r *Roster) untilSweep() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.swept.IsZero() {
+		return 0
+	}
+	return sweepEvery - r.now().Sub(r.swept)
 }
 
 func (r *Roster) rest(ctx context.Context, d time.Duration) bool {
