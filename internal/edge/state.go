@@ -3,6 +3,7 @@ package edge
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func (e *Edge) State() State {
 
 // Load is what an edge has to do, and has done since it began.
 type Load struct {
-	Connections, MaxConnections int // of clients over HTTPS, now
+	Connections, MaxConnections int // of clients over HTTPS, now; the most are those over TCP
 	Requests, Errors            uint64
 }
 
@@ -60,15 +61,26 @@ type Load struct {
 func (e *Edge) Load() Load {
 	l := Load{Connections: max(0, len(e.https.slots)-1), MaxConnections: cap(e.https.slots)} // one is for the next
 	for _, engine := range []*engine{e.secure, e.plain} {
-		for class := range engine.classes {
-			n := engine.classes[class].Load()
-			l.Requests += n
-			if requestClasses[class] == "5xx" {
-				l.Errors += n
-			}
+		for protocol := range engine.classes {
+			l.add(engine.classes[protocol][:])
 		}
 	}
+	if e.quic != nil {
+		l.Connections += len(e.quic.slots)
+		l.add(e.quic.classes[:])
+	}
 	return l
+}
+
+// add counts answers by their classes.
+func (l *Load) add(classes []atomic.Uint64) {
+	for class := range classes {
+		n := classes[class].Load()
+		l.Requests += n
+		if requestClasses[class] == "5xx" {
+			l.Errors += n
+		}
+	}
 }
 
 // Degraded returns why visitors may be served what is old: a sentence for each
