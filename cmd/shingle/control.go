@@ -15,6 +15,7 @@ type controlCmd struct {
 	acmeFlags
 	controlFlags
 	storeFlags
+	stageFlag
 }
 
 // Run answers the API and looks after certificates until ctx ends.
@@ -25,6 +26,7 @@ func (c *controlCmd) Run(ctx context.Context, s streams) error {
 	c.acmeFlags.apply(&cfg)
 	c.controlFlags.apply(&cfg)
 	c.storeFlags.apply(&cfg)
+	cfg.Stage = c.MetricsStage
 	if app.OnLambda() {
 		return app.Lambda(ctx, cfg)
 	}

@@ -64,11 +64,19 @@ type instanceFlags struct {
 	Stack          string   `name:"aws-stack" placeholder:"ARN" env:"SHINGLE_AWS_STACK" help:"CloudFormation stack of the group."`
 	EndpointGroups []string `name:"aws-endpoint-groups" placeholder:"ARN" env:"SHINGLE_AWS_ENDPOINT_GROUPS" help:"Endpoint groups of Global Accelerator to enter."`
 	Addresses      string   `name:"aws-addresses" placeholder:"STAGE" env:"SHINGLE_AWS_ADDRESSES" help:"Stage of whose elastic addresses one is taken."`
-	Endpoint       string   `name:"instance-endpoint" placeholder:"URL" env:"SHINGLE_INSTANCE_ENDPOINT" hidden:"" help:"For tests: in place of AWS's."`
-	Metadata       string   `name:"instance-metadata" placeholder:"URL" env:"SHINGLE_INSTANCE_METADATA" hidden:"" help:"For tests: in place of the instance's metadata."`
+	Log            string   `name:"aws-log" placeholder:"GROUP" env:"SHINGLE_AWS_LOG" help:"CloudWatch log group that hears once a minute how this edge is, as metrics."`
+	stageFlag
+	Endpoint string `name:"instance-endpoint" placeholder:"URL" env:"SHINGLE_INSTANCE_ENDPOINT" hidden:"" help:"For tests: in place of AWS's."`
+	Metadata string `name:"instance-metadata" placeholder:"URL" env:"SHINGLE_INSTANCE_METADATA" hidden:"" help:"For tests: in place of the instance's metadata."`
+}
+
+// stageFlag names a stage in its metrics.
+type stageFlag struct {
+	MetricsStage string `name:"aws-stage" placeholder:"STAGE" env:"SHINGLE_AWS_STAGE" help:"Stage that metrics for CloudWatch are of."`
 }
 
 func (f *instanceFlags) apply(c *app.Config) {
+	c.Instance.Log, c.Stage = f.Log, f.MetricsStage
 	c.Instance.Group, c.Instance.Stack, c.Instance.EndpointGroups, c.Instance.Stage = f.Group, f.Stack, f.EndpointGroups, f.Addresses
 	c.Instance.Endpoint, c.Instance.MetadataEndpoint = f.Endpoint, f.Metadata
 }

@@ -48,6 +48,7 @@ type App struct {
 	tokens     *tokens.Keeper // nil without the control role
 	activity   *activity      // nil but on Lambda
 	turns      turns          // there alone
+	expiries   expiries       // likewise
 	agent      *ec2.Agent     // nil unless the edge is an instance of a group
 	control    *http.Server   // nil without that role
 	closing    sync.Once
@@ -173,6 +174,9 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 		return fmt.Errorf("--aws-group: %w", err)
 	}
 	a.agent = &ec2.Agent{Cloud: cloud, Healthy: a.edge.Healthy, Logger: a.log}
+	if a.cfg.Instance.Log != "" {
+		a.agent.Measure = edgeMeasures(a.cfg.Stage, a.edge.Healthy, a.edge.Answers)
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -88,6 +89,9 @@ type Config struct {
 	// Instance, with a Group, is the Auto Scaling group that an edge is an instance
 	// of.
 	Instance ec2.Config
+
+	Stage    string    // of an installation on AWS, in its metrics
+	Measures io.Writer // where a function tells them, a line of JSON each time; nil: nowhere
 
 	OnLambda bool // the process is called, and stands still between calls
 

@@ -21,7 +21,9 @@ func (a *App) openKeeper() error {
 			if a.checker == nil {
 				return shingle.CheckResult{}, shingle.Errorf(shingle.CodeUnavailable, "this process does not check domains")
 			}
-			return a.checker.look(ctx, d, how)
+			r, err := a.checker.look(ctx, d, how)
+			a.expiries.note(&r)
+			return r, err
 		},
 		Ready: func(ctx context.Context, d shingle.Domain) error { return a.certs.Want(ctx, d.Host, d.Tenant) },
 	})

@@ -35,7 +35,7 @@ func OnLambda() bool { return os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" }
 // function's URL is a request to the API. A call of the schedule, {"shingle":
 // "work"}, does what is due for a while; what is left, the next call does.
 func Lambda(ctx context.Context, cfg Config) error {
-	cfg.Role, cfg.OnLambda = RoleControl, true
+	cfg.Role, cfg.OnLambda, cfg.Measures = RoleControl, true, os.Stdout
 	a, err := New(ctx, cfg, &Listeners{})
 	if err != nil {
 		return err
@@ -57,8 +57,7 @@ func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
 	case request.RequestContext.HTTP.Method != "":
 		return a.answer(ctx, &request)
 	case scheduled.Shingle == "work":
-		a.turn(ctx)
-		return nil, nil //nolint:nilnil // the schedule takes no answer
+		return nil, a.turn(ctx) //nolint:nilnil // the schedule takes no answer
 	case scheduled.Shingle == "token":
 		text, _, err := a.tokens.CreateToken(ctx, shingle.Token{Name: "deploy-" + time.Now().UTC().Format("20060102-150405"), Role: shingle.RoleAdmin})
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 // Times between what scheduled calls do. There is one every minute, and mostly there
 // is nothing to do, for which it pays half a read unit.
 const (
-	gatherTime = 10 * time.Minute // what is due by plan is done together, for a turn costs 70 units
+	gatherTime = 10 * time.Minute // what is due by plan is done together, for a turn costs 71 read units
 	hurryTime  = time.Hour        // after somebody changed something: what is due is done at once
 	turnEvery  = time.Hour        // for what is planned nowhere, such as old records
 )
@@ -27,25 +27,31 @@ type turns struct {
 	hurry  time.Time      // until then
 }
 
-// turn is a scheduled call: it does what is due, if anything is.
-func (a *App) turn(ctx context.Context) {
+// turn is a scheduled call: it does what is due, if anything is. An error, which
+// Lambda counts, tells that the store did not answer.
+func (a *App) turn(ctx context.Context) error {
 	now := time.Now()
 	if a.touched(ctx) {
 		a.turns.hurry = now.Add(hurryTime)
 	} else if !a.due(ctx, now) {
-		return
+		return nil
 	}
 	cursor, err := a.stores.domains.Head(ctx) // what comes during the turn may not be seen by it
 	a.workFor(ctx, workTime)
 	t := turns{cursor: cursor, ended: time.Now(), hurry: a.turns.hurry}
+	var certificate time.Time
 	if err == nil {
 		t.looked = t.ended
-		t.next, err = a.nextDue(ctx)
+		t.next, certificate, err = a.nextDue(ctx)
+	}
+	if err == nil && a.cfg.Measures != nil {
+		err = a.measure(ctx, t.ended, certificate)
 	}
 	if err != nil { // the next call knows nothing, and does a turn
 		t.ended = time.Time{}
 	}
 	a.turns = t
+	return err
 }
 
 // touched reports whether somebody has changed something since the last turn: here,
@@ -73,23 +79,25 @@ func (a *App) due(ctx context.Context, now time.Time) bool {
 	if now.Sub(t.looked) < gatherTime {
 		return false
 	}
-	next, err := a.nextDue(ctx)
+	next, _, err := a.nextDue(ctx)
 	t.looked, t.next = now, next
 	return err != nil || !now.Before(next)
 }
 
-// nextDue returns when something is planned, or may be.
-func (a *App) nextDue(ctx context.Context) (time.Time, error) {
-	next := time.Now().Add(turnEvery)
-	plans := []func(context.Context) (time.Time, error){a.certs.NextDue}
-	if a.cfg.checks() {
-		plans = append(plans, a.keeper.NextDue)
+// nextDue returns when something is planned, or may be, and when the next of that is
+// about a certificate; zero: nothing is.
+func (a *App) nextDue(ctx context.Context) (next, certificate time.Time, err error) {
+	next = time.Now().Add(turnEvery)
+	if certificate, err = a.certs.NextDue(ctx); err != nil {
+		return next, certificate, err
 	}
-	for _, plan := range plans {
-		at, err := plan(ctx)
-		if err != nil {
-			return at, err
+	var check time.Time
+	if a.cfg.checks() {
+		if check, err = a.keeper.NextDue(ctx); err != nil {
+			return next, certificate, err
 		}
+	}
+	for _, at := range []time.Time{certificate, check} {
 		if !at.IsZero() && at.Before(next) {
 			next = at
 		}
@@ -98,7 +106,7 @@ func (a *App) nextDue(ctx context.Context) (time.Time, error) {
 	if waiting {
 		next = time.Now()
 	}
-	return next, err
+	return next, certificate, err
 }
 
 // activity notes when something was last written, leases and the report of this process

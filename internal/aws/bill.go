@@ -81,6 +81,8 @@ func (d *Deployment) Cost(l Load) Bill {
 	seconds := float64(l.APICalls)*callSeconds + minutes*tickSeconds + l.turns()*turnSeconds
 	b.add("lambda-time", "control: time", seconds*controlMemory/1024)
 	b.add("alarm", "alarms", d.count("AWS::CloudWatch::Alarm"))
+	b.add("metric", "metrics of the alarms' own", controlMetrics+regions*edgeMetrics)
+	b.add("log", "log", (edges*minutes*edgeLine+(float64(l.APICalls)+minutes)*callLines+l.turns()*turnLines)/1e9)
 	if d.MasterKey == MasterKeyKMS {
 		b.add("kms-key", "master key, in each region", regions)
 	}

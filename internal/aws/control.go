@@ -35,11 +35,7 @@ func (d *Deployment) controlRole(s *Stack, table any) {
 	statements := append(d.tableRights(table),
 		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
 		d.masterKeyRights(s))
-	s.Template.Resources["Log"] = Resource{
-		Type:           "AWS::Logs::LogGroup",
-		DeletionPolicy: "Delete", UpdateReplacePolicy: "Delete",
-		Properties: props{"LogGroupName": "/shingle/" + d.Stage + "/control", "RetentionInDays": 30, "Tags": d.tags()},
-	}
+	s.Template.Resources["Log"] = d.log("/shingle/" + d.Stage + "/control")
 	s.Template.Resources["Role"] = Resource{
 		Type: "AWS::IAM::Role",
 		Properties: props{
@@ -47,6 +43,15 @@ func (d *Deployment) controlRole(s *Stack, table any) {
 			"Policies":                 []props{{"PolicyName": "control", "PolicyDocument": policy(statements...)}},
 			"Tags":                     d.tags(),
 		},
+	}
+}
+
+// log is a group that forgets after a month.
+func (d *Deployment) log(name string) Resource {
+	return Resource{
+		Type:           "AWS::Logs::LogGroup",
+		DeletionPolicy: "Delete", UpdateReplacePolicy: "Delete",
+		Properties: props{"LogGroupName": name, "RetentionInDays": 30, "Tags": d.tags()},
 	}
 }
 
@@ -92,7 +97,8 @@ func (d *Deployment) function(s *Stack, bucket any) {
 // environment is that of each process of the stage that runs in a region.
 func (d *Deployment) environment(region string) map[string]string {
 	e := map[string]string{
-		"SHINGLE_TABLE": d.table(), "SHINGLE_TABLE_REGION": region, "SHINGLE_HOME_REGION": d.Home(),
+		"SHINGLE_AWS_STAGE": d.Stage,
+		"SHINGLE_TABLE":     d.table(), "SHINGLE_TABLE_REGION": region, "SHINGLE_HOME_REGION": d.Home(),
 		"SHINGLE_TARGET": d.Target, "SHINGLE_EMAIL": d.Email, "SHINGLE_AGREE_TERMS": "true",
 		"SHINGLE_CNAME_TARGET": d.Name, "SHINGLE_MASTER_KEY": "parameter:" + d.keyParameter(),
 	}

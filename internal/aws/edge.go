@@ -83,8 +83,10 @@ func (d *Deployment) edgeRole(s *Stack, r Region) {
 		statement([]string{"autoscaling:CompleteLifecycleAction", "autoscaling:SetInstanceHealth"},
 			sub("arn:${AWS::Partition}:autoscaling:${AWS::Region}:${AWS::AccountId}:autoScalingGroup:*:autoScalingGroupName/"+d.name("edges"))),
 		statement([]string{"cloudformation:SignalResource"}, ref("AWS::StackId")),
+		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
 		d.masterKeyRights(s))
 	statements = append(statements, d.frontRights(s, r)...)
+	s.Template.Resources["Log"] = d.log(d.edgeLog())
 	s.Template.Resources["Role"] = Resource{Type: "AWS::IAM::Role", Properties: props{
 		"AssumeRolePolicyDocument": trust("ec2.amazonaws.com"),
 		"ManagedPolicyArns":        []any{sub("arn:${AWS::Partition}:iam::aws:policy/AmazonSSMManagedInstanceCore")},
@@ -93,6 +95,9 @@ func (d *Deployment) edgeRole(s *Stack, r Region) {
 	}}
 	s.Template.Resources["Profile"] = Resource{Type: "AWS::IAM::InstanceProfile", Properties: props{"Roles": []any{ref("Role")}}}
 }
+
+// edgeLog is the log group of the edges' metrics.
+func (d *Deployment) edgeLog() string { return "/shingle/" + d.Stage + "/edge" }
 
 // frontRights let an edge put itself before visitors, and take itself away.
 func (d *Deployment) frontRights(s *Stack, r Region) []props {
@@ -167,8 +172,7 @@ func (d *Deployment) group(s *Stack, r Region) {
 				"LifecycleHookName": "drain", "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
 				"HeartbeatTimeout": 120, "DefaultResult": "CONTINUE",
 			}},
-			"MetricsCollection": []props{{"Granularity": "1Minute", "Metrics": []string{"GroupInServiceInstances"}}},
-			"Tags":              []props{{"Key": "shingle:stage", "Value": d.Stage, "PropagateAtLaunch": false}},
+			"Tags": []props{{"Key": "shingle:stage", "Value": d.Stage, "PropagateAtLaunch": false}},
 		},
 	}
 }

@@ -9,7 +9,7 @@ const (
 	edgeWrites   = minutes / 5  // its report
 	tickReads    = 0.5          // of a scheduled call that finds nothing to do
 	lookReads    = 16           // for what is planned
-	turnReads    = 69           // of a turn of the control plane, its look included
+	turnReads    = 71           // of a turn of the control plane, its look and its metrics included
 	turnWrites   = 3            // its lease, its report
 	domainChecks = 30           // of a domain, one a day
 	domainReads  = 255          // its checks, and half a renewal
@@ -25,6 +25,10 @@ const (
 	turnSeconds   = 4            // quiet for three of them
 	callSeconds   = 0.1          // of a call of the API
 	controlMemory = 256          // MB
+
+	edgeLine  = 300  // bytes that an edge logs a minute, with CloudWatch's 26 for each line
+	callLines = 500  // by Lambda, of each call
+	turnLines = 1000 // by the control plane
 )
 
 type tableUse struct{ reads, writes, gigabytes float64 }

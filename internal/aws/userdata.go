@@ -44,6 +44,7 @@ func (d *Deployment) edgeEnvironment(r Region) (lines []string) {
 	}
 	e["SHINGLE_REPORT"] = "5m" // the group replaces an instance that is gone sooner than an operator looks
 	e["SHINGLE_POLL"] = "1s"   // every edge knows of a change within a second, for half of what the default costs
+	e["SHINGLE_AWS_LOG"] = d.edgeLog()
 	e["SHINGLE_AWS_GROUP"], e["SHINGLE_AWS_STACK"] = d.name("edges"), "${AWS::StackId}"
 	if d.Front == FrontAccelerator {
 		e["SHINGLE_AWS_ENDPOINT_GROUPS"] = "${EndpointsTCP},${EndpointsUDP}"

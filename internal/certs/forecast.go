@@ -43,6 +43,12 @@ func (m *Manager) Queue(ctx context.Context, limit int) (shingle.IssuanceQueue, 
 	return out, nil
 }
 
+// Budgets returns what the CAs still allow, in their order.
+func (m *Manager) Budgets(ctx context.Context) ([]shingle.CABudget, error) {
+	_, out, err := m.outlook(ctx, m.cfg.Now())
+	return out.CAs, err
+}
+
 // Drill returns what would happen if the CAs revoked every certificate now: each
 // host in the order of its renewal, and when that would be. A host hears of it
 // when it is asked about next.

@@ -16,6 +16,7 @@ const (
 	tickTime    = 5 * time.Second
 	checkEvery  = 5 * time.Minute  // that visitors are still led here
 	drainTime   = 45 * time.Second // from the leave to the end, for connections to finish
+	measureTime = time.Minute      // between two records of how the instance is
 	sickTime    = 3 * time.Minute  // unhealthy for that long: the group may replace it
 	startTime   = 5 * time.Minute  // to become healthy for the first time
 	callTimeout = 20 * time.Second
@@ -38,6 +39,9 @@ type Cloud interface {
 	Enter(ctx context.Context) error
 	// Leave undoes Enter.
 	Leave(ctx context.Context) error
+
+	// Record writes a line into the stage's log.
+	Record(ctx context.Context, at time.Time, line []byte) error
 }
 
 // ErrFull reports that no address is free: an instance that is about to leave has
@@ -48,12 +52,16 @@ var ErrFull = errors.New("no address is free yet")
 type Agent struct {
 	Cloud   Cloud
 	Healthy func() error // nil: visitors can be served
+	// Measure returns the line that tells how the instance is since the last one; nil:
+	// nobody wants to know.
+	Measure func(now time.Time) []byte
 	Logger  *slog.Logger
 	Now     func() time.Time // default: time.Now
 
 	begun     time.Time
 	healthyAt time.Time // the last time
 	checked   time.Time // when it was last seen to that visitors are led here
+	measured  time.Time
 	signalled bool
 	unfit     bool
 	left      time.Time // zero: not leaving
@@ -95,10 +103,22 @@ func (a *Agent) step(ctx context.Context) error {
 		return a.leave(ctx, now)
 	}
 	if err := a.Healthy(); err != nil {
-		return a.sick(ctx, now, err)
+		return errors.Join(a.sick(ctx, now, err), a.measure(ctx, now))
 	}
 	a.healthyAt = now
-	return a.well(ctx, now)
+	return errors.Join(a.well(ctx, now), a.measure(ctx, now))
+}
+
+// measure tells how the instance is. What cannot be told is not told later.
+func (a *Agent) measure(ctx context.Context, now time.Time) error {
+	if a.Measure == nil || now.Sub(a.measured) < measureTime {
+		return nil
+	}
+	a.measured = now
+	if err := a.Cloud.Record(ctx, now, a.Measure(now)); err != nil {
+		return fmt.Errorf("tell CloudWatch how the instance is: %w", err)
+	}
+	return nil
 }
 
 // well has visitors led here, and tells CloudFormation once.

@@ -31,6 +31,10 @@ func (f *fakeCloud) LetGo(context.Context) error           { return f.do("let go
 func (f *fakeCloud) Enter(context.Context) error           { return f.do("enter") }
 func (f *fakeCloud) Leave(context.Context) error           { return f.do("leave") }
 
+func (f *fakeCloud) Record(_ context.Context, _ time.Time, line []byte) error {
+	return f.do(string(line))
+}
+
 // life is an agent on a fake, and its clock.
 type life struct {
 	*Agent
@@ -127,5 +131,21 @@ func TestAgent_LeavesBeforeItEnds(t *testing.T) {
 	l.sick = errors.New("stopped")
 	if did, _ := l.live(t, time.Hour/10); slices.Contains(did, "unfit") || slices.Contains(did, "enter") {
 		t.Errorf("having left, it did %v", did)
+	}
+}
+
+func TestAgent_TellsHowItIsOnceAMinute(t *testing.T) {
+	l := newLife()
+	l.Measure = func(time.Time) []byte { return []byte("is") }
+	if did, err := l.live(t, 2*time.Minute); err != nil || !slices.Equal(did, []string{"enter", "signal", "is", "is"}) {
+		t.Errorf("in two minutes: %v, %v", did, err)
+	}
+	l.sick, l.cloud.fails["is"] = errors.New("no"), errors.New("throttled")
+	if did, _ := l.live(t, time.Minute); did != nil {
+		t.Errorf("while it cannot tell: %v", did)
+	}
+	delete(l.cloud.fails, "is")
+	if did, err := l.live(t, time.Minute); err != nil || !slices.Equal(did, []string{"is"}) {
+		t.Errorf("a sick one in a minute: %v, %v", did, err)
 	}
 }

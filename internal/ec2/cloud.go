@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/globalaccelerator"
 	gatypes "github.com/aws/aws-sdk-go-v2/service/globalaccelerator/types"
 	"github.com/aws/smithy-go/logging"
@@ -34,6 +36,8 @@ type Config struct {
 	// Stage.
 	EndpointGroups []string
 	Stage          string
+	// Log is the log group that hears once a minute how the instance is; empty: none.
+	Log string
 
 	// Endpoint and MetadataEndpoint, for tests, are URLs in place of AWS's.
 	Endpoint, MetadataEndpoint string
@@ -55,6 +59,7 @@ type account struct {
 	stacks      *cloudformation.Client
 	addresses   *addresses
 	accelerator *globalaccelerator.Client
+	logs        *cloudwatchlogs.Client
 }
 
 // Open asks the instance's metadata who it is. It fails on a machine that is no
@@ -76,7 +81,8 @@ func Open(ctx context.Context, cfg Config) (Cloud, error) {
 		loaded.BaseEndpoint = &cfg.Endpoint
 	}
 	return &account{
-		cfg: cfg, instance: who.InstanceID, metadata: metadata, scaling: autoscaling.NewFromConfig(loaded),
+		logs: cloudwatchlogs.NewFromConfig(loaded),
+		cfg:  cfg, instance: who.InstanceID, metadata: metadata, scaling: autoscaling.NewFromConfig(loaded),
 		stacks: cloudformation.NewFromConfig(loaded), addresses: newAddresses(loaded, cfg.Endpoint),
 		accelerator: globalaccelerator.NewFromConfig(loaded, func(o *globalaccelerator.Options) { o.Region = acceleratorRegion }),
 	}, nil
@@ -210,6 +216,24 @@ func (a *account) giveAddress(ctx context.Context) error {
 		if err == nil && each.InstanceID == a.instance {
 			err = a.addresses.disassociate(ctx, each.AssociationID)
 		}
+	}
+	return err
+}
+
+// Record implements [Cloud]. The instance's stream of the log is made when there is
+// none.
+func (a *account) Record(ctx context.Context, at time.Time, line []byte) error {
+	in := &cloudwatchlogs.PutLogEventsInput{
+		LogGroupName: &a.cfg.Log, LogStreamName: &a.instance,
+		LogEvents: []logstypes.InputLogEvent{{Timestamp: aws.Int64(at.UnixMilli()), Message: aws.String(string(line))}},
+	}
+	_, err := a.logs.PutLogEvents(ctx, in)
+	if _, missing := errors.AsType[*logstypes.ResourceNotFoundException](err); !missing {
+		return err
+	}
+	_, err = a.logs.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: &a.cfg.Log, LogStreamName: &a.instance})
+	if err == nil {
+		_, err = a.logs.PutLogEvents(ctx, in)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fakeAWS is the instance's metadata and the calls that an instance makes.
@@ -21,7 +22,9 @@ type fakeAWS struct {
 	addresses map[string]string // allocation -> instance
 	endpoints []string
 	calls     []string
-	refuse    string // a call that is refused
+	log       []string // lines
+	stream    string   // of the log; empty: there is none
+	refuse    string   // a call that is refused
 }
 
 func newFakeAWS(t *testing.T, cfg Config) (*fakeAWS, Cloud) {
@@ -63,7 +66,10 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not signed", http.StatusForbidden)
 		return
 	}
-	if target := r.Header.Get("X-Amz-Target"); target != "" {
+	if target := r.Header.Get("X-Amz-Target"); strings.HasPrefix(target, "Logs_") {
+		f.serveLogs(w, target, body)
+		return
+	} else if target != "" {
 		f.serveAccelerator(w, target, body)
 		return
 	}
@@ -117,6 +123,27 @@ func (f *fakeAWS) serveAccelerator(w http.ResponseWriter, target string, body []
 		list = append(list, endpoint{id})
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"EndpointGroup": map[string]any{"EndpointDescriptions": list}})
+}
+
+func (f *fakeAWS) serveLogs(w http.ResponseWriter, target string, body []byte) {
+	var in struct {
+		LogStreamName string
+		LogEvents     []struct{ Message string }
+	}
+	_ = json.Unmarshal(body, &in)
+	_, action, _ := strings.Cut(target, ".")
+	f.calls = append(f.calls, action)
+	switch {
+	case action == "CreateLogStream":
+		f.stream = in.LogStreamName
+	case f.stream != in.LogStreamName:
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprint(w, `{"__type":"ResourceNotFoundException","message":"The specified log stream does not exist."}`)
+		return
+	default:
+		f.log = append(f.log, in.LogEvents[0].Message)
+	}
+	_, _ = fmt.Fprint(w, "{}")
 }
 
 func (f *fakeAWS) count(call string) (n int) {
@@ -195,5 +222,17 @@ func TestCloud_KnowsWhenToLeave(t *testing.T) {
 		if f.count(call) != 1 {
 			t.Errorf("%s was called %d times", call, f.count(call))
 		}
+	}
+}
+
+func TestCloud_WritesIntoTheLog(t *testing.T) {
+	f, c := newFakeAWS(t, Config{Log: "/shingle/prd/edge"})
+	for range 2 {
+		if err := c.Record(t.Context(), time.Now(), []byte("line")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(f.log, []string{"line", "line"}) || f.stream != "i-me" || f.count("CreateLogStream") != 1 {
+		t.Errorf("the log has %v, by %v", f.log, f.calls)
 	}
 }

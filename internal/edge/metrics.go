@@ -84,6 +84,22 @@ func (e *Edge) requests() []shingle.MetricValue {
 	return values
 }
 
+// Answers returns how many requests over TLS and QUIC were answered since the edge
+// began, and how many of them with a status of 5xx.
+func (e *Edge) Answers() (all, failed uint64) {
+	listeners := [][]atomic.Uint64{e.secure.classes[0][:], e.secure.classes[1][:]}
+	if e.quic != nil {
+		listeners = append(listeners, e.quic.classes[:])
+	}
+	for _, classes := range listeners {
+		for i := 1; i < len(classes); i++ { // without those that were cut off
+			all += classes[i].Load()
+		}
+		failed += classes[5].Load()
+	}
+	return all, failed
+}
+
 // counted returns a value for each counter; more are labels of all.
 func counted(label string, names []string, counters []atomic.Uint64, more ...string) []shingle.MetricValue {
 	list := make([]shingle.MetricValue, len(names))
