@@ -1,7 +1,8 @@
 // Gotest runs `go test -json` with its arguments and prints what `go test`
 // prints without -v: a line a package, and the output of what failed. At the
 // end it names every test that was skipped, with the reason; with SHINGLE_FULL=1
-// a skipped test is a failure.
+// a skipped test is a failure, unless the machine is to blame: such tests are added
+// to the file in SHINGLE_UNCHECKED.
 package main
 
 import (
@@ -36,7 +37,8 @@ func run(args []string, out io.Writer, full bool) (failed bool, err error) {
 	readErr := rep.read(events)
 	waitErr := cmd.Wait()
 	rep.summary(full)
-	if err := errors.Join(readErr, rep.err); err != nil {
+	noteErr := note(os.Getenv("SHINGLE_UNCHECKED"), rep.unable)
+	if err := errors.Join(readErr, rep.err, noteErr); err != nil {
 		return false, fmt.Errorf("copy output: %w", err)
 	}
 	var exit *exec.ExitError
@@ -44,4 +46,20 @@ func run(args []string, out io.Writer, full bool) (failed bool, err error) {
 		return false, fmt.Errorf("wait for go: %w", waitErr)
 	}
 	return waitErr != nil || rep.failed || full && len(rep.skipped) > 0, nil
+}
+
+// note adds the lines to a file, if one is named.
+func note(path string, lines []string) error {
+	if path == "" || len(lines) == 0 {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		_, writeErr := fmt.Fprintln(f, " ", line)
+		err = errors.Join(err, writeErr)
+	}
+	return errors.Join(err, f.Close())
 }

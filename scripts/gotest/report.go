@@ -12,6 +12,10 @@ import (
 // the failure is, is kept.
 const maxOutput = 1 << 20
 
+// unable is in the reason of a test that is skipped because of what the machine is:
+// nothing that could be installed would help.
+const unable = "this machine cannot: "
+
 // event is one line of `go test -json`; see `go doc test2json`.
 type event struct {
 	Action  string
@@ -26,6 +30,7 @@ type report struct {
 	err     error // the first that w returned
 	failed  bool
 	skipped []string // "package Test: reason"
+	unable  []string // the same, of tests that this machine cannot run whatever is installed
 
 	output map[string]map[string][]byte // package -> test -> what it printed and is not yet shown
 	order  map[string][]string          // package -> its tests in the order in which they began to print
@@ -70,7 +75,12 @@ func (r *report) take(e event) {
 		r.end(e, false)
 	case "skip":
 		if e.Test != "" {
-			r.skipped = append(r.skipped, e.Package+" "+e.Test+reason(r.output[e.Package][e.Test]))
+			why := reason(r.output[e.Package][e.Test])
+			list := &r.skipped
+			if strings.Contains(why, unable) {
+				list = &r.unable
+			}
+			*list = append(*list, e.Package+" "+e.Test+why)
 		}
 		r.end(e, false)
 	case "fail":
@@ -134,6 +144,9 @@ func (r *report) showFailed(pkg string) {
 }
 
 func (r *report) summary(full bool) {
+	if len(r.unable) > 0 {
+		r.print(fmt.Sprintf("%d not for this machine:\n  %s\n", len(r.unable), strings.Join(r.unable, "\n  ")))
+	}
 	if len(r.skipped) == 0 {
 		return
 	}

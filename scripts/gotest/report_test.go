@@ -75,6 +75,15 @@ func TestReport_NamesSkippedTests(t *testing.T) {
 	}
 }
 
+func TestReport_ForgivesWhatTheMachineCannot(t *testing.T) {
+	rep, out := read(t, true,
+		`{"Action":"output","Package":"p","Test":"TestS","Output":"    s_test.go:4: this machine cannot: boot Debian on plan9\n"}`,
+		`{"Action":"skip","Package":"p","Test":"TestS"}`)
+	if len(rep.skipped) != 0 || len(rep.unable) != 1 || !strings.Contains(out, "p TestS: s_test.go:4: this machine cannot: boot Debian") || strings.Contains(out, "forbids") {
+		t.Errorf("out %q, skipped %q, unable %q", out, rep.skipped, rep.unable)
+	}
+}
+
 func TestReport_PassesOnWhatIsNoEvent(t *testing.T) {
 	if _, out := read(t, false, "go: downloading something"); out != "go: downloading something" {
 		t.Errorf("out %q", out)

@@ -66,6 +66,8 @@ var (
 	maven  = program{[]string{"mvn", "-version"}, "maven"}
 	python = program{[]string{"python3", "-c", "import venv, ensurepip"}, "python3-venv"}
 
+	mmdebstrap = program{[]string{"mmdebstrap", "--version"}, "mmdebstrap"}
+
 	browser = program{[]string{"chromium", "--version"}, "chromium"}
 	fonts   = program{[]string{"sh", "-c", "fc-list | grep -q Inter"}, "fonts-inter"} // so that pictures of pages are alike everywhere
 	npm     = program{[]string{"npm", "--version"}, "npm"}
@@ -142,6 +144,15 @@ func installPython(ctx context.Context, dir string, packages ...string) error {
 
 func installS3(ctx context.Context, dir string) error {
 	return quietly(ctx, []string{"GOBIN=" + dir, "GOFLAGS="}, "go", "install", "github.com/versity/versitygw/cmd/versitygw@"+s3Version)
+}
+
+// installDebian makes the file system of a Debian machine: what an instance at EC2
+// has, as far as user data and packages use it.
+func installDebian(ctx context.Context, dir string) error {
+	return quietly(ctx, []string{"LC_ALL=C.UTF-8"}, "mmdebstrap", "--variant=minbase", "--mode=root",
+		"--include=systemd,systemd-sysv,dbus,ca-certificates,curl,awscli,libcap2-bin",
+		"--customize-hook=chroot $1 systemctl mask console-getty.service", // there is no console
+		debianSuite, filepath.Join(dir, "root"))
 }
 
 // quietly runs a command and shows what it printed only when it fails.

@@ -2,7 +2,8 @@
 // own DynamoDB Local, moto (a second opinion on DynamoDB, and KMS, Route 53,
 // CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
 // which asks an API whatever its description allows, is installed with them, and so are
-// Chromium and axe-core, which look at pages.
+// Chromium and axe-core, which look at pages, and for root the file system of a
+// Debian, which tests boot.
 //
 //	go run ./scripts/servers go test ./internal/dynamo
 //
@@ -20,6 +21,7 @@
 //	SHINGLE_TEST_SCHEMATHESIS  the program st
 //	SHINGLE_TEST_CHROMIUM   the program chromium, and
 //	SHINGLE_TEST_AXE        axe-core's script
+//	SHINGLE_TEST_DEBIAN     folder with the file system of a Debian
 package main
 
 import (
@@ -39,7 +41,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium,debian", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {
@@ -89,6 +91,10 @@ func choose(names []string) ([]*server, error) {
 		i := slices.IndexFunc(servers, func(s *server) bool { return s.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("-only: there is no server %q", name)
+		}
+		if servers[i].root && os.Geteuid() != 0 {
+			fmt.Fprintf(os.Stderr, "%s is left out: it is for root\n", name)
+			continue
 		}
 		wanted = append(wanted, servers[i])
 	}

@@ -26,6 +26,8 @@ const (
 
 	schemathesisVersion = "4.32.5"
 	axeVersion          = "4.14.1" // beside Debian's Chromium, whichever that is
+
+	debianSuite = "bookworm"
 )
 
 const (
@@ -38,6 +40,7 @@ const (
 type server struct {
 	name, version string
 	programs      []program
+	root          bool // who is not root neither installs it nor can use it
 	install       func(ctx context.Context, dir string) error
 	// command returns how to start what is in dir on a port of the loopback
 	// interface, with a folder for its data, and what to tell the tests. One without
@@ -53,6 +56,7 @@ var servers = []*server{
 	{name: "s3", version: s3Version, install: installS3, command: s3},
 	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
 	{name: "chromium", version: axeVersion, programs: []program{browser, fonts, npm}, install: installAxe, command: chromium},
+	{name: "debian", version: debianSuite + "-1", programs: []program{mmdebstrap}, root: true, install: installDebian, command: debian},
 }
 
 func dynamoDB(dir, _, port string) (arguments, environment []string) {
@@ -71,6 +75,10 @@ func chromium(dir, _, _ string) (arguments, environment []string) {
 		path = browser.check[0]
 	}
 	return nil, []string{"SHINGLE_TEST_CHROMIUM=" + path, "SHINGLE_TEST_AXE=" + filepath.Join(dir, "node_modules", "axe-core", "axe.min.js")}
+}
+
+func debian(dir, _, _ string) (arguments, environment []string) {
+	return nil, []string{"SHINGLE_TEST_DEBIAN=" + filepath.Join(dir, "root")}
 }
 
 //go:embed moto.py
