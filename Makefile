@@ -62,6 +62,10 @@ vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
 	@mkdir -p $(CACHE)
 	@scripts/vuln $(GOVULNCHECK) $(UNCHECKED)
 
+.PHONY: screenshots
+screenshots: ## take the pictures of the panel in docs/images anew
+	SHINGLE_TEST_SCREENSHOTS=$(CURDIR)/docs/images go run ./scripts/servers -cache $(CACHE)/servers -only chromium go test -count=1 -run Panel ./cmd/shingle
+
 .PHONY: bench
 bench: ## compare the edge with other proxies; options in ARGS, such as ARGS='-rounds 2 -seconds 1'
 	go run ./bench $(ARGS)

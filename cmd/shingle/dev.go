@@ -13,7 +13,7 @@ type devCmd struct {
 	EdgeHTTPS string `name:"edge-https" default:"127.0.0.1:8443" env:"SHINGLE_EDGE_HTTPS" help:"Address for visitors over HTTPS; port 0 takes a free one."`
 	EdgeHTTP  string `name:"edge-http" default:"127.0.0.1:8080" env:"SHINGLE_EDGE_HTTP" help:"Address for visitors over HTTP."`
 	HTTP3     bool   `name:"http3" negatable:"" default:"true" env:"SHINGLE_HTTP3" help:"Speak HTTP/3, by UDP on the address for HTTPS."`
-	Control   string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API."`
+	Control   string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the panel and the API."`
 	Data      string `env:"SHINGLE_DATA" help:"Folder for everything that is kept. Default: shingle/dev in the user's cache folder." type:"path"`
 	Target    string `help:"Proxy to this product instead of the sample one, such as http://127.0.0.1:3000."`
 	LogLevel  string `enum:"debug,info,warn,error" default:"warn" env:"SHINGLE_LOG_LEVEL" help:"What to log: debug, info, warn or error."`
@@ -54,9 +54,10 @@ Shingle is ready. Ctrl-C ends it; what it learned stays in %s
 
   visit      https://%s%s
   redirects  http://%s
+  panel      http://%s/panel/   (sign in with the token below)
   API        http://%s   (token in %s)
   CA root    %s
-`, data, app.ExampleHost, portOf(e.HTTPS), e.HTTP, e.Control, e.TokenPath, e.RootPath)
+`, data, app.ExampleHost, portOf(e.HTTPS), e.HTTP, e.Control, e.Control, e.TokenPath, e.RootPath)
 	if e.Origin != "" {
 		fmt.Fprintf(s.Out, "  product    http://%s   (a sample; --target takes yours)\n", e.Origin)
 	}

@@ -102,7 +102,7 @@ func (f *acmeFlags) apply(c *app.Config) {
 
 // controlFlags are those of a process with the API.
 type controlFlags struct {
-	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the API. Plain HTTP: keep it private."`
+	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the panel and the API. Plain HTTP: keep it private."`
 	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
 
 	RateLimit  int      `default:"500" placeholder:"N" env:"SHINGLE_RATE_LIMIT" help:"Requests a second that an API token may make, those of ten seconds at once; a tenant's a tenth. 0: any number."`

@@ -31,6 +31,7 @@ type Client struct {
 	base  string // without a slash at the end
 	token string
 	http  *http.Client
+	tries int // of a request that is refused because there were too many
 }
 
 // NewClient returns a client for the API at baseURL, such as
@@ -43,7 +44,7 @@ func NewClient(baseURL, token string) (*Client, error) {
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, shingle.Errorf(shingle.CodeInvalid, "an API token is one word, such as shingle_…: this is not one")
 	}
-	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, http: &http.Client{
+	return &Client{base: strings.TrimSuffix(u.String(), "/"), token: token, tries: patience, http: &http.Client{
 		Timeout:       clientTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -151,11 +152,17 @@ func pages[L, T any](ctx context.Context, c *Client, path string, open func(L) (
 
 // UpdateDomain changes what p holds, or returns [shingle.ErrNotFound].
 func (c *Client) UpdateDomain(ctx context.Context, host string, p DomainPatch) (out Domain, err error) {
+	return c.UpdateDomainIf(ctx, host, "", p)
+}
+
+// UpdateDomainIf is UpdateDomain unless the domain is no longer as [Domain.ETag] said,
+// which is [shingle.ErrConflict].
+func (c *Client) UpdateDomainIf(ctx context.Context, host, etag string, p DomainPatch) (out Domain, err error) {
 	path, err := domainPath(host)
 	if err != nil {
 		return out, err
 	}
-	return out, c.call(ctx, http.MethodPatch, path, p, &out)
+	return out, c.callIf(ctx, etag, http.MethodPatch, path, p, &out)
 }
 
 // CheckDomain looks at a domain's DNS and HTTPS now, for a tenant, or when that is
@@ -211,9 +218,14 @@ func certificatePath(host string) (string, error) {
 // call sends in as JSON, unless it is nil, and reads the answer into out. When it
 // made too many requests it waits as long as the server says, if that is not long.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	return c.callIf(ctx, "", method, path, in, out)
+}
+
+// callIf is call on the condition of an ETag; empty: on none.
+func (c *Client) callIf(ctx context.Context, etag, method, path string, in, out any) error {
 	for try := 1; ; try++ {
-		wait, err := c.once(ctx, method, path, in, out)
-		if wait == 0 || wait > longestWait || try == patience {
+		wait, err := c.once(ctx, etag, method, path, in, out)
+		if wait == 0 || wait > longestWait || try >= c.tries {
 			return err
 		}
 		select {
@@ -226,10 +238,13 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 
 // once is one request. wait is not 0 when it was refused without being looked at, and
 // may be sent again then.
-func (c *Client) once(ctx context.Context, method, path string, in, out any) (wait time.Duration, err error) {
+func (c *Client) once(ctx context.Context, etag, method, path string, in, out any) (wait time.Duration, err error) {
 	req, err := c.request(ctx, method, path, in)
 	if err != nil {
 		return 0, err
+	}
+	if etag != "" {
+		req.Header.Set("If-Match", etag)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

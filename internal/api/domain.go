@@ -149,6 +149,11 @@ func (s *server) shown(ctx context.Context, d shingle.Domain) Domain {
 	return out
 }
 
+// ETag returns what the ETag of an answer with d is.
+func (d *Domain) ETag() string {
+	return etag(shingle.Domain{Version: d.Version, CreatedAt: d.CreatedAt})
+}
+
 // etag identifies a state of a row. The time is in it because a row that is
 // deleted and created again counts from 1 again.
 func etag(d shingle.Domain) string { return fmt.Sprintf(`"%d-%x"`, d.Version, d.CreatedAt.UnixMicro()) }

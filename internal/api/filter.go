@@ -23,6 +23,8 @@ type FilterInput struct {
 	Text   string `query:"text" maxLength:"253" doc:"Only domains whose host, in its normal form, has this in it"`
 	Paused string `query:"paused" enum:"true,false" doc:"Only domains that the operator has paused, or only others"`
 	State  string `query:"state" enum:"pending,verifying,issuing,active,drifting,paused,blocked" doc:"Only domains whose status has this state, which is then shown"`
+	Who    string `query:"who" enum:"customer,operator,ca,nobody" doc:"Only domains whose status says that these must act, which is then shown"`
+	Status bool   `query:"status" doc:"Show the status of each domain, which is a read of its own"`
 }
 
 // takes reports whether a row is wanted, as far as the row tells.
@@ -31,6 +33,14 @@ func (f *FilterInput) takes(d *shingle.Domain) bool {
 		(f.Paused == "" || (f.Paused == "true") == d.Paused) &&
 		(f.Text == "" || strings.Contains(d.Host, f.Text)) &&
 		(f.Tag == "" || d.Settings.HasTag(f.Tag))
+}
+
+// byStatus reports whether the status of a domain decides whether it is wanted.
+func (f *FilterInput) byStatus() bool { return f.State != "" || f.Who != "" }
+
+// takesStatus reports whether a status is wanted.
+func (f *FilterInput) takesStatus(s *Status) bool {
+	return s != nil && (f.State == "" || f.State == s.State) && (f.Who == "" || f.Who == s.Who)
 }
 
 // listing is a page that is being made.
@@ -88,13 +98,13 @@ func (s *server) add(ctx context.Context, p *listing, d *shingle.Domain) (full b
 	p.rows++
 	if p.takes(d) {
 		shown := show(*d)
-		if p.State != "" {
+		if p.byStatus() || p.Status {
 			p.statuses++
 			if shown.Status, err = s.status(ctx, d.Host); err != nil {
 				return true, err
 			}
 		}
-		if p.State == "" || shown.Status != nil && shown.Status.State == p.State {
+		if !p.byStatus() || p.takesStatus(shown.Status) {
 			if p.size += len(d.Settings); p.size > maxPageSettings && len(p.list) > 0 {
 				return true, nil
 			}

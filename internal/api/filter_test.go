@@ -23,9 +23,9 @@ func (s *states) Status(_ context.Context, host string) (st shingle.Status, err 
 	if strings.HasSuffix(host, "none.example.com") {
 		return st, shingle.ErrNotFound
 	}
-	st.State = shingle.StatePending
+	st.State, st.Who = shingle.StatePending, shingle.WhoCustomer
 	if n := 0; sscan(host, &n) && n%3 == 0 {
-		st.State = shingle.StateActive
+		st.State, st.Who = shingle.StateActive, shingle.WhoNobody
 	}
 	return st, nil
 }
@@ -51,6 +51,9 @@ func TestList_Filters(t *testing.T) {
 				"&text=H1":                        func(i int) bool { return i/10 == 1 },
 				"&state=active":                   func(i int) bool { return i%3 == 0 },
 				"&state=active&tenant=acme":       func(i int) bool { return i%6 == 0 },
+				"&who=customer":                   func(i int) bool { return i%3 != 0 },
+				"&who=customer&state=active":      func(int) bool { return false },
+				"&status=true&tenant=acme":        func(i int) bool { return i%2 == 0 },
 				"&state=blocked":                  func(int) bool { return false },
 				"&text=7.example&tenant=rival":    func(i int) bool { return i%10 == 7 },
 				"&text=nothing.like.this&limit=3": func(int) bool { return false },
@@ -69,7 +72,7 @@ func TestList_Filters(t *testing.T) {
 					var page api.DomainList
 					check(t, json.Unmarshal([]byte(s.want(200, s.do("GET", path+query+"&after="+after, "")).text), &page))
 					for _, d := range page.Domains {
-						if got = append(got, d.Host); (d.Status != nil) != strings.Contains(query, "state") {
+						if got = append(got, d.Host); (d.Status != nil) != (strings.Contains(query, "stat") || strings.Contains(query, "who")) {
 							t.Errorf("%s: status %v", query, d.Status)
 						}
 					}

@@ -62,10 +62,11 @@ var roles = map[string][]shingle.TokenRole{
 	"list-dead-letters":     readers,
 	"replay-dead-letters":   operators,
 
-	"list-tokens":  admins,
-	"get-token":    admins,
-	"create-token": admins,
-	"delete-token": admins,
+	"list-tokens":   admins,
+	"get-token":     admins,
+	"create-token":  admins,
+	"delete-token":  admins,
+	"get-own-token": everyone,
 }
 
 // rule gives an operation its roles, and says so in its description.

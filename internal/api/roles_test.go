@@ -81,7 +81,7 @@ var mayUse = map[string]string{
 	"list-events": "aort", "stream-events": "aort",
 	"list-webhooks": "aor", "get-webhook": "aor", "create-webhook": "ao", "update-webhook": "ao", "delete-webhook": "ao",
 	"rotate-webhook-secret": "ao", "test-webhook": "ao", "list-dead-letters": "aor", "replay-dead-letters": "ao",
-	"list-tokens": "a", "get-token": "a", "create-token": "a", "delete-token": "a",
+	"list-tokens": "a", "get-token": "a", "create-token": "a", "delete-token": "a", "get-own-token": "aort",
 }
 
 func TestRoles_EveryRoute(t *testing.T) {
@@ -206,6 +206,11 @@ func TestTokens_Life(t *testing.T) {
 	}
 	ci := &site{t: t, url: s.url, token: made.Token, log: s.log}
 	ci.want(200, ci.do("GET", "/v1/domains", ""))
+	own, err := ci.client().OwnToken(t.Context())
+	check(t, err)
+	if own.Name != "ci" || own.Role != "read" || own.Token != "" {
+		t.Errorf("its own token is %+v", own)
+	}
 	var names []string
 	for tok, err := range s.client().Tokens(t.Context()) {
 		check(t, err)

@@ -54,6 +54,9 @@ func (s *server) tokenRoutes(a huma.API) {
 	create.Description = "The answer holds its text, this once."
 	register(s, a, create, s.createToken)
 	register(s, a, operation("list-tokens", http.MethodGet, all, "List the API tokens"), s.listTokens)
+	own := operation("get-own-token", http.MethodGet, "/v1/token", "Show the token of the request")
+	own.Description = "Whether it is good, and what it may do."
+	register(s, a, own, s.ownToken)
 	register(s, a, operation("get-token", http.MethodGet, one, "Show an API token", http.StatusNotFound), s.getToken)
 	remove := operation("delete-token", http.MethodDelete, one, "Revoke an API token", http.StatusNotFound)
 	remove.Description = "The process that answers refuses it at once, others of the fleet within five seconds."
@@ -91,6 +94,12 @@ func (s *server) getToken(ctx context.Context, in *IDInput) (*tokenAnswer, error
 	if err != nil {
 		return nil, err
 	}
+	return &tokenAnswer{showToken(&t)}, nil
+}
+
+// ownToken needs no read: the request was let in by it.
+func (s *server) ownToken(ctx context.Context, _ *struct{}) (*tokenAnswer, error) {
+	t := callerOf(ctx)
 	return &tokenAnswer{showToken(&t)}, nil
 }
 

@@ -140,6 +140,9 @@ func (a *App) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if handler, err = a.withPanel(ctx, handler); err != nil {
+		return err
+	}
 	a.control = &http.Server{
 		Handler: withKit(handler, setup), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
 		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,

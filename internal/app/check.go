@@ -221,7 +221,8 @@ func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	local := a.cfg.file("probe.key")
-	key, err := storedProbeKey(ctx, a.stores)
+	stored, err := storedKey(ctx, a.stores, probeKeyRecord)
+	key := shingle.ProbeKey(stored)
 	if err == nil {
 		if err := writeFile(local, key[:], 0o600); err != nil {
 			a.log.Warn("probe key not kept on this machine", "error", err)
@@ -236,20 +237,21 @@ func (a *App) openProbeKey(ctx context.Context) *shingle.ProbeKey {
 	return nil
 }
 
-func storedProbeKey(ctx context.Context, s *stores) (key shingle.ProbeKey, err error) {
-	b, err := s.reader().Get(ctx, probeKeyRecord)
+// storedKey returns the key that a record of the store has; it is made the first time.
+func storedKey(ctx context.Context, s *stores, record string) (key [32]byte, err error) {
+	b, err := s.reader().Get(ctx, record)
 	if errors.Is(err, shingle.ErrNotFound) {
 		_, _ = rand.Read(key[:]) // never fails
-		if _, err = s.blobs.Put(ctx, probeKeyRecord, key[:], shingle.NoVersion); err == nil {
+		if _, err = s.blobs.Put(ctx, record, key[:], shingle.NoVersion); err == nil {
 			return key, nil
 		}
-		b, err = s.blobs.Get(ctx, probeKeyRecord) // of whoever was first
+		b, err = s.blobs.Get(ctx, record) // of whoever was first
 	}
 	if err != nil {
-		return key, fmt.Errorf("open probe key: %w", err)
+		return key, fmt.Errorf("open key %s: %w", record, err)
 	}
 	if len(b.Value) != len(key) {
-		return key, fmt.Errorf("open probe key: the record %s is damaged: delete it", probeKeyRecord)
+		return key, fmt.Errorf("open key %s: the record is damaged: delete it", record)
 	}
-	return shingle.ProbeKey(b.Value), nil
+	return [32]byte(b.Value), nil
 }

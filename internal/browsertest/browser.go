@@ -80,7 +80,7 @@ func (b *Browser) Page(t *testing.T, look Look) *Page {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	p := &Page{t: t, ctx: ctx, axe: b.axe}
+	p := &Page{Browser: b, t: t, ctx: ctx, axe: b.axe}
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("open a page: %v", err)
 	}

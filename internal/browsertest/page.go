@@ -2,6 +2,7 @@ package browsertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,11 +19,14 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // Page is what a person has before them. Its methods fail the test when they cannot do
 // what they are to do; selectors are those of CSS.
 type Page struct {
+	Browser *Browser // whose page it is
+
 	t   *testing.T
 	ctx context.Context
 	axe string
@@ -126,8 +130,9 @@ func (p *Page) Type(selector, text string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	field := chromedp.CSS(selector)
-	p.must("type into "+selector, chromedp.Do(ctx, chromedp.Clear(field), chromedp.SendKeys(field, text)))
+	p.must("type into "+selector, chromedp.Do(ctx, chromedp.Focus(chromedp.CSS(selector), chromedp.NodeVisible)))
+	Eval[bool](p, "document.activeElement.select(), true")
+	p.must("type into "+selector, chromedp.Do(ctx, chromedp.KeyEvent(cmp.Or(text, kb.Delete))))
 }
 
 // Press presses keys on whatever has the focus; github.com/chromedp/chromedp/kb has

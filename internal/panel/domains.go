@@ -1,0 +1,115 @@
+package panel
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
+)
+
+const domainsAPage = 50
+
+// domainList is a page of the list.
+type domainList struct {
+	Query    api.FilterInput
+	Filtered bool
+	Domains  []api.Domain
+	Next     string // address of the next page; empty at the end
+	First    string // of the first page; empty there
+}
+
+func listDomains(v *visit) error {
+	q := v.r.URL.Query()
+	query := api.DomainQuery{Limit: domainsAPage, After: q.Get("after"), FilterInput: api.FilterInput{
+		Text: strings.ToLower(strings.TrimSpace(q.Get("text"))), Tenant: strings.TrimSpace(q.Get("tenant")), Tag: strings.TrimSpace(q.Get("tag")), State: q.Get("state"), Who: q.Get("who"), Status: true,
+	}}
+	found, err := v.api.DomainPage(v.ctx(), query)
+	if err != nil {
+		return err
+	}
+	list := domainList{Query: query.FilterInput, Domains: found.Domains}
+	list.Filtered = query.Text+query.Tenant+query.Tag+query.State+query.Who != ""
+	if found.Next != "" {
+		list.Next = pageAddress(q, found.Next)
+	}
+	if query.After != "" {
+		list.First = pageAddress(q, "")
+	}
+	return v.show("domains", list)
+}
+
+// pageAddress is another page of the same list.
+func pageAddress(q url.Values, after string) string {
+	out := url.Values{}
+	for _, name := range []string{"text", "tenant", "tag", "state", "who", "host"} {
+		if value := q.Get(name); value != "" {
+			out.Set(name, value)
+		}
+	}
+	if after != "" {
+		out.Set("after", after)
+	}
+	return "?" + out.Encode()
+}
+
+// domainForm is what was entered, and what is wrong with it.
+type domainForm struct {
+	Domain api.NewDomain
+	Fault  fault
+}
+
+// fault is why a form was not taken: at one of its fields, or none.
+type fault struct{ Field, Message string }
+
+// faultOf returns what the API has against a form. An error that is not about what was
+// entered is returned as it is.
+func faultOf(err error) (fault, error) {
+	switch shingle.CodeOf(err) {
+	case shingle.CodeInvalid, shingle.CodeExists, shingle.CodeConflict, shingle.CodeForbidden, shingle.CodeLimited:
+		f := fault{Message: sentence(shingle.MessageOf(err))}
+		for _, e := range shingle.Faults(err) {
+			f.Field = e.Field
+		}
+		return f, nil
+	}
+	return fault{}, err
+}
+
+func newDomain(v *visit) error {
+	return v.show("new", domainForm{Domain: api.NewDomain{Host: v.r.URL.Query().Get("host"), Tenant: v.r.URL.Query().Get("tenant")}})
+}
+
+func addDomain(v *visit) error {
+	if err := v.r.ParseForm(); err != nil {
+		return badForm
+	}
+	form := domainForm{Domain: api.NewDomain{
+		Host: hostOf(v.r.PostForm.Get("host")), Tenant: strings.TrimSpace(v.r.PostForm.Get("tenant")),
+		Origin: strings.TrimSpace(v.r.PostForm.Get("origin")), Redirect: strings.TrimSpace(v.r.PostForm.Get("redirect")),
+	}}
+	made, err := v.api.CreateDomain(v.ctx(), form.Domain)
+	if err == nil {
+		return v.tell(domainAddress(made.Host), "added")
+	}
+	if form.Fault, err = faultOf(err); err != nil {
+		return err
+	}
+	v.panel.render(v.w, v, http.StatusUnprocessableEntity, "new", form)
+	return nil
+}
+
+var badForm = shingle.Errorf(shingle.CodeInvalid, "the form could not be read: it is larger than it may be, or was cut short")
+
+// hostOf takes the host out of what people copy from their browsers.
+func hostOf(typed string) string {
+	typed = strings.TrimSpace(typed)
+	if _, rest, ok := strings.Cut(typed, "://"); ok {
+		typed = rest
+	}
+	host, _, _ := strings.Cut(typed, "/")
+	return host
+}
+
+func domainAddress(host string) string { return Root + "domains/" + url.PathEscape(host) }

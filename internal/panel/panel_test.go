@@ -1,0 +1,305 @@
+package panel_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
+	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/panel"
+	"github.com/shingle-proxy/shingle/internal/tokens"
+)
+
+// site is a panel over an API, with a clock that can be set forward.
+type site struct {
+	t       *testing.T
+	url     string
+	pages   http.Handler
+	keeper  *tokens.Keeper
+	store   *memory.Store
+	forward atomic.Int64 // of the panel's clock
+	log     *strings.Builder
+}
+
+func open(t *testing.T, edit ...func(*panel.Config)) *site {
+	t.Helper()
+	s := &site{t: t, store: &memory.Store{}, log: &strings.Builder{}}
+	var err error
+	s.keeper, err = tokens.New(tokens.Config{Blobs: &memory.Store{}})
+	check(t, err)
+	h, err := api.New(api.Config{Store: s.store, Tokens: s.keeper})
+	check(t, err)
+	cfg := panel.Config{API: h, Key: [32]byte{1}, Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
+	for _, f := range edit {
+		f(&cfg)
+	}
+	pages, err := panel.New(cfg)
+	check(t, err)
+	s.pages = pages
+	srv := httptest.NewServer(pages)
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+	return s
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// visitor is a browser that follows no redirect.
+type visitor struct {
+	*site
+	http  *http.Client
+	token shingle.Token
+	text  string
+}
+
+// as returns somebody who is signed in with a new token.
+func (s *site) as(role shingle.TokenRole, tenant string) *visitor {
+	s.t.Helper()
+	text, token, err := s.keeper.CreateToken(s.t.Context(), shingle.Token{Name: string(role) + tenant, Role: role, Tenant: tenant})
+	check(s.t, err)
+	v := s.visitor()
+	v.token, v.text = token, text
+	v.want(303, v.post("sign-in", "token", text))
+	return v
+}
+
+func (s *site) visitor() *visitor {
+	jar, err := cookiejar.New(nil)
+	check(s.t, err)
+	return &visitor{site: s, http: &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+type answer struct {
+	*http.Response
+	text string
+}
+
+func (v *visitor) do(method, path, body string, header ...string) answer {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), method, v.url+"/panel/"+path, strings.NewReader(body))
+	check(v.t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := v.http.Do(r)
+	check(v.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	check(v.t, err)
+	return answer{resp, string(text)}
+}
+
+func (v *visitor) get(path string) answer { return v.do("GET", path, "") }
+
+func (v *visitor) post(path string, fields ...string) answer {
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return v.do("POST", path, form.Encode())
+}
+
+func (v *visitor) want(status int, a answer) answer {
+	v.t.Helper()
+	if a.StatusCode != status {
+		v.t.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL, a.Status, status, a.text)
+	}
+	return a
+}
+
+func (v *visitor) says(a answer, words ...string) {
+	v.t.Helper()
+	for _, w := range words {
+		if !strings.Contains(a.text, w) {
+			v.t.Errorf("%s does not say %q:\n%s", a.Request.URL, w, a.text)
+		}
+	}
+}
+
+func TestPanel_StrangersSignInFirst(t *testing.T) {
+	s := open(t)
+	v := s.visitor()
+	for path, next := range map[string]string{
+		"": "/panel/sign-in", "domains?text=a": "/panel/sign-in?next=%2Fpanel%2Fdomains%3Ftext%3Da", "domains/a.example.com": "/panel/sign-in?next=%2Fpanel%2Fdomains%2Fa.example.com",
+		"nowhere": "/panel/sign-in?next=%2Fpanel%2Fnowhere", "events/stream": "/panel/sign-in?next=%2Fpanel%2Fevents%2Fstream",
+	} {
+		if a := v.want(303, v.get(path)); a.Header.Get("Location") != next {
+			t.Errorf("%s leads to %s", path, a.Header.Get("Location"))
+		}
+	}
+	v.want(303, v.post("domains", "host", "a.example.com"))
+	if _, err := s.store.Domain(t.Context(), "a.example.com"); err == nil {
+		t.Error("a stranger added a domain")
+	}
+	for _, wrong := range []string{"", "hello", "shingle_abcdefghij_wrong"} {
+		a := v.want(422, v.post("sign-in", "token", wrong))
+		if len(a.Cookies()) != 0 {
+			t.Errorf("%q begins a session", wrong)
+		}
+	}
+	// Whoever comes from elsewhere than this machine may not guess for long.
+	for range 60 {
+		r := httptest.NewRequest("POST", "/panel/sign-in", strings.NewReader("token=shingle_abcdefghij_wrong"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = "192.0.2.7:1234"
+		w := httptest.NewRecorder()
+		if s.pages.ServeHTTP(w, r); w.Code == http.StatusTooManyRequests {
+			return
+		}
+	}
+	t.Error("tokens may be guessed without an end")
+}
+
+func TestPanel_EveryAnswerIsGuarded(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleAdmin, "")
+	for _, a := range []answer{v.get(""), v.get("sign-in"), v.get("domains"), v.get("nowhere"), v.get("assets/panel.js"), v.get("assets/none"), v.post("sign-out")} {
+		for name, want := range map[string]string{"X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+			if got := a.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q", a.Request.URL, name, got)
+			}
+		}
+		if p := a.Header.Get("Content-Security-Policy"); strings.Contains(p, "unsafe") || !strings.Contains(p, "default-src 'none'") || !strings.Contains(p, "frame-ancestors 'none'") {
+			t.Errorf("%s: policy %q", a.Request.URL, p)
+		}
+	}
+	if a := v.get("sign-in"); strings.Contains(a.text, "<style") || strings.Contains(a.text, " style=") || strings.Contains(a.text, " onclick=") {
+		t.Error("a page has what the policy forbids")
+	}
+}
+
+func TestSession_IsSealedAndEnds(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleOperator, "")
+	at, err := url.Parse(s.url + "/panel/")
+	check(t, err)
+	held := v.http.Jar.Cookies(at)
+	if len(held) != 1 || strings.Contains(held[0].Value, v.text) {
+		t.Fatalf("cookies %v", held)
+	}
+	set := s.visitor().want(303, s.visitor().post("sign-in", "token", v.text)).Header.Get("Set-Cookie")
+	for _, flag := range []string{"HttpOnly", "SameSite=Strict", "Path=/panel/", "Max-Age=43200"} {
+		if !strings.Contains(set, flag) {
+			t.Errorf("%s is missing in %s", flag, set)
+		}
+	}
+	secure := s.visitor().do("POST", "sign-in", "token="+v.text, "X-Forwarded-Proto", "https")
+	if !strings.Contains(secure.Header.Get("Set-Cookie"), "Secure") {
+		t.Error("over HTTPS the cookie is not secure")
+	}
+
+	// Changed, and sealed by others.
+	changed := strings.ToUpper(held[0].Value)
+	for _, other := range []*site{s, open(t, func(c *panel.Config) { c.Key = [32]byte{2} })} {
+		value := changed
+		if other != s {
+			value = held[0].Value
+		}
+		stranger := other.visitor()
+		stranger.want(303, stranger.do("GET", "domains", "", "Cookie", "shingle-panel="+value))
+	}
+	v.want(200, v.get("domains"))
+
+	late := s.as(shingle.RoleRead, "")
+	s.forward.Store(int64(13 * time.Hour))
+	late.want(303, late.get("domains"))
+	s.forward.Store(0)
+	check(t, s.keeper.DeleteToken(t.Context(), v.token.ID))
+	if a := v.want(303, v.get("domains")); !strings.Contains(a.Header.Get("Set-Cookie"), "Max-Age=0") {
+		t.Error("the cookie of a token that was revoked stays")
+	}
+	v.want(401, v.do("GET", "domains/a.example.com/live", "", "Shingle-Part", "1"))
+}
+
+func TestSession_GoesOnWhereItWasAsked(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleRead, "")
+	for next, want := range map[string]string{
+		"/panel/events?host=a.example.com": "/panel/events?host=a.example.com", "": "/panel/", "https://evil.example/": "/panel/",
+		"//evil.example/panel/": "/panel/", "/panel/../v1": "/panel/", "/\\evil.example": "/panel/", "/panel/\\evil": "/panel/%5Cevil",
+	} {
+		if a := v.want(303, v.post("sign-in", "token", v.text, "next", next)); a.Header.Get("Location") != want {
+			t.Errorf("%q leads to %q", next, a.Header.Get("Location"))
+		}
+	}
+	// A link on another site: the browser keeps the cookie to itself until we ask.
+	stranger := s.visitor()
+	a := stranger.want(200, stranger.do("GET", "events", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"))
+	stranger.says(a, `http-equiv="refresh"`, "/panel/events")
+}
+
+func TestPanel_OtherSitesDoNothing(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleAdmin, "")
+	for _, from := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}} {
+		v.want(403, v.do("POST", "domains", "host=a.example.com", from...))
+	}
+	if _, err := s.store.Domain(t.Context(), "a.example.com"); err == nil {
+		t.Error("another site added a domain")
+	}
+	v.want(303, v.do("POST", "domains", "host=a.example.com", "Sec-Fetch-Site", "same-origin"))
+	v.want(422, v.do("POST", "domains", "host="+strings.Repeat("a", 200<<10), "Sec-Fetch-Site", "same-origin"))
+}
+
+func TestPanel_WhatMayBeDoneIsUpToTheAPI(t *testing.T) {
+	s := open(t)
+	admin := s.as(shingle.RoleAdmin, "")
+	admin.want(303, admin.post("domains", "host", "a.example.com", "tenant", "acme"))
+	admin.want(303, admin.post("domains", "host", "b.example.com", "tenant", "rival"))
+	if d, err := s.store.Domain(t.Context(), "a.example.com"); err != nil || d.UpdatedBy != "admin" {
+		t.Errorf("added %+v, %v", d, err)
+	}
+	a := admin.want(422, admin.post("domains", "host", "a.example.com"))
+	admin.says(a, "a.example.com exists already")
+
+	read := s.as(shingle.RoleRead, "")
+	read.says(read.want(200, read.get("domains")), "a.example.com", "b.example.com")
+	read.want(403, read.post("domains/a.example.com/delete", "confirm", "a.example.com"))
+	read.want(422, read.post("domains/a.example.com/edit", "tenant", "rival")) // 403 of the API's, shown above the form
+	if a := read.get("domains/a.example.com"); strings.Contains(a.text, "/delete") {
+		t.Error("a reader is offered to delete")
+	}
+
+	acme := s.as(shingle.RoleTenant, "acme")
+	if a := acme.want(200, acme.get("domains")); strings.Contains(a.text, "b.example.com") {
+		t.Error("a tenant sees another's domain")
+	}
+	acme.want(404, acme.get("domains/b.example.com"))
+	acme.want(200, acme.get(""))
+	acme.want(200, acme.get("domains/a.example.com"))
+	d, err := s.store.Domain(t.Context(), "a.example.com")
+	check(t, err)
+	acme.want(303, acme.post("domains/a.example.com/edit", "tenant", "acme", "redirect", "www.example.com"))
+	acme.want(422, acme.post("domains/a.example.com/edit", "tenant", "rival"))
+	if now, err := s.store.Domain(t.Context(), "a.example.com"); err != nil || now.Redirect != "www.example.com" || now.Tenant != "acme" || now.Version != d.Version+1 {
+		t.Errorf("changed to %+v, %v", now, err)
+	}
+}
+
+func TestEdit_KeepsWhatOthersDid(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleAdmin, "")
+	v.want(303, v.post("domains", "host", "a.example.com"))
+	form := v.want(200, v.get("domains/a.example.com/edit")).text
+	_, etag, _ := strings.Cut(form, `name="etag" value="`)
+	etag, _, _ = strings.Cut(etag, `">`)
+	etag = strings.ReplaceAll(etag, "&#34;", `"`)
+	v.want(303, v.post("domains/a.example.com/edit", "etag", etag, "tags", "gold"))
+	v.says(v.want(422, v.post("domains/a.example.com/edit", "etag", etag, "tags", "silver")), "was changed in the meantime")
+}
