@@ -21,8 +21,8 @@ import (
 
 // Bounds on a call. A caller's own deadline may be earlier.
 const (
-	callTimeout    = 10 * time.Second // with all its attempts
-	attemptTimeout = 2 * time.Second
+	attemptTimeout = 2 * time.Second // unless Config.Timeout says otherwise
+	callAttempts   = 5               // so many times that for a call with all its attempts
 	dialTimeout    = time.Second
 	maxAttempts    = 4
 	maxBackoff     = 500 * time.Millisecond
@@ -35,11 +35,12 @@ type client struct {
 	table, region string
 	http          *awshttp.BuildableClient
 	retryer       *retry.Standard
+	timeout       time.Duration // of a call
 }
 
 func newClient(ctx context.Context, cfg Config, region, endpoint string) (*client, error) {
-	c := &client{table: cfg.Table, region: region, http: awshttp.NewBuildableClient().
-		WithTimeout(attemptTimeout).
+	c := &client{table: cfg.Table, region: region, timeout: callAttempts * cfg.Timeout, http: awshttp.NewBuildableClient().
+		WithTimeout(cfg.Timeout).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConns, maxConns, maxConns
@@ -80,7 +81,7 @@ func (c *client) close() {
 // reports that an attempt ended without an answer: it may have been carried out
 // although a later attempt found otherwise.
 func (c *client) call(ctx context.Context, operation string, do func(ctx context.Context) error) (doubtful bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	ctx = context.WithValue(ctx, doubtKey{}, &doubtful)
 	err = do(ctx)

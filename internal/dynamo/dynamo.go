@@ -54,6 +54,8 @@ type Config struct {
 	// OnChange, when set, is called behind each write of a domain in this
 	// process. It must not block.
 	OnChange func()
+	// Timeout bounds one attempt of a call. Default: 2 s.
+	Timeout time.Duration
 	// Middleware, for tests, sees every request.
 	Middleware func(*dynamodb.Options)
 	// Now is the clock. Default: time.Now.
@@ -77,6 +79,9 @@ func (c *Config) validate() error {
 	}
 	if c.Retention == 0 {
 		c.Retention = 7 * 24 * time.Hour
+	}
+	if c.Timeout == 0 {
+		c.Timeout = attemptTimeout
 	}
 	if c.OnChange == nil {
 		c.OnChange = func() {}

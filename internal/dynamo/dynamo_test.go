@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/shingle-proxy/shingle"
@@ -16,8 +17,13 @@ var servers = []string{storetest.DynamoDB, storetest.Moto}
 
 // config names a table that no other test uses.
 func config(t testing.TB, server string) dynamo.Config {
+	timeout := time.Duration(0)
+	if server == storetest.Moto {
+		timeout = 20 * time.Second // one request after the other
+	}
 	return dynamo.Config{
-		Table: "shingle-" + strings.ToLower(rand.Text()), Region: "eu-central-1", Endpoint: storetest.Endpoint(t, server),
+		Timeout: timeout,
+		Table:   "shingle-" + strings.ToLower(rand.Text()), Region: "eu-central-1", Endpoint: storetest.Endpoint(t, server),
 		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	}
 }

@@ -77,7 +77,7 @@ type waitingCerts struct{ *testCerts }
 func (c waitingCerts) Certificate(ctx context.Context, _ string) (*tls.Certificate, error) {
 	end, _ := ctx.Deadline()
 	select {
-	case <-time.After(time.Until(end) - 100*time.Millisecond):
+	case <-time.After(time.Until(end) / 2):
 	case <-ctx.Done():
 	}
 	return nil, shingle.ErrUnavailable
@@ -87,7 +87,7 @@ func (c waitingCerts) Certificate(ctx context.Context, _ string) (*tls.Certifica
 // byte: one record with a fatal internal_error, and then the end.
 func TestEdge_NoCertificateInTimeIsAnAlert(t *testing.T) {
 	te := startEdge(t, "http://127.0.0.1:1", func(c *Config) {
-		c.Certificates, c.HandshakeTimeout = waitingCerts{c.Certificates.(*testCerts)}, 300*time.Millisecond
+		c.Certificates, c.HandshakeTimeout = waitingCerts{c.Certificates.(*testCerts)}, 2*time.Second
 	})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		c, err := net.Dial("tcp", te.https)

@@ -36,6 +36,15 @@ func (c *namedCerts) Certificate(ctx context.Context, domain string) (*tls.Certi
 	return c.testCerts.Certificate(ctx, domain)
 }
 
+// take returns what was asked for since the last call.
+func (c *namedCerts) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked := c.asked
+	c.asked = nil
+	return asked
+}
+
 // startWild starts an edge with a wildcard and domains that overrule it.
 func startWild(t *testing.T, origin string, lacking ...string) (*testEdge, *namedCerts) {
 	certs := &namedCerts{testCerts: newTestCerts(t), lacking: lacking}
@@ -73,13 +82,13 @@ func TestEdge_WildcardServesEachHostUnderItsOwnName(t *testing.T) {
 		for host, certificate := range map[string]string{
 			"a.customer.test": "*.customer.test", "B.Customer.test": "*.customer.test", "own.customer.test": "own.customer.test",
 		} {
-			certs.asked = nil
+			certs.take()
 			resp, body := get(t, c, "https://"+host+"/")
 			if want := strings.ToLower(host); resp.StatusCode != 200 || body != want {
 				t.Errorf("%s: %s, the origin was told %q", host, resp.Status, body)
 			}
-			if !slices.Equal(certs.asked, []string{certificate}) {
-				t.Errorf("%s: asked for the certificates of %q", host, certs.asked)
+			if asked := certs.take(); !slices.Equal(asked, []string{certificate}) {
+				t.Errorf("%s: asked for the certificates of %q", host, asked)
 			}
 		}
 		for _, host := range []string{"customer.test", "a.b.customer.test", "paused.customer.test", "a.paused.test", "a.test"} {
@@ -148,12 +157,14 @@ func TestEdge_WildcardStandsIn(t *testing.T) {
 	if _, body := get(t, te.client(t, 2), "https://own.customer.test/"); body != "own.customer.test" {
 		t.Errorf("got %q", body)
 	}
-	if want := []string{"own.customer.test", "*.customer.test"}; !slices.Equal(certs.asked, want) {
-		t.Errorf("asked for the certificates of %q", certs.asked)
+	want, asked := []string{"own.customer.test", "*.customer.test"}, certs.take()
+	if !slices.Equal(asked, want) {
+		t.Errorf("asked for the certificates of %q", asked)
 	}
 	te, certs = startWild(t, echoHost(t), "other.customer.test") // another tenant's
-	if _, err := te.client(t, 2).Get("https://other.customer.test/"); err == nil || slices.Contains(certs.asked, "*.customer.test") {
-		t.Errorf("served with another tenant's certificate: %v, asked for %q", err, certs.asked)
+	_, err := te.client(t, 2).Get("https://other.customer.test/")
+	if asked := certs.take(); err == nil || slices.Contains(asked, "*.customer.test") {
+		t.Errorf("served with another tenant's certificate: %v, asked for %q", err, asked)
 	}
 	te, _ = startWild(t, echoHost(t), "own.customer.test", "*.customer.test")
 	if _, err := te.client(t, 2).Get("https://own.customer.test/"); err == nil {
