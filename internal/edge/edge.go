@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -32,9 +33,11 @@ type Edge struct {
 	https   *limitListener
 	http    *limitListener
 
-	tunnels tunnelSet
-	closing chan struct{}
-	once    sync.Once
+	changes  atomic.Uint64 // how often the table has changed
+	underWay underWay
+	tunnels  tunnelSet
+	closing  chan struct{}
+	once     sync.Once
 }
 
 // New checks cfg and returns an Edge that does not serve yet.
@@ -46,7 +49,7 @@ func New(cfg Config) (*Edge, error) {
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
 	e.sites.dropped = e.cfg.Certificates.Forget
-	e.sites.changed = func() { e.tunnels.review(e.stillAdmits) }
+	e.sites.changed = e.review
 	e.origins = newOrigins(&e.cfg)
 	e.limits = newClientLimits()
 	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
@@ -139,6 +142,7 @@ func (e *Edge) Allowed(ctx context.Context, host string) bool {
 
 // serveSecure answers requests that came over TLS.
 func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
+	r.table = e.changes.Load()
 	host, s := e.route(ctx, r.Authority)
 	switch {
 	case host == "":
@@ -180,6 +184,13 @@ func (e *Edge) serveSite(ctx context.Context, w ResponseWriter, r *Request, s *s
 	default:
 		e.proxy(ctx, w, r, errand{to: s.target, host: host, target: r.Target})
 	}
+}
+
+// review ends what would not be let in by the table as it is now.
+func (e *Edge) review() {
+	e.changes.Add(1)
+	e.tunnels.review(e.stillAdmits)
+	e.underWay.review(e.stillAdmits)
 }
 
 // route returns the normal form of an authority's host, empty when it has

@@ -44,10 +44,19 @@ type errand struct {
 
 // proxy sends r to an origin and streams the answer back.
 func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to errand) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, errand: to}
+	defer e.underWay.add(&x, end)()
+	if e.changes.Load() != r.table && !e.stillAdmits(to.host, r) { // what changes from now on ends x
+		end(errRevoked)
+	}
 	err := x.run(ctx)
 	switch {
 	case err == nil:
+	case errors.Is(context.Cause(ctx), errRevoked):
+		e.origins.errors.revoked.Add(1)
+		e.revoke(&x)
 	case x.began || ctx.Err() != nil || errors.Is(err, errClientGone):
 		e.origins.errors.left.Add(1)
 		w.Abort()
@@ -56,6 +65,16 @@ func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to erran
 		e.log.Warn("origin failed", "host", to.host, "origin", to.to.authority, "error", err)
 		writeFailure(w, r, originErrorPage(err), to.errorPage)
 	}
+}
+
+// revoke ends x as a request that comes now would end.
+func (e *Edge) revoke(x *exchange) {
+	if x.began {
+		x.w.Abort()
+		return
+	}
+	x.w.CloseAfter()
+	writePage(x.w, x.r, pageMisdirected)
 }
 
 func (x *exchange) run(ctx context.Context) error {

@@ -49,6 +49,8 @@ type Request struct {
 	Version uint16                // of TLS, as crypto/tls has it
 	Chains  [][]*x509.Certificate // verified ones of the client's certificate, from that on; nil: it has shown none
 
+	table uint64 // how often the table had changed when the request was let in
+
 	// Upgrade is the protocol that the client asks to switch to, such as
 	// "websocket"; empty when it asks for none that can be passed on.
 	Upgrade string

@@ -18,7 +18,7 @@ var lookupNames = [lookupResults]string{
 var requestClasses = [...]string{"aborted", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // originErrors count the exchanges that failed before their answer began.
-type originErrors struct{ failed, timeout, busy, left atomic.Uint64 }
+type originErrors struct{ failed, timeout, busy, left, revoked atomic.Uint64 }
 
 // Metrics returns what the edge has done since it began, and how it is.
 func (e *Edge) Metrics(now time.Time) []shingle.Metric {
@@ -45,6 +45,7 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 			{Labels: []string{"reason", "timeout"}, Value: float64(e.origins.errors.timeout.Load())},
 			{Labels: []string{"reason", "busy"}, Value: float64(e.origins.errors.busy.Load())},
 			{Labels: []string{"reason", "client_left"}, Value: float64(e.origins.errors.left.Load())},
+			{Labels: []string{"reason", "revoked"}, Value: float64(e.origins.errors.revoked.Load())},
 		}},
 		{Name: "shingle_edge_origin_requests", Help: "Requests under way to origins.", Values: shingle.One(float64(len(e.origins.slots)))},
 		{Name: "shingle_edge_lookups_total", Help: "Names that the domain table did not know, by what became of the look-up.", Values: counted("result", lookupNames[:], e.sites.lookups.counts[:])},

@@ -52,17 +52,18 @@ func (e *Edge) inTime(w ResponseWriter, r *Request, u *rules, host string) bool 
 	return ok
 }
 
-// stillAdmits reports whether a tunnel would be let in by the table as it is now.
-func (e *Edge) stillAdmits(of tunnelOwner) bool {
-	s := e.table.lookup(of.host)
+// stillAdmits reports whether a request for a host would be let in by the table as it is
+// now.
+func (e *Edge) stillAdmits(host string, r *Request) bool {
+	s := e.table.lookup(host)
 	if s == nil {
-		s = e.table.covering(of.host)
+		s = e.table.covering(host)
 	}
 	if !s.served() || s.rules == nil {
 		return s.served()
 	}
 	u := s.rules
-	return !u.unknown && (u.security == nil || u.security.satisfied(of.r, time.Now())) && u.admits(of.r.Client.Addr())
+	return !u.unknown && (u.security == nil || u.security.satisfied(r, time.Now())) && u.admits(r.Client.Addr())
 }
 
 // proxyRuled finds the origin and what it is told.

@@ -112,11 +112,11 @@ type tunnelOwner struct {
 }
 
 // review ends the tunnels that would not be let in any more.
-func (s *tunnelSet) review(admits func(tunnelOwner) bool) {
+func (s *tunnelSet) review(admits func(host string, r *Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, of := range s.conns {
-		if !admits(of) {
+		if !admits(of.host, of.r) {
 			_ = underTLS(c).Close()
 		}
 	}
