@@ -168,16 +168,11 @@ func (a *App) openChecker() (*domainChecker, error) {
 		}
 		cfg.Addresses = append(cfg.Addresses, addr)
 	}
-	cas, err := a.cfg.cas()
-	if err != nil {
+	var err error
+	if cfg.CAs, err = a.caaNames(); err != nil {
 		return nil, err
 	}
-	for _, ca := range cas {
-		cfg.CAs = append(cfg.CAs, check.CA{
-			Name: ca.Directory, Identities: identities[ca.Directory],
-			Account: func(ctx context.Context) string { return a.certs.AccountURI(ctx, ca.Directory) },
-		})
-	}
+	cfg.Delegated = a.certs.Delegated
 	if path := a.cfg.world.roots; path != "" {
 		if cfg.Roots, err = readRoots(path); err != nil {
 			return nil, err
@@ -193,6 +188,37 @@ func (a *App) openChecker() (*domainChecker, error) {
 		default: // it has not taken the last one yet
 		}
 	}}, nil
+}
+
+// caaNames are our CAs as CAA records know them.
+func (a *App) caaNames() ([]check.CA, error) {
+	cas, err := a.cfg.cas()
+	if err != nil {
+		return nil, err
+	}
+	var list []check.CA
+	for _, ca := range cas {
+		list = append(list, check.CA{
+			Name: ca.Directory, Identities: identities[ca.Directory],
+			Account: func(ctx context.Context) string { return a.certs.AccountURI(ctx, ca.Directory) },
+		})
+	}
+	return list, nil
+}
+
+// openMethods returns what knows which validation methods CAA records leave to our CAs,
+// nil on a machine without a resolver: then the CAs tell.
+func (a *App) openMethods() (func(ctx context.Context, host, directory string) []string, error) {
+	cas, err := a.caaNames()
+	if err != nil {
+		return nil, err
+	}
+	lookup, err := check.New(check.Config{CAs: cas, Resolvers: a.cfg.Resolvers, RootServers: a.cfg.world.rootServers, Private: a.cfg.world.private})
+	if err != nil {
+		a.log.Warn("CAA records do not choose how domains are validated", "error", err)
+		return nil, nil
+	}
+	return lookup.Methods, nil
 }
 
 // identities are the names that CAs recognise in CAA records, by directory.

@@ -47,6 +47,10 @@ type Config struct {
 	// that there are no certificates for wildcards.
 	DNS01 ChallengeZone
 
+	// Methods, when set, is asked before an order which validation methods the CAA
+	// records of a host leave to the CA with that directory; nil: all, or not known.
+	Methods func(ctx context.Context, host, directory string) []string
+
 	// Domains, when set, is followed by the worker: a domain that appears gets its
 	// certificate at once, one that goes loses it. Else it is asked only whose a domain is, before a
 	// DNS-01 validation.

@@ -286,10 +286,11 @@ func (i *issuance) spoilt(ctx context.Context, o *order) {
 // so the other type of challenge is tried with a fresh one.
 func (i *issuance) order(ctx context.Context, ca *authority) (o *order, e *entry, err error) {
 	replaces := i.replaces(ca)
-	types := i.challenges(ctx)
+	may := i.allowed(ctx, ca)
+	types, err := i.challenges(ctx, may)
 	for n := 0; n < len(types); n++ {
 		if f, _ := errors.AsType[*failure](err); f != nil {
-			if f.mayHelp(acme.ChallengeTypeDNS01) && i.delegated(ctx) == nil {
+			if f.mayHelp(acme.ChallengeTypeDNS01) && may.use(acme.ChallengeTypeDNS01) && i.delegated(ctx) == nil {
 				types[n] = acme.ChallengeTypeDNS01 // needs neither a port of ours nor the address record
 			}
 			if !f.mayHelp(types[n]) {
@@ -352,20 +353,32 @@ func (i *issuance) replaces(ca *authority) string {
 // challenges returns the types of challenge to try in turn. The one that worked
 // last, for whatever host, comes first. After a failure of both only one is tried,
 // a different one each time: CAs count failed validations. DNS-01 takes longer, so
-// it is for wildcards, and for hosts that delegated it and failed otherwise.
-func (i *issuance) challenges(ctx context.Context) []string {
-	if shingle.IsWildcard(i.host) || i.flight.byDNS01 || i.plan.Failures > 0 && i.delegated(ctx) == nil {
-		return []string{acme.ChallengeTypeDNS01}
+// it is for wildcards, and for hosts that delegated it and failed otherwise. What CAA
+// records do not allow is not tried: it would cost an order and a failed validation.
+func (i *issuance) challenges(ctx context.Context, may methods) ([]string, error) {
+	dns01 := []string{acme.ChallengeTypeDNS01}
+	if shingle.IsWildcard(i.host) || i.flight.byDNS01 {
+		if !may.use(acme.ChallengeTypeDNS01) {
+			return nil, may.refusal(dns01)
+		}
+		return dns01, nil
 	}
 	types := []string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01}
 	if i.preferALPN.Load() {
 		slices.Reverse(types)
 	}
-	if n := i.plan.Failures; n > 0 {
+	types = slices.DeleteFunc(types, func(t string) bool { return !may.use(t) })
+	n := i.plan.Failures
+	switch {
+	case (n > 0 || len(types) == 0) && may.use(acme.ChallengeTypeDNS01) && i.delegated(ctx) == nil:
+		return dns01, nil
+	case len(types) == 0:
+		return nil, may.refusal([]string{acme.ChallengeTypeHTTP01, acme.ChallengeTypeTLSALPN01})
+	case n > 0:
 		at := (n - 1) % len(types)
-		return types[at : at+1]
+		return types[at : at+1], nil
 	}
-	return types
+	return types, nil
 }
 
 // keep stores a certificate. After the first attempt the waiters have it in any

@@ -20,6 +20,22 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 	if len(c.cfg.CAs) == 0 {
 		return shingle.Finding{}
 	}
+	at, a := c.caaSet(ctx, host)
+	switch {
+	case a.fault == shingle.ReasonResolverFailure || ctx.Err() != nil:
+		return shingle.Finding{}
+	case a.fault != "":
+		return found(shingle.ReasonCAAUnreadable,
+			"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)
+	case len(a.records) > 0:
+		return c.judgeCAA(ctx, at, a.records, host)
+	}
+	return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: "No CAA record restricts who may issue certificates."}
+}
+
+// caaSet returns the answer that counts for host, and of which name it is: the first
+// with records or a fault.
+func (c *Checker) caaSet(ctx context.Context, host string) (at string, a answer) {
 	base := strings.TrimPrefix(host, "*.")
 	suffix, _ := publicsuffix.PublicSuffix(base)
 	for at := base; at != ""; _, at, _ = strings.Cut(at, ".") {
@@ -31,25 +47,19 @@ func (c *Checker) caa(ctx context.Context, host string) shingle.Finding {
 		if !known {
 			a = c.stub.lookup(ctx, at+".", dns.TypeCAA)
 		}
-		switch {
-		case a.fault == shingle.ReasonResolverFailure || ctx.Err() != nil:
-			return shingle.Finding{}
-		case a.fault != "":
-			return found(shingle.ReasonCAAUnreadable,
-				"The name servers of %s do not answer a question about CAA records properly, and certificate authorities must then refuse (RFC 8659). Ask the DNS provider to mend that; an entry for CAA records is not needed.", at)
-		case len(a.records) > 0:
-			return c.judgeCAA(ctx, at, a.records, base != host)
+		if a.fault != "" || len(a.records) > 0 || ctx.Err() != nil {
+			return at, a
 		}
 		if shared && !known {
 			c.suffixes.put(at, a)
 		}
 	}
-	return shingle.Finding{Reason: shingle.ReasonCAAAllows, Message: "No CAA record restricts who may issue certificates."}
+	return "", answer{}
 }
 
-// judgeCAA says whether one of our CAs may issue by the records at a name (RFC
-// 8659 sections 4.2 and 4.3, RFC 8657).
-func (c *Checker) judgeCAA(ctx context.Context, at string, records []dns.RR, wildcard bool) shingle.Finding {
+// issueProperties returns the values of the issue properties that count for host,
+// with their tag, or the tag of a property that forbids all.
+func issueProperties(records []dns.RR, host string) (tag string, values map[string]bool, critical string) {
 	issue, wild := map[string]bool{}, map[string]bool{}
 	for _, rr := range records {
 		r, ok := rr.(*dns.CAA)
@@ -63,12 +73,70 @@ func (c *Checker) judgeCAA(ctx context.Context, at string, records []dns.RR, wil
 			wild[r.Value] = true
 		case tag == "iodef", tag == "contactemail", tag == "contactphone", tag == "issuemail", tag == "issuevmc":
 		case r.Flag&128 != 0: // what we do not know either, a CA may not ignore
-			return found(shingle.ReasonCAAForbids, "The CAA record %q of %s is marked critical and unknown, so certificate authorities must refuse. Remove it.", printable(r.Tag), at)
+			critical = r.Tag
 		}
 	}
-	tag := "issue"
-	if wildcard && len(wild) > 0 {
-		tag, issue = "issuewild", wild
+	if shingle.IsWildcard(host) && len(wild) > 0 {
+		return "issuewild", wild, critical
+	}
+	return "issue", issue, critical
+}
+
+// Methods returns the validation methods that the CAA records of host leave to our
+// account at the CA with that name (RFC 8657 section 4), nil when they leave it all, or
+// when it is not known what they say: the CA will tell.
+func (c *Checker) Methods(ctx context.Context, host, name string) []string {
+	i := slices.IndexFunc(c.cfg.CAs, func(ca CA) bool { return ca.Name == name })
+	if i < 0 || len(c.cfg.CAs[i].Identities) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	_, a := c.caaSet(ctx, host)
+	if a.fault != "" || ctx.Err() != nil {
+		return nil
+	}
+	var methods []string
+	_, values, _ := issueProperties(a.records, host)
+	for value := range values {
+		issuer, parameters, _ := strings.Cut(value, ";")
+		if !slices.Contains(c.cfg.CAs[i].Identities, strings.ToLower(strings.TrimSpace(issuer))) {
+			continue
+		}
+		left, some := c.cfg.CAs[i].methods(ctx, parameters)
+		if !some {
+			return nil
+		}
+		methods = append(methods, left...)
+	}
+	return methods
+}
+
+// methods returns what an issue property leaves to our account. It reports false when
+// that is every method.
+func (ca *CA) methods(ctx context.Context, parameters string) (left []string, some bool) {
+	for tag, value := range caaParameters(parameters) {
+		switch tag {
+		case "accounturi":
+			if ours := ca.account(ctx); ours != "" && value != ours {
+				return nil, true
+			}
+		case "validationmethods":
+			some = true
+			for m := range strings.SplitSeq(value, ",") {
+				left = append(left, strings.TrimSpace(m))
+			}
+		}
+	}
+	return left, some
+}
+
+// judgeCAA says whether one of our CAs may issue by the records at a name (RFC
+// 8659 sections 4.2 and 4.3, RFC 8657).
+func (c *Checker) judgeCAA(ctx context.Context, at string, records []dns.RR, host string) shingle.Finding {
+	tag, issue, critical := issueProperties(records, host)
+	if critical != "" {
+		return found(shingle.ReasonCAAForbids, "The CAA record %q of %s is marked critical and unknown, so certificate authorities must refuse. Remove it.", printable(critical), at)
 	}
 	if len(issue) == 0 {
 		return found(shingle.ReasonCAAAllows, "The CAA records of %s allow every certificate authority.", at)
@@ -76,7 +144,7 @@ func (c *Checker) judgeCAA(ctx context.Context, at string, records []dns.RR, wil
 	var why []string
 	advice := c.identity()
 	for value := range issue {
-		reason, better := c.admits(ctx, value, wildcard)
+		reason, better := c.admits(ctx, value, host)
 		if reason == "" {
 			return found(shingle.ReasonCAAAllows, "The CAA record of %s allows our certificate authority.", at)
 		}
@@ -103,7 +171,7 @@ func (c *Checker) identity() string {
 // admits returns "" when one of our CAs may issue by an issue property, and
 // otherwise what stands against it and, where the property is nearly right, a better
 // one.
-func (c *Checker) admits(ctx context.Context, value string, wildcard bool) (why, better string) {
+func (c *Checker) admits(ctx context.Context, value, host string) (why, better string) {
 	issuer, parameters, _ := strings.Cut(value, ";")
 	issuer = strings.ToLower(strings.TrimSpace(issuer))
 	if issuer == "" {
@@ -114,8 +182,9 @@ func (c *Checker) admits(ctx context.Context, value string, wildcard bool) (why,
 			return "", "" // not known: the CA will tell
 		}
 		if slices.Contains(ca.Identities, issuer) {
-			if why = ca.meets(ctx, parameters, wildcard); why != "" {
-				better = ca.property(ctx, issuer, parameters, wildcard)
+			methods := func() []string { return c.methodsFor(ctx, host) }
+			if why = ca.meets(ctx, parameters, methods); why != "" {
+				better = ca.property(ctx, issuer, parameters, methods)
 			}
 			return why, better
 		}
@@ -125,7 +194,7 @@ func (c *Checker) admits(ctx context.Context, value string, wildcard bool) (why,
 
 // meets returns "" when an order of ours meets the parameters of an issue
 // property (RFC 8657).
-func (ca *CA) meets(ctx context.Context, parameters string, wildcard bool) string {
+func (ca *CA) meets(ctx context.Context, parameters string, methods func() []string) string {
 	for tag, value := range caaParameters(parameters) {
 		switch tag {
 		case "accounturi":
@@ -133,7 +202,7 @@ func (ca *CA) meets(ctx context.Context, parameters string, wildcard bool) strin
 				return "accounturi names another account"
 			}
 		case "validationmethods":
-			methods := methodsFor(wildcard)
+			methods := methods()
 			if !slices.ContainsFunc(strings.Split(value, ","), func(m string) bool { return slices.Contains(methods, strings.TrimSpace(m)) }) {
 				return "validationmethods lacks " + strings.Join(methods, " and ")
 			}
@@ -144,13 +213,13 @@ func (ca *CA) meets(ctx context.Context, parameters string, wildcard bool) strin
 
 // property is an issue property like the customer's that an order of ours meets: who
 // names an account or methods has a reason to.
-func (ca *CA) property(ctx context.Context, issuer, parameters string, wildcard bool) string {
+func (ca *CA) property(ctx context.Context, issuer, parameters string, methods func() []string) string {
 	for tag := range caaParameters(parameters) {
 		if ours := ca.account(ctx); tag == "accounturi" && ours != "" {
 			issuer += "; accounturi=" + ours
 		}
 		if tag == "validationmethods" {
-			issuer += "; validationmethods=" + strings.Join(methodsFor(wildcard), ",")
+			issuer += "; validationmethods=" + strings.Join(methods(), ",")
 		}
 	}
 	return issuer
@@ -163,12 +232,16 @@ func (ca *CA) account(ctx context.Context) string {
 	return ca.Account(ctx)
 }
 
-// methodsFor are the validation methods that orders use in the first place.
-func methodsFor(wildcard bool) []string {
-	if wildcard {
+// methodsFor are the validation methods that orders for host can use.
+func (c *Checker) methodsFor(ctx context.Context, host string) []string {
+	if shingle.IsWildcard(host) {
 		return []string{"dns-01"}
 	}
-	return []string{"http-01", "tls-alpn-01"}
+	methods := []string{"http-01", "tls-alpn-01"}
+	if c.cfg.Delegated != nil && c.cfg.Delegated(ctx, host) {
+		methods = append(methods, "dns-01")
+	}
+	return methods
 }
 
 // caaParameters yields tag and value of each parameter of an issue property (RFC 8659

@@ -32,6 +32,9 @@ type Config struct {
 	Addresses []netip.Addr
 
 	CAs []CA // whose certificates are obtained, for CAA. Default: CAA is not judged
+	// Delegated reports whether a host's customer lets us answer DNS-01. Default: none
+	// does, except for wildcards.
+	Delegated func(ctx context.Context, host string) bool
 
 	// Resolvers are recursive servers, host:port, in the order in which they are
 	// asked. Default: the system's.

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -233,6 +234,9 @@ var dnsCases = []dnsCase{
 	{name: "CAA with another account", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; accounturi=https://ca.test/acct/2\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"accounturi names another account", `value "letsencrypt.org; accounturi=https://ca.test/acct/1"`}},
 	{name: "CAA with our validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01,http-01\"", want: shingle.ReasonPointsHere},
 	{name: "CAA with another validation method", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids, says: []string{"validationmethods lacks http-01 and tls-alpn-01", `value "letsencrypt.org; validationmethods=http-01,tls-alpn-01"`}},
+	{name: "CAA with DNS-01, which is delegated", records: toEdge + "\n@ CAA 0 issue \"letsencrypt.org; validationmethods=dns-01\"", config: func(c *Config) {
+		c.Delegated = func(_ context.Context, host string) bool { return host == "blog.customer.com" }
+	}, want: shingle.ReasonPointsHere},
 	{name: "CAA of the top-level domain", records: toEdge, world: func(w *world) { w.add(addrCom, "com.", `com. 60 CAA 0 issue "digicert.com"`) }, want: shingle.ReasonPointsHere, caa: shingle.ReasonCAAForbids},
 	{name: "CAA lookup fails", records: toEdge, world: func(w *world) {
 		w.behave(failsFor(dns.TypeCAA, dns.RcodeServerFailure), addrNS1, addrNS2)
