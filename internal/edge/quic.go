@@ -62,7 +62,8 @@ type quicServer struct {
 	unproven     *rate.Limiter
 	greetings    context.Context // ends the handshakes under way
 	endGreetings context.CancelFunc
-	greeted      atomic.Int64 // handshakes under way
+	greeted      atomic.Int64   // handshakes under way
+	open         sync.WaitGroup // connections, from their first packet on
 
 	mu       sync.Mutex
 	visits   map[*visit]struct{} // whose handshake is complete
@@ -168,7 +169,9 @@ func (q *quicServer) admit(ctx context.Context, client *quic.ClientInfo) (contex
 	q.greeted.Add(1)
 	v := &visit{server: q}
 	v.handshake, v.endHandshake = context.WithTimeout(shingle.WithClient(q.greetings, addr), q.cfg.HandshakeTimeout)
+	q.open.Add(1)
 	context.AfterFunc(ctx, func() {
+		defer q.open.Done()
 		q.leave(v, context.Cause(ctx))
 		if known {
 			q.shares.give(network)
@@ -191,8 +194,8 @@ func (q *quicServer) enter(v *visit, c *quic.Conn) bool {
 	v.idle = time.AfterFunc(q.cfg.IdleTimeout, v.closeIdle)
 	v.mu.Unlock()
 	q.visits[v] = struct{}{}
-	q.greeted.Add(-1)
 	q.gate.count(overQUIC, handshakeDone)
+	q.greeted.Add(-1)
 	if q.draining {
 		v.closeSoon()
 	}
@@ -206,8 +209,8 @@ func (q *quicServer) leave(v *visit, cause error) {
 	defer q.mu.Unlock()
 	q.windows.Add(-v.grown.Load())
 	if _, entered := q.visits[v]; !entered {
-		q.greeted.Add(-1)
 		q.gate.count(overQUIC, q.outcomeOf(v, cause))
+		q.greeted.Add(-1)
 		q.log.Debug("handshake failed", "client", shingle.ClientOf(v.handshake).String(), "error", cause)
 		return
 	}
@@ -253,6 +256,7 @@ func (q *quicServer) shutdown(ctx context.Context, served <-chan struct{}) {
 		_ = q.listener.Close()
 	}
 	_ = q.transport.Close()
+	q.open.Wait()
 	_ = q.socket.Close()
 }
 

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
@@ -70,6 +71,16 @@ func quicAlert(err error) uint64 {
 	return 0
 }
 
+// ungreeted waits until no handshake is under way. A client may know before the edge.
+func (te *testEdge) ungreeted(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); te.quic.greeted.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d handshakes are under way", te.quic.greeted.Load())
+		}
+	}
+}
+
 func TestHTTP3_RefusesNamesInTheHandshake(t *testing.T) {
 	te := startEdge(t, "http://127.0.0.1:1", withSettings(t, ruledHost, `{"http3":"off"}`))
 	for name, want := range map[string]uint64{
@@ -84,6 +95,7 @@ func TestHTTP3_RefusesNamesInTheHandshake(t *testing.T) {
 	if n := te.certs.asked.Load(); n != 0 {
 		t.Errorf("%d certificates were asked for", n)
 	}
+	te.ungreeted(t)
 	for _, o := range []outcome{refusedName, refusedUnknown, refusedPaused, refusedHTTP3} {
 		if te.gate.counts[overQUIC][o].Load() != 1 {
 			t.Errorf("%s was not counted", outcomeNames[o])
