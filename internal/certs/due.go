@@ -41,14 +41,15 @@ type item struct {
 func (i item) ready() time.Time { return later(i.at, i.notBefore) }
 
 // index sets what the plan names among the keys of others: its entry in the due
-// index and its question to the CA. Each is what was there, when it says the same,
+// index, its question to the CA, and its entry among those given up. Each is what was there, when it says the same,
 // and else a new one.
 func (p *plan) index(host string) {
 	p.Due, p.Poll = p.renumber(p.Due, p.dueStem(host)), p.renumber(p.Poll, p.pollStem(host))
+	p.Halt = p.renumber(p.Halt, p.stoppedStem(host))
 }
 
 // keys are those that the plan names; empty: none.
-func (p *plan) keys() []string { return []string{p.Due, p.Poll} }
+func (p *plan) keys() []string { return []string{p.Due, p.Poll, p.Halt} }
 
 func (p *plan) renumber(key, stem string) string {
 	switch {

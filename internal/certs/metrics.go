@@ -53,6 +53,9 @@ type survey struct {
 	mu sync.Mutex
 	at time.Time
 	is shingle.IssuanceQueue
+
+	stopped [len(stoppedBy)]int
+	tidied  string // the last of those that were compared with their plans
 }
 
 // Bounds of a survey.
@@ -106,10 +109,14 @@ func (m *Manager) Metrics(ctx context.Context, now time.Time) []shingle.Metric {
 
 // queueMetrics are those of the survey; none when the store does not answer.
 func (m *Manager) queueMetrics(ctx context.Context, now time.Time) []shingle.Metric {
-	q, err := m.look(ctx, now)
+	q, given, err := m.look(ctx, now)
 	if err != nil {
 		m.log.Debug("no metrics of the queue", "error", err)
 		return nil
+	}
+	var stopped []shingle.MetricValue
+	for i, n := range given {
+		stopped = append(stopped, shingle.MetricValue{Labels: []string{"who", stoppedBy[i]}, Value: float64(n)})
 	}
 	overdue := 0
 	for _, w := range q.Waiting {
@@ -128,25 +135,30 @@ func (m *Manager) queueMetrics(ctx context.Context, now time.Time) []shingle.Met
 			{Labels: []string{"kind", "new"}, Value: float64(q.New)}, {Labels: []string{"kind", "renewal"}, Value: float64(q.Renew)},
 		}},
 		{Name: "shingle_certs_renewals_overdue", Help: "Of the first 1000 in the queue, those due for renewal for over an hour.", Values: shingle.One(float64(overdue))},
+		{Name: "shingle_certs_stopped", Help: "Hosts of the fleet that are given up until somebody acts, at most 1000 of each.", Values: stopped},
 		{Name: "shingle_certs_budget_left", Help: "Orders that a CA's limits leave.", Values: left},
 		{Name: "shingle_certs_ca_pause_seconds", Help: "How long a CA wants no order.", Values: pause},
 	}
 }
 
-// look returns the queue as it was a minute ago at most.
-func (m *Manager) look(ctx context.Context, now time.Time) (shingle.IssuanceQueue, error) {
+// look returns the queue, and how many hosts are given up, as it was a minute ago at most.
+func (m *Manager) look(ctx context.Context, now time.Time) (shingle.IssuanceQueue, [len(stoppedBy)]int, error) {
 	s := &m.survey
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if age := now.Sub(s.at); age >= 0 && age < surveyEvery {
-		return s.is, nil
+		return s.is, s.stopped, nil
 	}
 	q, err := m.Queue(ctx, surveyHosts)
 	if err != nil {
-		return q, err
+		return q, s.stopped, err
 	}
-	s.at, s.is = now, q
-	return q, nil
+	stopped, err := m.stopped(ctx, &s.tidied)
+	if err != nil {
+		return q, stopped, err
+	}
+	s.at, s.is, s.stopped = now, q, stopped
+	return q, stopped, nil
 }
 
 // tallies returns the values of all CAs.

@@ -50,6 +50,7 @@ type plan struct {
 	Next time.Time `json:"next,omitzero"`
 	Due  string    `json:"due,omitempty"`  // the key of that entry
 	Poll string    `json:"poll,omitempty"` // that of the question when to renew
+	Halt string    `json:"halt,omitempty"` // that among the hosts that were given up
 	Seq  int64     `json:"seq"`            // grows with every write, from a start that is the plan's own
 }
 
@@ -242,7 +243,8 @@ func (s *store) changePlan(ctx context.Context, host string, now time.Time, edit
 }
 
 // putPlan writes a plan between making what it names anew and removing what it
-// named before: its entry in the due index, and its question to the CA. So a crash
+// named before: its entries in the due index and among those given up, and its question
+// to the CA. So a crash
 // leaves a key too many and never one too few.
 func (s *store) putPlan(ctx context.Context, host string, before plan, p *plan, version string) error {
 	p.Seq++

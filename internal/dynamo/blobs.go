@@ -30,6 +30,7 @@ const day = 24 * time.Hour
 // second, of an import too.
 var families = []family{
 	{prefix: "due/", shards: 4},
+	{prefix: "stopped/", shards: 4},
 	{prefix: "news/", shards: 4, life: 7 * day},
 	{prefix: "dropped/", shards: 4},
 	{prefix: "txt/", shards: 4},
