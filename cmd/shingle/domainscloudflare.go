@@ -39,6 +39,7 @@ type exported struct {
 		Uploaded string `json:"uploaded_on"`
 		Settings struct {
 			HTTP2      string
+			HTTP3      string
 			TLS13      string `json:"tls_1_3"`
 			EarlyHints string `json:"early_hints"`
 			MinTLS     string `json:"min_tls_version"`
@@ -105,6 +106,9 @@ func (h *exported) domain() (d shingle.Domain, note string, err error) {
 	}
 	if h.SSL.Settings.MinTLS == "1.3" {
 		set.TLS = &shingle.TLS{MinVersion: "1.3"}
+	}
+	if h.SSL.Settings.HTTP3 == shingle.HTTP3Off {
+		set.HTTP3 = shingle.HTTP3Off
 	}
 	if shingle.IsCloudflareID(h.ID) {
 		set.CloudflareID = h.ID

@@ -30,7 +30,7 @@ them, or they are in this order. JSON lines have the same names as fields. A lis
 is CSV too. Where a line says nothing of settings they stay as they are; {} ends them.
 
 Answers of Cloudflare's GET custom_hostnames, one after the other, are taken as they are: hostnames keep
-their IDs, metadata, origins and minimum TLS versions, and the report says what is not taken over.
+their IDs, metadata, origins, minimum TLS versions and HTTP/3, and the report says what is not taken over.
 
 Run it again whenever it was cut short: what is there already is left alone. The exit code is 0 when
 every line of the file is how the domains are now, and 1 otherwise.`

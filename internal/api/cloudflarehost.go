@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,7 @@ type cfSSL struct {
 
 type cfSSLSettings struct {
 	HTTP2         string `json:"http2"`
+	HTTP3         string `json:"http3"`
 	TLS13         string `json:"tls_1_3"`
 	MinTLSVersion string `json:"min_tls_version"`
 }
@@ -182,7 +184,7 @@ func cfShown(d *Domain, c *shingle.Certificate, now time.Time) *cfHostname {
 		Status: cfStatusOf(d, c), CreatedAt: d.CreatedAt,
 		SSL: cfSSL{
 			ID: cfID(d), Status: cfSSLStatusOf(d, c, now), Method: "http", Type: "dv", Wildcard: shingle.IsWildcard(d.Host), BundleMethod: "ubiquitous",
-			Settings: cfSSLSettings{HTTP2: "on", TLS13: "on", MinTLSVersion: "1.2"},
+			Settings: cfSSLSettings{HTTP2: "on", HTTP3: cmp.Or(set.HTTP3, shingle.HTTP3On), TLS13: "on", MinTLSVersion: "1.2"},
 		},
 	}
 	if h.SSL.Wildcard {

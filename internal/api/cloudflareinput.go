@@ -19,9 +19,10 @@ type cfChange struct {
 	origin   *string
 	sni      string
 	minTLS   *string
-	ssl      bool // there is a member ssl: attempts that were given up are begun again
-	txt      bool // validation by DNS is asked for
-	wildcard bool // the names below the hostname are asked for
+	http3    string // on or off; empty: it stays
+	ssl      bool   // there is a member ssl: attempts that were given up are begun again
+	txt      bool   // validation by DNS is asked for
+	wildcard bool   // the names below the hostname are asked for
 	// authority is the CA, by Cloudflare's name of it; empty: any.
 	authority  string
 	chain, key string // PEM, of a certificate to upload; empty: none
@@ -66,7 +67,7 @@ var cfSSLMembers = map[string]cfMember{
 
 var cfSettingMembers = map[string]cfMember{
 	"http2":           cfOneOf(cfBadHTTP2, "HTTP/2 is always on", "on", "-off"),
-	"http3":           cfOneOf(cfBadSSL, "it is no setting of a hostname", "off", "-on"),
+	"http3":           cfHTTP3,
 	"tls_1_3":         cfOneOf(cfBadTLS13, "TLS 1.3 is always on", "on", "-off"),
 	"tls_1_2_only":    cfOneOf(cfBadSSL, "set min_tls_version", "off", "-on"),
 	"early_hints":     cfOneOf(cfBadSSL, "no 103 is made here; one of your own is passed on", "off", "-on"),
@@ -231,6 +232,13 @@ func cfBool(set func(c *cfChange, b bool)) cfMember {
 	}
 }
 
+func cfHTTP3(c *cfChange, at string, value json.RawMessage) error {
+	if err := cfOneOf(cfBadSSL, "", shingle.HTTP3On, shingle.HTTP3Off)(c, at, value); err != nil {
+		return err
+	}
+	return json.Unmarshal(value, &c.http3)
+}
+
 func cfMinTLS(c *cfChange, at string, value json.RawMessage) error {
 	var s string
 	err := json.Unmarshal(value, &s)
@@ -282,6 +290,9 @@ func (c *cfChange) apply(d *shingle.Domain) error {
 		}
 		tls.MinVersion = *c.minTLS
 		set.TLS = &tls
+	}
+	if c.http3 != "" {
+		set.HTTP3 = c.http3
 	}
 	d.Settings, err = set.Text()
 	return err

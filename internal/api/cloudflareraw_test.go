@@ -83,7 +83,7 @@ func TestCloudflare_SaysWhatItDoesNotTake(t *testing.T) {
 		ssl(`"colour":"red"`):                             "99001 /ssl/colour",
 		ssl(`"settings":{"http2":"off"}`):                 "99001 /ssl/settings/http2",
 		ssl(`"settings":{"http2":"maybe"}`):               "1422 /ssl/settings/http2",
-		ssl(`"settings":{"http3":"on"}`):                  "99001 /ssl/settings/http3",
+		ssl(`"settings":{"http3":"maybe"}`):               "1434 /ssl/settings/http3",
 		ssl(`"settings":{"tls_1_3":"off"}`):               "99001 /ssl/settings/tls_1_3",
 		ssl(`"settings":{"min_tls_version":"1.0"}`):       "99001 /ssl/settings/min_tls_version",
 		ssl(`"settings":{"min_tls_version":"2"}`):         "1425 /ssl/settings/min_tls_version",
@@ -136,9 +136,12 @@ func TestCloudflare_TakesWhatAnOlderClientSends(t *testing.T) {
 		t.Errorf("renamed: %s", r.text)
 	}
 	enveloped(t, s.want(202, s.do("PATCH", hostnamesPath+"/"+id, `{"custom_origin_server":"x.example.net","custom_origin_sni":"x.example.net","custom_metadata":{"n":7}}`)))
-	last := enveloped(t, s.want(202, s.do("PATCH", hostnamesPath+"/"+id, `{"custom_origin_server":null,"custom_metadata":null,"ssl":{"settings":{"min_tls_version":"1.2"}}}`)))
+	last := enveloped(t, s.want(202, s.do("PATCH", hostnamesPath+"/"+id, `{"custom_origin_server":null,"custom_metadata":null,"ssl":{"settings":{"min_tls_version":"1.2","http3":"off"}}}`)))
 	if strings.Contains(string(last.Result), "custom_origin") || strings.Contains(string(last.Result), "custom_metadata") {
 		t.Errorf("null did not end it: %s", last.Result)
+	}
+	if d, err := s.client().Domain(t.Context(), "a.customer.com"); err != nil || !strings.Contains(string(d.Settings), `"http3":"off"`) || !strings.Contains(string(last.Result), `"http3":"off"`) {
+		t.Errorf("HTTP/3 is not off: %+v, %v, %s", d, err, last.Result)
 	}
 }
 
