@@ -144,6 +144,6 @@ func (d *Deployment) masterKeyRights(s *Stack) props {
 		return statement([]string{"ssm:GetParameter"}, sub("arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"+d.keyParameter()))
 	}
 	data := d.newStack(kindData, d.Home(), "")
-	return statement([]string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt"},
+	return statement([]string{"kms:Decrypt", "kms:Encrypt"},
 		s.input("MasterKeyArn", "ARN of the master key", &data, "MasterKeyArn"))
 }

@@ -55,13 +55,28 @@ func (l *lambdaRuntime) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.answers <- lambdaAnswer{body, strings.HasSuffix(path, "/error")}
 }
 
-// startLambda starts the program as Lambda does: without arguments.
+// startLambda starts the program as Lambda does, with a sealing key in a file, which
+// becomes that of the fleet.
 func (p *programs) startLambda() *lambdaRuntime {
+	p.t.Helper()
+	data := p.t.TempDir()
+	l := p.runLambda(data)
+	await(p.t, "with a sealing key", func() error {
+		key, err := os.ReadFile(filepath.Join(data, "seal.key"))
+		if err == nil {
+			err = os.WriteFile(p.key, key, 0o600)
+		}
+		return err
+	})
+	return l
+}
+
+// runLambda starts the program as Lambda does: without arguments.
+func (p *programs) runLambda(data string) *lambdaRuntime {
 	p.t.Helper()
 	l := &lambdaRuntime{calls: make(chan lambdaCall), answers: make(chan lambdaAnswer, 1)}
 	s := httptest.NewServer(l)
 	p.t.Cleanup(s.Close)
-	data := p.t.TempDir()
 	cmd := exec.CommandContext(p.t.Context(), p.binary)
 	log := &lockedBuffer{}
 	cmd.Env = append(p.env, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(s.URL, "http://"), "SHINGLE_DATA="+data)
@@ -73,13 +88,6 @@ func (p *programs) startLambda() *lambdaRuntime {
 		if p.t.Failed() {
 			p.t.Logf("function:\n%s", log)
 		}
-	})
-	await(p.t, "with a sealing key", func() error {
-		key, err := os.ReadFile(filepath.Join(data, "seal.key"))
-		if err == nil {
-			err = os.WriteFile(p.key, key, 0o600)
-		}
-		return err
 	})
 	return l
 }
