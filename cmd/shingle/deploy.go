@@ -26,7 +26,7 @@ type deployCmd struct {
 	deploymentFlags
 	accountFlags
 	Binary string `placeholder:"FILE" type:"existingfile" help:"The binary to run there, for Linux on arm64. Default: this one if it is such, or else one that is built from the source in this folder."`
-	Print  string `placeholder:"DIR" type:"path" help:"Only write the templates into this folder, for a pipeline of your own."`
+	Print  string `placeholder:"DIR" type:"path" help:"Only write the templates into this folder, for a pipeline of your own, and an IAM policy for whoever deploys them."`
 	Yes    bool   `help:"Do not ask."`
 
 	NewToken bool `help:"Have an API token made, and print it. The first deployment does so."`
@@ -157,6 +157,11 @@ func printTemplates(d *aws.Deployment, dir string, s streams) error {
 		}
 		fmt.Fprintln(s.Out, path)
 	}
+	path := filepath.Join(dir, "deployer-policy.json")
+	if err := os.WriteFile(path, d.DeployerPolicy(), 0o644); err != nil { //nolint:gosec // no secret either
+		return err
+	}
+	fmt.Fprintln(s.Out, path)
 	return nil
 }
 

@@ -107,7 +107,11 @@ func (d *Deployment) frontRights(s *Stack, r Region) []props {
 		for _, protocol := range protocols {
 			groups = append(groups, s.input("Endpoints"+protocol, "endpoint group for "+protocol, &front, groupID(protocol, r.Name)))
 		}
-		return []props{statement([]string{"globalaccelerator:AddEndpoints", "globalaccelerator:DescribeEndpointGroup", "globalaccelerator:RemoveEndpoints"}, groups...)}
+		// The first endpoint of an account may have Global Accelerator make its own role,
+		// which is by the right of whoever adds it.
+		own := statement([]string{"iam:CreateServiceLinkedRole"}, sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-service-role/globalaccelerator.amazonaws.com/*"))
+		own["Condition"] = props{"StringEquals": props{"iam:AWSServiceName": "globalaccelerator.amazonaws.com"}}
+		return []props{own, statement([]string{"globalaccelerator:AddEndpoints", "globalaccelerator:DescribeEndpointGroup", "globalaccelerator:RemoveEndpoints"}, groups...)}
 	}
 	return []props{
 		statement([]string{"ec2:DescribeAddresses"}, "*"),

@@ -22,7 +22,7 @@ type fakeCloud struct {
 	mu     sync.Mutex
 	stacks []*fakeStack // a deleted one stays, under its ARN
 	sets   map[string]*fakeSet
-	calls  map[string]int
+	calls  map[string]int // by the actions of IAM that they need
 	serial int
 
 	fail       map[string]string // stack/resource -> the reason why it cannot be made
@@ -82,6 +82,11 @@ func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if strings.Contains(r.URL.Path, "/functions/") {
+		f.calls["lambda:InvokeFunction"]++
+		_, _ = fmt.Fprint(w, `{"token":"t"}`)
+		return
+	}
 	if r.URL.Path != "/" {
 		f.serveS3(w, r)
 		return
@@ -100,7 +105,7 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	action := r.Form.Get("Action")
-	f.calls[action]++
+	f.calls[strings.Split(r.Header.Get("Authorization"), "/")[3]+":"+action]++
 	if f.throttle > 0 {
 		f.throttle--
 		fault(w, "Throttling", "Rate exceeded")
@@ -132,6 +137,8 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			t = *s.making
 		}
 		answer(w, action, "<TemplateBody>"+escape(string(t.JSON()))+"</TemplateBody>")
+	case "GetCallerIdentity", "DescribeAutoScalingGroups":
+		answer(w, action, "")
 	default:
 		fault(w, "InvalidAction", action)
 	}
@@ -140,6 +147,7 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveS3 is as much of S3 as artifacts need.
 func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	f.calls[map[string]string{"HEAD": "s3:GetObject", "PUT": "s3:PutObject", "POST": "s3:DeleteObject", "GET": "s3:ListBucket"}[r.Method]]++
 	switch r.Method {
 	case "HEAD":
 		if !f.objects[bucket+"/"+key] {
@@ -169,7 +177,10 @@ func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
 
 // serveJSON is as much of Systems Manager and DynamoDB as a deployment needs.
 func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target string) {
-	region := strings.Split(r.Header.Get("Authorization"), "/")[2]
+	scope := strings.Split(r.Header.Get("Authorization"), "/")
+	region := scope[2]
+	_, action, _ := strings.Cut(target, ".")
+	f.calls[scope[3]+":"+action]++
 	var in struct{ Name, Value, Type string }
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	value, there := f.parameters[region+in.Name]
@@ -187,6 +198,9 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 		}
 		f.parameters[region+in.Name] = in.Value
 		_, _ = fmt.Fprint(w, `{"Version":1}`)
+	case "DynamoDB_20120810.UpdateTable", "DynamoDB_20120810.DeleteTable":
+		f.table = f.table && target != "DynamoDB_20120810.DeleteTable"
+		_, _ = fmt.Fprint(w, "{}")
 	case "DynamoDB_20120810.DescribeTable":
 		if !f.table {
 			jsonFault(w, "ResourceNotFoundException")
