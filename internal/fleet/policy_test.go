@@ -76,10 +76,10 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "not signed", http.StatusForbidden)
 		return
 	}
-	service, form := scope[3], url.Values{}
+	service := scope[3]
 	_, action, _ := strings.Cut(q.Header.Get("X-Amz-Target"), ".")
 	if action == "" {
-		form, _ = url.ParseQuery(string(body))
+		form, _ := url.ParseQuery(string(body))
 		action = form.Get("Action")
 	}
 	if action == "TransactWriteItems" { // IAM asks for the right to each item's operation
