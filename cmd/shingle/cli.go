@@ -34,6 +34,7 @@ type cli struct {
 	Status     statusCmd     `cmd:"" help:"Show how a stage on AWS is: its stacks and its edges."`
 	Remove     removeCmd     `cmd:"" help:"Remove a stage from AWS; the data stays unless you say otherwise."`
 	Cost       costCmd       `cmd:"" help:"Show what a stage on AWS costs in 30 days, line by line."`
+	Smoke      smokeCmd      `cmd:"" help:"Try an installation from end to end with a domain of its own, which it deletes again."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -209,6 +210,32 @@ func (x *Deployer) Outputs(ctx context.Context) (rows [][2]string, err error) {
 		}
 	}
 	return rows, nil
+}
+
+// Entry is how a stage is reached.
+type Entry struct {
+	API       string   // URL
+	Addresses []string // of the edges or, with an accelerator, of that
+}
+
+// Entry returns how the stage is reached.
+func (x *Deployer) Entry(ctx context.Context) (e Entry, err error) {
+	for _, s := range x.Deployment.Stacks() {
+		is, err := x.run(&s).look(ctx, s.Name)
+		if err != nil {
+			return e, err
+		}
+		if s.Kind == kindControl {
+			e.API = strings.TrimSuffix(is.outputs["URL"], "/")
+		}
+		if v := is.outputs["Addresses"]; s.Kind == kindFront && v != "" {
+			e.Addresses = append(e.Addresses, strings.Split(v, ",")...)
+		}
+		for i := 1; s.Kind == kindBase && is.outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
+			e.Addresses = append(e.Addresses, is.outputs[fmt.Sprintf("Address%d", i)])
+		}
+	}
+	return e, nil
 }
 
 // applyAll brings stacks to their templates. Those that they depend on and that
