@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ type smokeCmd struct {
 	Region string        `default:"us-east-1" placeholder:"REGION" help:"Its home region."`
 	Below  string        `placeholder:"HOST" help:"The test domain is a name below this one, all of which lead to the edges. Default: what customers' CNAME records of the stage lead to; localhost for shingle dev."`
 	Edge   []string      `placeholder:"ADDRESS" help:"Addresses of the edges, each of which is asked. Default: those of the stage."`
-	Echo   string        `placeholder:"PATH" help:"Path of your product whose answer contains the header User-Custom-Domain as it got it. Without it that is not checked."`
+	Echo   string        `placeholder:"PATH" help:"Path of your product whose answer shows the header User-Custom-Domain as it got it, name and value. Without it that is not checked."`
 	CARoot string        `name:"ca-root" placeholder:"FILE" type:"existingfile" help:"PEM file that verifies the certificate, when the CA is one for tests."`
 	Wait   time.Duration `default:"5m" placeholder:"TIME" help:"How long the certificate may take, and the edges to hear of the deletion."`
 }
@@ -344,10 +345,16 @@ func (x *smoke) visit(ctx context.Context, edge string) (string, error) {
 		return found, fmt.Errorf("the answer is %s", resp.Status)
 	case x.echo == "":
 		return found + "; what the product got is not checked without --echo", nil
-	case !strings.Contains(string(body), x.host):
-		return found, fmt.Errorf("the answer to %s, %s, does not have the domain in it: the product did not get it as User-Custom-Domain, or does not show it", x.echo, resp.Status)
+	case !x.shown(body):
+		return found, fmt.Errorf("the answer to %s, %s, does not show the domain as User-Custom-Domain: the product did not get it, or does not show it", x.echo, resp.Status)
 	}
 	return found + ", User-Custom-Domain arrives", nil
+}
+
+// shown reports whether an answer has the header in it, with the host as its value, in
+// whatever form.
+func (x *smoke) shown(body []byte) bool {
+	return regexp.MustCompile(`(?i)user-custom-domain\W{1,12}` + regexp.QuoteMeta(x.host)).Match(body)
 }
 
 // refused waits until every edge refuses the host in the handshake.

@@ -246,3 +246,19 @@ func TestDeploy_MasterKeyIsOneInAllRegionsAndNeverReplaced(t *testing.T) {
 		t.Errorf("a table without its key: %v", err)
 	}
 }
+
+func TestEntry_IsHowTheStageIsReached(t *testing.T) {
+	for front, want := range map[Front][]string{
+		FrontRoute53: {
+			"the-address1-of-shingle-prd-base-us-east-1", "the-address1-of-shingle-prd-base-eu-west-1", "the-address2-of-shingle-prd-base-eu-west-1",
+		},
+		FrontAccelerator: {"the-addresses-of-shingle-prd-front-us-east-1"},
+	} {
+		w := newWorld(t, deployment(front, usEast, euWest))
+		w.deploy(t)
+		e, err := w.Entry(t.Context())
+		if err != nil || e.API != "the-url-of-shingle-prd-control-us-east-1" || !slices.Equal(e.Addresses, want) {
+			t.Errorf("%s: %+v, %v", front, e, err)
+		}
+	}
+}
