@@ -29,6 +29,9 @@ const (
 	// that was revoked in another process is still taken in this one.
 	Fresh = 5 * time.Second
 
+	// Kept is how long a token that expired stays in the list, at least.
+	Kept = 30 * 24 * time.Hour
+
 	usedEvery = time.Hour // at most, a token's last use is written
 	maxKnown  = 10_000    // tokens in memory
 
@@ -70,6 +73,7 @@ func (n near) Get(ctx context.Context, key string) (shingle.Blob, error) {
 
 // Keeper keeps tokens. Its methods are safe for concurrent use.
 type Keeper struct {
+	blobs   shingle.Blobs
 	records *records.Store
 	near    *records.Store
 	log     *slog.Logger
@@ -116,7 +120,7 @@ func New(cfg Config) (*Keeper, error) {
 		cfg.Near = cfg.Blobs
 	}
 	return &Keeper{
-		records: records.New(cfg.Blobs), near: records.New(near{cfg.Blobs, cfg.Near}), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
+		blobs: cfg.Blobs, records: records.New(cfg.Blobs), near: records.New(near{cfg.Blobs, cfg.Near}), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
 		guesses: shingle.NewLimiter[netip.Prefix](guessBurst, guessEvery), reads: rate.NewLimiter(readRate, readBurst),
 	}, nil
 }
@@ -213,14 +217,56 @@ func (k *Keeper) Token(ctx context.Context, id string) (shingle.Token, error) {
 // DeleteToken revokes a token, or returns [shingle.ErrNotFound]: in this process
 // at once, in the others of the fleet within [Fresh].
 func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
-	if _, err := k.Token(ctx, id); err != nil {
+	t, err := k.Token(ctx, id)
+	if err != nil {
 		return err
 	}
-	err := k.records.Remove(ctx, idsPrefix+id)
+	err = k.records.Remove(ctx, idsPrefix+id)
 	k.mu.Lock()
 	delete(k.known, id)
 	k.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := k.unname(ctx, &t); err != nil { // whoever wants the name gets it all the same
+		k.log.Warn("name of a revoked token not removed", "token", id, "error", err)
+	}
+	return nil
+}
+
+// unname lets go of a token's name, unless another token has taken it.
+func (k *Keeper) unname(ctx context.Context, t *shingle.Token) error {
+	var owner string
+	version, err := k.records.Get(ctx, namesPrefix+t.Name, &owner)
+	if err == nil && owner == t.ID {
+		err = k.blobs.Delete(ctx, namesPrefix+t.Name, version)
+	}
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrConflict) {
+		return nil
+	}
 	return err
+}
+
+// Sweep removes tokens that expired longer than [Kept] ago: until then who comes with
+// one is told when it expired. It looks at every token, a thousand at a time.
+func (k *Keeper) Sweep(ctx context.Context) error {
+	for after := ""; ; {
+		list, next, err := k.Tokens(ctx, after, 1000)
+		if err != nil {
+			return err
+		}
+		for _, t := range list {
+			if t.ExpiresAt.IsZero() || k.now().Sub(t.ExpiresAt) < Kept {
+				continue
+			}
+			if err := k.DeleteToken(ctx, t.ID); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+				return fmt.Errorf("remove expired token: %w", err)
+			}
+		}
+		if after = next; after == "" {
+			return nil
+		}
+	}
 }
 
 // read reads a token. One that is not there has no version.

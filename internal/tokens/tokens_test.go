@@ -332,3 +332,36 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestKeeper_SweepRemovesWhatExpiredLongAgo(t *testing.T) {
+	f := newFleet(t)
+	k := f.keeper()
+	f.create(k, shingle.Token{Name: "stays", Role: shingle.RoleRead})
+	f.create(k, shingle.Token{Name: "late", Role: shingle.RoleRead, ExpiresAt: f.now.Add(2 * time.Hour)})
+	_, old := f.create(k, shingle.Token{Name: "old", Role: shingle.RoleRead, ExpiresAt: f.now.Add(time.Hour)})
+	f.advance(time.Hour + Kept)
+	check(t, k.Sweep(t.Context()))
+	if _, err := k.Token(t.Context(), old.ID); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	keys, err := f.blobs.List(t.Context(), "", "", 10)
+	check(t, err)
+	if len(keys) != 4 {
+		t.Errorf("left are %q", keys)
+	}
+}
+
+func TestKeeper_NameOfARevokedTokenGoesWithIt(t *testing.T) {
+	f := newFleet(t)
+	k := f.keeper()
+	_, first := f.create(k, reader)
+	check(t, k.DeleteToken(t.Context(), first.ID))
+	if keys, err := f.blobs.List(t.Context(), "", "", 10); err != nil || len(keys) != 0 {
+		t.Errorf("left are %q, %v", keys, err)
+	}
+	_, second := f.create(k, reader)
+	check(t, k.unname(t.Context(), &first)) // late, from a process that was slow
+	if _, _, err := k.CreateToken(t.Context(), reader); !errors.Is(err, shingle.ErrExists) {
+		t.Errorf("the name of %s was let go: %v", second.ID, err)
+	}
+}
