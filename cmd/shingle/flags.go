@@ -114,6 +114,12 @@ type controlFlags struct {
 	ServiceName string `name:"service-name" placeholder:"NAME" env:"SHINGLE_SERVICE_NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
 	Support     string `placeholder:"ADDRESS" env:"SHINGLE_SUPPORT" help:"E-mail address or URL of your help, which set-up pages name."`
 
+	PanelURL         string   `name:"panel-url" placeholder:"URL" env:"SHINGLE_PANEL_URL" help:"Address at which people reach the panel, such as https://shingle.example.com; --oidc-issuer needs it."`
+	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" env:"SHINGLE_OIDC_ISSUER" help:"OpenID Connect provider at which people may sign in to the panel, instead of with a token."`
+	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" env:"SHINGLE_OIDC_CLIENT_ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --panel-url with /panel/sign-in/elsewhere/end behind it."`
+	OIDCClientSecret string   `name:"oidc-client-secret" placeholder:"SECRET" env:"SHINGLE_OIDC_CLIENT_SECRET" help:"The secret that goes with it: better in the environment, where others on the machine do not see it."`
+	OIDCRole         []string `name:"oidc-role" placeholder:"ROLE=WHO" env:"SHINGLE_OIDC_ROLE" help:"Who may sign in, as what: admin=you@example.com, read=*@example.com, operator=group:ops, tenant:acme=*@acme.example. Several: the first that fits."`
+
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`
 
 	CNAMETarget []string      `name:"cname-target" placeholder:"HOST" env:"SHINGLE_CNAME_TARGET" help:"The name of yours that customers' CNAME records lead to, such as edge.example.com. Several: the first is what customers are told."`
@@ -124,6 +130,7 @@ type controlFlags struct {
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
+	c.OIDC = app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, ClientSecret: f.OIDCClientSecret, Roles: f.OIDCRole, PanelURL: f.PanelURL}
 	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
 	c.ControlURL, c.Service, c.Support = f.ControlURL, f.ServiceName, f.Support
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine

@@ -103,6 +103,7 @@ type Config struct {
 	// CloudflareZone is the zone ID by which programs written for Cloudflare's API for
 	// custom hostnames find the domains; empty: that API is off.
 	CloudflareZone string
+	OIDC           OIDCConfig
 
 	// ControlURL is where customers, and the operator's pages, reach the API: for links
 	// to set-up pages. Empty: where a request reached it.
@@ -203,6 +204,9 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--cloudflare-zone: an ID has at most 64 letters, digits, - and _, not %q", c.CloudflareZone)
 	}
 	if err := c.validateSetup(); err != nil {
+		return err
+	}
+	if _, err := c.OIDC.provider(); err != nil {
 		return err
 	}
 	for _, target := range c.CNAMETargets {

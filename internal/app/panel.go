@@ -22,7 +22,11 @@ func (a *App) withPanel(ctx context.Context, api http.Handler) (http.Handler, er
 	if a.listen.HTTPS != nil {
 		visit = cmp.Or(visit, port(a.listen.HTTPS))
 	}
-	pages, err := panel.New(panel.Config{API: api, Key: a.openPanelKey(ctx), VisitPort: visit, Version: a.cfg.Version, Logger: a.log})
+	elsewhere, err := a.openSignIn()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := panel.New(panel.Config{SignIn: elsewhere, API: api, Key: a.openPanelKey(ctx), VisitPort: visit, Version: a.cfg.Version, Logger: a.log})
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ type Config struct {
 	API http.Handler
 	// Key seals the cookies in which sessions are; the same in all processes that
 	// answer for one address.
-	Key [32]byte
+	Key    [32]byte
+	SignIn SignIn // beside that by token; nil: none
 	// VisitPort is that of the edge's HTTPS, for links to domains; 0: HTTPS' own.
 	VisitPort int
 	Version   string           // of the software, for the foot of pages
@@ -70,6 +71,7 @@ func (p *panel) routes() *http.ServeMux {
 	m.HandleFunc("GET /panel/sign-in", p.signInPage)
 	m.HandleFunc("POST /panel/sign-in", p.signIn)
 	m.HandleFunc("POST /panel/sign-out", p.signOut)
+	p.addElsewhere(m)
 	for route, do := range map[string]func(*visit) error{
 		"GET /panel/{$}": overview,
 

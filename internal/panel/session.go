@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"path"
@@ -13,10 +12,13 @@ import (
 	"time"
 )
 
+// SessionLife is after how long one signs in again; a token that is revoked ends a
+// session at once.
+const SessionLife = 12 * time.Hour
+
 const (
-	cookieName  = "shingle-panel"
-	sessionLife = 12 * time.Hour // then one signs in again; a token that is revoked ends it at once
-	sessionUse  = "shingle panel session 1"
+	cookieName = "shingle-panel"
+	sessionUse = "shingle panel session 1"
 )
 
 // sessions keeps no list of them: a session is a cookie that holds the API token,
@@ -29,8 +31,9 @@ type sessions struct {
 
 // session is what a cookie holds.
 type session struct {
-	Token string    `json:"token"`
-	Ends  time.Time `json:"ends"`
+	Token     string    `json:"token"`
+	Elsewhere bool      `json:"elsewhere,omitempty"` // the token was made for the session, by a [SignIn]
+	Ends      time.Time `json:"ends"`
 }
 
 func newSessions(key [32]byte, now func() time.Time) (sessions, error) {
@@ -43,14 +46,13 @@ func newSessions(key [32]byte, now func() time.Time) (sessions, error) {
 }
 
 // begin sets the cookie of a new session.
-func (s *sessions) begin(w http.ResponseWriter, r *http.Request, token string) error {
-	plain, err := json.Marshal(session{Token: token, Ends: s.now().Add(sessionLife)})
-	if err != nil {
-		return err
+func (s *sessions) begin(w http.ResponseWriter, r *http.Request, is session) error {
+	is.Ends = s.now().Add(SessionLife)
+	sealed, err := s.seal(is, sessionUse)
+	if err == nil {
+		http.SetCookie(w, s.cookie(r, sealed, int(SessionLife/time.Second)))
 	}
-	sealed := s.aead.Seal(nil, nil, plain, []byte(sessionUse))
-	http.SetCookie(w, s.cookie(r, base64.RawURLEncoding.EncodeToString(sealed), int(sessionLife/time.Second)))
-	return nil
+	return err
 }
 
 // end removes the cookie.
@@ -65,26 +67,36 @@ func (s *sessions) cookie(r *http.Request, value string, maxAge int) *http.Cooki
 	}
 }
 
-// token returns the token of a request's session; empty when there is none, or no more.
-func (s *sessions) token(r *http.Request) string {
+// of returns the session of a request; without a token when there is none, or no more.
+func (s *sessions) of(r *http.Request) session {
 	for _, c := range r.CookiesNamed(cookieName) {
-		if is, err := s.open(c.Value); err == nil && s.now().Before(is.Ends) {
-			return is.Token
+		var is session
+		if s.unseal(c.Value, sessionUse, &is) == nil && s.now().Before(is.Ends) {
+			return is
 		}
 	}
-	return ""
+	return session{}
 }
 
-func (s *sessions) open(value string) (is session, err error) {
+// seal seals v as text for a cookie; only unseal with the same use opens it.
+func (s *sessions) seal(v any, use string) (string, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nil, nil, plain, []byte(use))), nil
+}
+
+func (s *sessions) unseal(value, use string, v any) error {
 	sealed, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil {
-		return is, err
+		return err
 	}
-	plain, err := s.aead.Open(nil, nil, sealed, []byte(sessionUse))
+	plain, err := s.aead.Open(nil, nil, sealed, []byte(use))
 	if err != nil {
-		return is, errors.New("not sealed here")
+		return err
 	}
-	return is, json.Unmarshal(plain, &is)
+	return json.Unmarshal(plain, v)
 }
 
 // after returns where to go when one is signed in: a path of the panel's, whatever was

@@ -55,7 +55,7 @@ func (p *panel) signedIn(do func(*visit) error) http.HandlerFunc {
 // visitOf finds out who makes a request. The API is asked each time: a token that was
 // revoked has no session any more.
 func (p *panel) visitOf(w http.ResponseWriter, r *http.Request) (*visit, error) {
-	token := p.sessions.token(r)
+	token := p.sessions.of(r).Token
 	if token == "" {
 		return nil, shingle.ErrUnauthorized
 	}
@@ -95,11 +95,13 @@ func (p *panel) sendToSignIn(w http.ResponseWriter, r *http.Request) {
 // signInForm is what the page of that name shows.
 type signInForm struct {
 	Next  string
-	Error string
+	Error string // of the token
+
+	Elsewhere, ElsewhereError string // of a [SignIn], if there is one
 }
 
 func (p *panel) signInPage(w http.ResponseWriter, r *http.Request) {
-	p.render(w, nil, http.StatusOK, "sign-in", signInForm{Next: r.URL.Query().Get("next")})
+	p.render(w, nil, http.StatusOK, "sign-in", p.form(signInForm{Next: r.URL.Query().Get("next")}))
 }
 
 func (p *panel) signIn(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +109,7 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request) {
 	token := strings.TrimSpace(r.PostFormValue("token"))
 	err := p.tryToken(r, token)
 	if err == nil {
-		err = p.sessions.begin(w, r, token)
+		err = p.sessions.begin(w, r, session{Token: token})
 	}
 	if err == nil {
 		http.Redirect(w, r, after(form.Next), http.StatusSeeOther)
@@ -123,7 +125,7 @@ func (p *panel) signIn(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusServiceUnavailable
 		p.Logger.Warn("panel sign-in failed", "error", err)
 	}
-	p.render(w, nil, status, "sign-in", form)
+	p.render(w, nil, status, "sign-in", p.form(form))
 }
 
 func (p *panel) tryToken(r *http.Request, token string) error {
@@ -139,6 +141,11 @@ func (p *panel) tryToken(r *http.Request, token string) error {
 }
 
 func (p *panel) signOut(w http.ResponseWriter, r *http.Request) {
+	if is := p.sessions.of(r); is.Elsewhere && p.SignIn != nil {
+		if err := p.SignIn.End(r.Context(), is.Token); err != nil {
+			p.Logger.Warn("token of an ended session not revoked: it expires by itself", "error", err)
+		}
+	}
 	p.sessions.end(w, r)
 	http.Redirect(w, r, Root+"sign-in", http.StatusSeeOther)
 }

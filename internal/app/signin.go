@@ -1,0 +1,153 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/oidc"
+	"github.com/shingle-proxy/shingle/internal/panel"
+	"github.com/shingle-proxy/shingle/internal/tokens"
+)
+
+// OIDCConfig has people sign in to the panel at an OpenID Connect provider.
+type OIDCConfig struct {
+	Issuer       string // empty: nobody does
+	ClientID     string
+	ClientSecret string   // empty: a public client
+	Roles        []string // as [oidc.ParseRule] reads them
+	PanelURL     string   // at which people reach the control address, such as https://shingle.example.com
+}
+
+// provider returns nil when nobody signs in so.
+func (c *OIDCConfig) provider() (*oidc.Provider, error) {
+	if c.Issuer == "" {
+		if c.ClientID != "" || c.ClientSecret != "" || len(c.Roles) > 0 {
+			return nil, errors.New("--oidc-issuer: name the provider at which people sign in")
+		}
+		return nil, nil
+	}
+	if u, err := url.Parse(c.PanelURL); err != nil || u.Host == "" || strings.TrimSuffix(c.PanelURL, "/") != u.Scheme+"://"+u.Host {
+		return nil, fmt.Errorf("--panel-url: with --oidc-issuer, say at which address people reach the panel, such as https://shingle.example.com, not %q", c.PanelURL)
+	}
+	var rules []oidc.Rule
+	for _, text := range c.Roles {
+		r, err := oidc.ParseRule(text)
+		if err != nil {
+			return nil, fmt.Errorf("--oidc-role: %s", shingle.MessageOf(err))
+		}
+		rules = append(rules, r)
+	}
+	p, err := oidc.New(oidc.Config{Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Rules: rules})
+	if e, ok := errors.AsType[*shingle.Error](err); ok {
+		return nil, fmt.Errorf("--oidc-%s: %s", strings.ToLower(strings.ReplaceAll(e.Field, " ", "-")), e.Message)
+	}
+	return p, err
+}
+
+// signIn gives whoever signs in at the provider an API token for a session: so roles,
+// revocation and the names in the events are the same for people and programs. It is a
+// [panel.SignIn].
+type signIn struct {
+	*oidc.Provider
+	name, redirect string
+	tokens         *tokens.Keeper
+	log            interface{ Info(string, ...any) }
+
+	mu    sync.Mutex
+	swept time.Time // when expired tokens were last removed
+}
+
+const sweepEvery = 24 * time.Hour
+
+func (a *App) openSignIn() (panel.SignIn, error) {
+	p, err := a.cfg.OIDC.provider()
+	if p == nil || err != nil {
+		return nil, err
+	}
+	issuer, err := url.Parse(a.cfg.OIDC.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	return &signIn{
+		Provider: p, name: issuer.Host, redirect: strings.TrimSuffix(a.cfg.OIDC.PanelURL, "/") + panel.EndPath,
+		tokens: a.tokens, log: a.log,
+	}, nil
+}
+
+// Name implements [panel.SignIn].
+func (s *signIn) Name() string { return s.name }
+
+// Begin implements [panel.SignIn].
+func (s *signIn) Begin(ctx context.Context) (to string, secret []byte, err error) {
+	to, flow, err := s.Provider.Begin(ctx, s.redirect)
+	if err != nil {
+		return "", nil, err
+	}
+	secret, err = json.Marshal(flow)
+	return to, secret, err
+}
+
+// Finish implements [panel.SignIn].
+func (s *signIn) Finish(ctx context.Context, secret []byte, query url.Values) (token string, err error) {
+	var flow oidc.Flow
+	if err := json.Unmarshal(secret, &flow); err != nil {
+		return "", fmt.Errorf("read sign-in: %w", err)
+	}
+	person, err := s.Provider.Finish(ctx, flow, query)
+	if err != nil {
+		return "", err
+	}
+	if err := s.sweep(ctx); err != nil {
+		return "", err
+	}
+	token, made, err := s.tokens.CreateToken(ctx, shingle.Token{
+		Name: sessionName(person.Name), Role: person.Role, Tenant: person.Tenant, ExpiresAt: time.Now().Add(panel.SessionLife),
+	})
+	if err == nil {
+		s.log.Info("signed in to the panel", "person", person.Name, "role", person.Role, "token", made.ID)
+	}
+	return token, err
+}
+
+// End implements [panel.SignIn].
+func (s *signIn) End(ctx context.Context, token string) error {
+	id, ok := shingle.TokenID(token)
+	if !ok {
+		return shingle.ErrNotFound
+	}
+	return s.tokens.DeleteToken(ctx, id)
+}
+
+// sweep removes the tokens of sessions that ended long ago, once a day.
+func (s *signIn) sweep(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.swept) < sweepEvery {
+		return nil
+	}
+	err := s.tokens.Sweep(ctx)
+	if err == nil {
+		s.swept = time.Now()
+	}
+	return err
+}
+
+// sessionName is a person's name as a token may have it, and no other session has.
+func sessionName(person string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._@-", r)) {
+			return r
+		}
+		return '-'
+	}, person)
+	name = strings.TrimLeft(name, "._@-")
+	return name[:min(len(name), 50)] + "-" + strings.ToLower(rand.Text()[:8])
+}
