@@ -110,13 +110,12 @@ type controlFlags struct {
 
 	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" env:"SHINGLE_CLOUDFLARE_ZONE" help:"Answer programs that are written for Cloudflare's API for custom hostnames, below /client/v4, when they name this zone."`
 
-	ControlURL  string `name:"control-url" placeholder:"URL" env:"SHINGLE_CONTROL_URL" help:"Where customers reach --control, such as https://setup.example.com: for the links of domains setup-link. Default: where the request for a link reached it."`
+	ControlURL  string `name:"control-url" placeholder:"URL" env:"SHINGLE_CONTROL_URL" help:"Where customers reach --control, such as https://setup.example.com: for the links of domains setup-link, and for --oidc-issuer. Default: where the request for a link reached it."`
 	ServiceName string `name:"service-name" placeholder:"NAME" env:"SHINGLE_SERVICE_NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
 	Support     string `placeholder:"ADDRESS" env:"SHINGLE_SUPPORT" help:"E-mail address or URL of your help, which set-up pages name."`
 
-	PanelURL         string   `name:"panel-url" placeholder:"URL" env:"SHINGLE_PANEL_URL" help:"Address at which people reach the panel, such as https://shingle.example.com; --oidc-issuer needs it."`
-	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" env:"SHINGLE_OIDC_ISSUER" help:"OpenID Connect provider at which people may sign in to the panel, instead of with a token."`
-	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" env:"SHINGLE_OIDC_CLIENT_ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --panel-url with /panel/sign-in/elsewhere/end behind it."`
+	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" env:"SHINGLE_OIDC_ISSUER" help:"OpenID Connect provider at which people may sign in to the panel, instead of with a token; --control-url says where that is."`
+	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" env:"SHINGLE_OIDC_CLIENT_ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --control-url with /panel/sign-in/elsewhere/end behind it."`
 	OIDCClientSecret string   `name:"oidc-client-secret" placeholder:"SECRET" env:"SHINGLE_OIDC_CLIENT_SECRET" help:"The secret that goes with it: better in the environment, where others on the machine do not see it."`
 	OIDCRole         []string `name:"oidc-role" placeholder:"ROLE=WHO" env:"SHINGLE_OIDC_ROLE" help:"Who may sign in, as what: admin=you@example.com, read=*@example.com, operator=group:ops, tenant:acme=*@acme.example. Several: the first that fits."`
 
@@ -130,7 +129,7 @@ type controlFlags struct {
 
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
-	c.OIDC = app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, ClientSecret: f.OIDCClientSecret, Roles: f.OIDCRole, PanelURL: f.PanelURL}
+	c.OIDC = app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, ClientSecret: f.OIDCClientSecret, Roles: f.OIDCRole}
 	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
 	c.ControlURL, c.Service, c.Support = f.ControlURL, f.ServiceName, f.Support
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine

@@ -206,7 +206,7 @@ func (c *Config) validate() error {
 	if err := c.validateSetup(); err != nil {
 		return err
 	}
-	if _, err := c.OIDC.provider(); err != nil {
+	if _, err := c.OIDC.provider(c.ControlURL); err != nil {
 		return err
 	}
 	for _, target := range c.CNAMETargets {

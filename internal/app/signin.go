@@ -1,11 +1,13 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -23,19 +25,18 @@ type OIDCConfig struct {
 	ClientID     string
 	ClientSecret string   // empty: a public client
 	Roles        []string // as [oidc.ParseRule] reads them
-	PanelURL     string   // at which people reach the control address, such as https://shingle.example.com
 }
 
-// provider returns nil when nobody signs in so.
-func (c *OIDCConfig) provider() (*oidc.Provider, error) {
+// provider returns nil when nobody signs in so. at is where people reach the panel.
+func (c *OIDCConfig) provider(at string) (*oidc.Provider, error) {
 	if c.Issuer == "" {
 		if c.ClientID != "" || c.ClientSecret != "" || len(c.Roles) > 0 {
 			return nil, errors.New("--oidc-issuer: name the provider at which people sign in")
 		}
 		return nil, nil
 	}
-	if u, err := url.Parse(c.PanelURL); err != nil || u.Host == "" || strings.TrimSuffix(c.PanelURL, "/") != u.Scheme+"://"+u.Host {
-		return nil, fmt.Errorf("--panel-url: with --oidc-issuer, say at which address people reach the panel, such as https://shingle.example.com, not %q", c.PanelURL)
+	if u, err := url.Parse(at); err != nil || u.Host == "" {
+		return nil, errors.New("--control-url: with --oidc-issuer, say at which address people reach the panel, such as https://shingle.example.com")
 	}
 	var rules []oidc.Rule
 	for _, text := range c.Roles {
@@ -59,7 +60,7 @@ type signIn struct {
 	*oidc.Provider
 	name, redirect string
 	tokens         *tokens.Keeper
-	log            interface{ Info(string, ...any) }
+	log            *slog.Logger
 
 	mu    sync.Mutex
 	swept time.Time // when expired tokens were last removed
@@ -68,7 +69,7 @@ type signIn struct {
 const sweepEvery = 24 * time.Hour
 
 func (a *App) openSignIn() (panel.SignIn, error) {
-	p, err := a.cfg.OIDC.provider()
+	p, err := a.cfg.OIDC.provider(a.cfg.ControlURL)
 	if p == nil || err != nil {
 		return nil, err
 	}
@@ -77,7 +78,7 @@ func (a *App) openSignIn() (panel.SignIn, error) {
 		return nil, err
 	}
 	return &signIn{
-		Provider: p, name: issuer.Host, redirect: strings.TrimSuffix(a.cfg.OIDC.PanelURL, "/") + panel.EndPath,
+		Provider: p, name: issuer.Host, redirect: strings.TrimSuffix(a.cfg.ControlURL, "/") + panel.EndPath,
 		tokens: a.tokens, log: a.log,
 	}, nil
 }
@@ -149,5 +150,5 @@ func sessionName(person string) string {
 		return '-'
 	}, person)
 	name = strings.TrimLeft(name, "._@-")
-	return name[:min(len(name), 50)] + "-" + strings.ToLower(rand.Text()[:8])
+	return cmp.Or(name[:min(len(name), 50)], "somebody") + "-" + strings.ToLower(rand.Text()[:8])
 }
