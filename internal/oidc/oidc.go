@@ -74,7 +74,7 @@ func New(cfg Config) (*Provider, error) {
 	case cfg.ClientID == "":
 		return nil, &shingle.Error{Code: shingle.CodeInvalid, Field: "client ID", Message: "name the client ID that the provider gave"}
 	case len(cfg.Rules) == 0:
-		return nil, &shingle.Error{Code: shingle.CodeInvalid, Field: "roles", Message: "say who may sign in, such as admin=you@example.com"}
+		return nil, &shingle.Error{Code: shingle.CodeInvalid, Field: "role", Message: "say who may sign in, such as admin=you@example.com"}
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = http.DefaultTransport
