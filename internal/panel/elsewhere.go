@@ -64,7 +64,7 @@ func (e *elsewhere) begin(w http.ResponseWriter, r *http.Request) {
 	next := r.URL.Query().Get("next")
 	to, secret, err := "", []byte(nil), e.turn()
 	if err == nil {
-		to, secret, err = e.SignIn.Begin(r.Context())
+		to, secret, err = e.Begin(r.Context())
 	}
 	if err == nil {
 		var sealed string
@@ -82,7 +82,7 @@ func (e *elsewhere) end(w http.ResponseWriter, r *http.Request) {
 	token, err := "", error(shingle.Errorf(shingle.CodeUnauthorized, "this sign-in was not begun here, or took too long: begin again"))
 	if c, cookieErr := r.Cookie(flowCookie); cookieErr == nil && e.sessions.unseal(c.Value, flowUse, &f) == nil && e.Now().Before(f.Ends) {
 		if err = e.turn(); err == nil {
-			token, err = e.SignIn.Finish(r.Context(), f.Secret, r.URL.Query())
+			token, err = e.Finish(r.Context(), f.Secret, r.URL.Query())
 		}
 	}
 	http.SetCookie(w, e.cookie(r, "", -1))
