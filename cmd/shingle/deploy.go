@@ -311,7 +311,7 @@ func (c *removeCmd) Run(ctx context.Context, s streams) error {
 	if c.DeleteData {
 		return x.DeleteData(ctx)
 	}
-	fmt.Fprintln(s.Out, "The table, the master key and a zone that was made stay: shingle deploy takes the table up again.")
+	fmt.Fprintln(s.Out, "The table, the master key and a zone that was made stay: shingle deploy takes them up again.")
 	return nil
 }
 

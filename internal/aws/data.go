@@ -33,7 +33,11 @@ func (d *Deployment) data() Stack {
 	})
 	s.output("Table", "Name of the table", ref("Table"))
 	s.output("TableArn", "ARN of the table", attr("Table", "Arn"))
-	if d.MasterKey == MasterKeyKMS {
+	switch {
+	case d.MasterKey != MasterKeyKMS:
+	case d.MasterKeyARN != "":
+		s.output("MasterKeyArn", "ARN of the master key", d.MasterKeyARN)
+	default:
 		d.masterKey(&s)
 	}
 	return s
@@ -47,6 +51,10 @@ func (d *Deployment) masterKey(s *Stack) {
 			"MultiRegion": true, "EnableKeyRotation": true, "PendingWindowInDays": 30,
 			"KeyPolicy": keyPolicy(), "Tags": d.tags(),
 		},
+	})
+	// By its name the next life of the stage finds the key.
+	s.Template.Resources["MasterKeyName"] = retained(Resource{
+		Type: "AWS::KMS::Alias", Properties: props{"AliasName": d.keyAlias(), "TargetKeyId": ref("MasterKey")},
 	})
 	s.output("MasterKeyArn", "ARN of the master key", attr("MasterKey", "Arn"))
 }

@@ -55,6 +55,9 @@ func (p *Plan) Destroys() (list []Change) {
 // made before, which it clears away.
 func (x *Deployer) Plan(ctx context.Context) (Plan, error) {
 	var p Plan
+	if err := x.adopt(ctx); err != nil {
+		return p, err
+	}
 	outputs := map[string]map[string]string{}
 	for _, s := range x.Deployment.Stacks() {
 		changes, unsure, err := x.planStack(ctx, &s, outputs)
@@ -120,6 +123,9 @@ var ErrUnexpected = errors.New("more would be destroyed than was agreed to")
 // was shown; what destroys data and is not in it ends the deployment before it
 // happens.
 func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
+	if err := x.adopt(ctx); err != nil {
+		return err
+	}
 	stacks := x.Deployment.Stacks()
 	before, err := x.Before(ctx) // it may have changed since the plan
 	if err != nil {

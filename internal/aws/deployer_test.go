@@ -262,3 +262,60 @@ func TestEntry_IsHowTheStageIsReached(t *testing.T) {
 		}
 	}
 }
+
+// TestDeploy_TakesUpWhatAnEarlierLifeLeft removes a stage, whose table, key and zone
+// stay, and deploys it again.
+func TestDeploy_TakesUpWhatAnEarlierLifeLeft(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	d.MasterKey = MasterKeyKMS
+	w := newWorld(t, d)
+	w.deploy(t)
+	made := func(stack, resource string) bool {
+		w.cloud.mu.Lock()
+		defer w.cloud.mu.Unlock()
+		_, ok := w.cloud.find("us-east-1", stack).template.Resources[resource]
+		return ok
+	}
+	if !made("shingle-prd-data", "MasterKey") || !made("shingle-prd-front", "Zone") {
+		t.Fatal("the first life made no key or no zone")
+	}
+	if err := w.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.cloud.table = true
+	if err := w.Deploy(t.Context(), Plan{}); !errors.Is(err, shingle.ErrConflict) || !strings.Contains(err.Error(), "alias/shingle-prd") {
+		t.Fatalf("a table without its key: %v", err)
+	}
+	w.cloud.key, w.cloud.zone = "arn:aws:kms:us-east-1:1:key/mrk-1", "ZKEPT"
+	w.deploy(t)
+	if made("shingle-prd-data", "MasterKey") || made("shingle-prd-front", "Zone") || d.ZoneID != "ZKEPT" || d.MasterKeyARN != w.cloud.key {
+		t.Errorf("the second life has the zone %q and the key %q", d.ZoneID, d.MasterKeyARN)
+	}
+	again := deployment(FrontRoute53, usEast) // from the flags, which do not know
+	again.MasterKey, again.InstanceType = MasterKeyKMS, d.InstanceType
+	w.Deployment, w.cloud.key, w.cloud.zone = again, "", ""
+	if plan, err := w.Plan(t.Context()); err != nil || len(plan.Changes) != 0 {
+		t.Errorf("a deployment without changes: %+v, %v", plan.Changes, err)
+	}
+}
+
+// TestDeploy_CutShortKeepsItsOwn goes on with a first deployment that failed before
+// there was a record of it: what it has made is its own, and not taken for a relic.
+func TestDeploy_CutShortKeepsItsOwn(t *testing.T) {
+	d := deployment(FrontRoute53, usEast)
+	d.MasterKey = MasterKeyKMS
+	w := newWorld(t, d)
+	w.cloud.fail["shingle-prd-control/Control"] = "no"
+	if err := w.Deploy(t.Context(), Plan{}); err == nil {
+		t.Fatal("it went well")
+	}
+	for range 2 { // until the stacks beside the failed one are there, too
+		w.cloud.table, w.cloud.key, w.cloud.zone = true, "arn:aws:kms:us-east-1:1:key/mrk-1", "ZOWN"
+		_ = w.Deploy(t.Context(), Plan{})
+	}
+	clear(w.cloud.fail)
+	w.deploy(t)
+	if got := w.status("us-east-1", "shingle-prd-data"); got != "CREATE_COMPLETE" || d.MasterKeyARN != "" {
+		t.Errorf("the data are %s, with the key %q", got, d.MasterKeyARN)
+	}
+}

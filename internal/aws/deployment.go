@@ -42,6 +42,9 @@ type Deployment struct {
 	InstanceType string
 	Front        Front
 	MasterKey    MasterKey
+	// MasterKeyARN is the KMS key that an earlier life of the stage left, and that its
+	// table is under; empty: the stage has made its own. A Deployer finds it.
+	MasterKeyARN string `json:",omitempty"`
 
 	// Zone is the DNS zone, such as example.com, in which Name is the name that
 	// customers' CNAME records lead to, such as edge.example.com. ZoneID is the

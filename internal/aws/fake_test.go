@@ -35,6 +35,8 @@ type fakeCloud struct {
 	objects    map[string]bool   // bucket/key
 	parameters map[string]string // region/name -> value
 	table      bool              // the table is there
+	zone       string            // ID of a zone example.com that a stage made; likewise
+	key        string            // ARN of a KMS key under the alias of a stage
 }
 
 type fakeStack struct {
@@ -85,6 +87,17 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.Path, "/functions/") {
 		f.calls["lambda:InvokeFunction"]++
 		_, _ = fmt.Fprint(w, `{"token":"t"}`)
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/hostedzonesbyname") {
+		f.calls["route53:ListHostedZonesByName"]++
+		_, _ = fmt.Fprint(w, "<ListHostedZonesByNameResponse><HostedZones>")
+		for id, comment := range map[string]string{"ZOTHER": "of somebody else", f.zone: "Shingle, stage prd"} {
+			if id != "" {
+				_, _ = fmt.Fprintf(w, "<HostedZone><Id>/hostedzone/%s</Id><Name>example.com.</Name><Config><Comment>%s</Comment></Config></HostedZone>", id, comment)
+			}
+		}
+		_, _ = fmt.Fprint(w, "</HostedZones></ListHostedZonesByNameResponse>")
 		return
 	}
 	if r.URL.Path != "/" {
@@ -198,6 +211,12 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 		}
 		f.parameters[region+in.Name] = in.Value
 		_, _ = fmt.Fprint(w, `{"Version":1}`)
+	case "TrentService.DescribeKey":
+		if f.key == "" {
+			jsonFault(w, "NotFoundException")
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q}}`, f.key)
 	case "DynamoDB_20120810.UpdateTable", "DynamoDB_20120810.DeleteTable":
 		f.table = f.table && target != "DynamoDB_20120810.DeleteTable"
 		_, _ = fmt.Fprint(w, "{}")

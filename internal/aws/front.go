@@ -27,7 +27,7 @@ func (d *Deployment) zone(s *Stack) any {
 	}
 	s.Template.Resources["Zone"] = retained(Resource{
 		Type:       "AWS::Route53::HostedZone",
-		Properties: props{"Name": d.Zone, "HostedZoneConfig": props{"Comment": "Shingle, stage " + d.Stage}},
+		Properties: props{"Name": d.Zone, "HostedZoneConfig": props{"Comment": d.zoneComment()}},
 	})
 	s.output("NameServers", "Where the registrar must delegate "+d.Zone+" to",
 		props{"Fn::Join": []any{" ", attr("Zone", "NameServers")}})

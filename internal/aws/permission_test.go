@@ -11,6 +11,7 @@ import (
 // policy against that.
 func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 	d := deployment(FrontRoute53, usEast)
+	d.MasterKey = MasterKeyKMS
 	w := newWorld(t, d)
 	if _, err := w.Account.ID(t.Context(), d.Home()); err != nil {
 		t.Fatal(err)
@@ -34,6 +35,9 @@ func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 	if _, err := w.Token(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	kept := newWorld(t, deployment(FrontRoute53, usEast))
+	kept.deploy(t) // with a parameter
+	maps.Copy(w.cloud.calls, kept.cloud.calls)
 	w.cloud.table = true
 	if err := w.Remove(t.Context()); err != nil {
 		t.Fatal(err)

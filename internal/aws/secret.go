@@ -38,7 +38,7 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 		}
 	}
 	if text == "" {
-		if err := x.noTable(ctx); err != nil {
+		if err := x.noTable(ctx, "the parameter "+name); err != nil {
 			return err
 		}
 		key := make([]byte, shingle.MasterKeySize)
@@ -59,8 +59,8 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 }
 
 // noTable returns an error when the table is there: a new master key would open
-// nothing in it.
-func (x *Deployer) noTable(ctx context.Context) error {
+// nothing in it. key names the one that is missing.
+func (x *Deployer) noTable(ctx context.Context, key string) error {
 	table := x.Deployment.table()
 	_, err := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home())).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
 	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none {
@@ -69,7 +69,7 @@ func (x *Deployer) noTable(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for table %s: %w", table, err)
 	}
-	return shingle.Errorf(shingle.CodeConflict, "the table %s is there, but not the parameter %s with its master key, without which no private key in it can be read: put the parameter back from a backup. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, x.Deployment.keyParameter())
+	return shingle.Errorf(shingle.CodeConflict, "the table %s is there, but not %s, its master key, without which no private key in it can be read: put it back. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, key)
 }
 
 // Token has the control plane make an API token for whoever may call its function.

@@ -99,6 +99,12 @@ func (d *Deployment) table() string { return "shingle-" + d.Stage }
 // cannot make encrypted ones: the deployer does.
 func (d *Deployment) keyParameter() string { return "/shingle/" + d.Stage + "/master-key" }
 
+// keyAlias is the name of the KMS key, if the stage has one.
+func (d *Deployment) keyAlias() string { return "alias/shingle-" + d.Stage }
+
+// zoneComment tells a zone that the stage made from all others.
+func (d *Deployment) zoneComment() string { return "Shingle, stage " + d.Stage }
+
 func (d *Deployment) tags() []props {
 	return []props{{"Key": "shingle:stage", "Value": d.Stage}}
 }
