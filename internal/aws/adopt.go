@@ -64,8 +64,8 @@ func (x *Deployer) made(ctx context.Context, kind, resource string) (bool, error
 	s := x.Deployment.newStack(kind, x.Deployment.Home(), "")
 	r := x.run(&s)
 	is, err := r.look(ctx, s.Name)
-	if errors.Is(err, errNoStack) || err == nil && is.stillborn() {
-		return false, nil
+	if errors.Is(err, errNoStack) || err == nil && (is.stillborn() || strings.HasPrefix(string(is.status), "DELETE")) {
+		return false, nil // what stays of it is found by its name
 	}
 	if err != nil {
 		return false, err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/shingle-proxy/shingle"
 	"golang.org/x/sync/errgroup"
 )
@@ -174,7 +175,7 @@ func (x *Deployer) Before(ctx context.Context) (*Deployment, error) {
 	control := x.Deployment.newStack(kindControl, x.Deployment.Home(), "")
 	r := x.run(&control)
 	is, err := r.look(ctx, control.Name)
-	if errors.Is(err, errNoStack) || err == nil && is.stillborn() {
+	if errors.Is(err, errNoStack) || err == nil && (is.stillborn() || is.status == types.StackStatusDeleteComplete) {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
 	if err != nil {

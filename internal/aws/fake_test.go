@@ -145,6 +145,10 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.continueRollback(w, region, r.Form)
 	case "GetTemplate":
 		s := f.find(region, r.Form.Get("StackName"))
+		if s == nil {
+			fault(w, "ValidationError", "Stack with id x does not exist")
+			return
+		}
 		t := s.template
 		if s.making != nil {
 			t = *s.making
