@@ -27,6 +27,8 @@ const (
 	EventCertificateUploaded EventType = "certificate.uploaded" // by the operator
 	EventCertificateExpiring EventType = "certificate.expiring" // one that the operator keeps ends soon
 
+	EventJobEnded EventType = "job.ended" // done, canceled or failed
+
 	EventWebhookDisabled EventType = "webhook.disabled" // it failed for days, or asked for it
 	EventWebhookTest     EventType = "webhook.test"     // sent on demand, to one webhook
 )
@@ -35,7 +37,7 @@ const (
 var EventTypes = []EventType{
 	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainStatus,
 	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped, EventCertificateRevoked,
-	EventCertificateUploaded, EventCertificateExpiring, EventWebhookDisabled,
+	EventCertificateUploaded, EventCertificateExpiring, EventJobEnded, EventWebhookDisabled,
 }
 
 // Event is something that happened to a domain, its DNS or its certificate. It

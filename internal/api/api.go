@@ -36,6 +36,9 @@ type Config struct {
 	// does not look whether all of them have the key.
 	Edges Edges
 
+	// Jobs are work on many domains. Nil: there are no such routes.
+	Jobs Jobs
+
 	// Checker looks at domains from outside. Nil: there is no such route.
 	Checker Checker
 	// Statuses are shown with their domains. Nil: they are not.
@@ -132,6 +135,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Keys != nil {
 		s.keyRoutes(a)
+	}
+	if cfg.Jobs != nil {
+		s.jobRoutes(a)
 	}
 	if cfg.Edges != nil {
 		s.edgeRoutes(a)

@@ -55,6 +55,10 @@ type NewDomain struct {
 	Settings Settings `json:"settings,omitempty"`
 }
 
+func (n *NewDomain) domain() shingle.Domain {
+	return shingle.Domain{Host: n.Host, Tenant: n.Tenant, Origin: n.Origin, Redirect: n.Redirect, Paused: n.Paused, Settings: shingle.SettingsText(n.Settings)}
+}
+
 // DomainPatch is the body of an update, a merge patch (RFC 7396): what is
 // absent stays, what is null or empty is removed.
 type DomainPatch struct {

@@ -127,8 +127,7 @@ func register[I, O any](s *server, a huma.API, op huma.Operation, do func(contex
 }
 
 func (s *server) create(ctx context.Context, in *createInput) (*createAnswer, error) {
-	b := in.Body
-	made, err := s.insert(ctx, shingle.Domain{Host: b.Host, Tenant: b.Tenant, Origin: b.Origin, Redirect: b.Redirect, Paused: b.Paused, Settings: shingle.SettingsText(b.Settings)})
+	made, err := s.insert(ctx, in.Body.domain())
 	if err != nil {
 		return nil, err
 	}
@@ -243,16 +242,24 @@ func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error)
 		}
 		version = d.Version
 	}
-	if in.Revoke && s.Certificates != nil {
+	if err := s.delete(ctx, host, version, in.Revoke); err != nil {
+		return nil, named(host, err)
+	}
+	return nil, nil
+}
+
+// delete removes a row of a version, 0 being any, and its certificate.
+func (s *server) delete(ctx context.Context, host string, version int64, revoke bool) error {
+	if revoke && s.Certificates != nil {
 		if err := s.Certificates.Revoke(ctx, host); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := s.Store.DeleteDomain(ctx, host, version, caller(ctx), s.Now()); err != nil {
-		return nil, named(host, err)
+		return err
 	}
 	s.destroy(ctx, host)
-	return nil, nil
+	return nil
 }
 
 // destroy has the key of a deleted domain gone before the answer is, so that whoever

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -89,15 +90,15 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*h
 		return r, err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t))
-	return r, readBody(w, r)
+	return r, readBody(w, r, maxBodyOf(route))
 }
 
 // readBody replaces the body by its bytes, so that nothing behind it meets a
 // body that is too large, too slow or cut off.
-func readBody(w http.ResponseWriter, r *http.Request) error {
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func readBody(w http.ResponseWriter, r *http.Request, most int64) error {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return newProblem(http.StatusRequestEntityTooLarge, shingle.CodeInvalid, "the body may have at most 65536 bytes")
+		return newProblem(http.StatusRequestEntityTooLarge, shingle.CodeInvalid, fmt.Sprintf("the body may have at most %d bytes", most))
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		return newProblem(http.StatusRequestTimeout, shingle.CodeInvalid, "the body took too long to arrive")

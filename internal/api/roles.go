@@ -43,6 +43,12 @@ var roles = map[string][]shingle.TokenRole{
 	"delete-certificate": operators,
 	"get-queue":          readers,
 
+	"create-job":     writers,
+	"list-jobs":      everyone,
+	"get-job":        everyone,
+	"get-job-report": everyone,
+	"cancel-job":     writers,
+
 	"list-edges": readers,
 	"get-edge":   readers,
 

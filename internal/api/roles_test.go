@@ -44,7 +44,7 @@ func (s *site) as(role shingle.TokenRole, tenant string) *site {
 func everything(t *testing.T) *site {
 	return open(t, &memory.Store{}, func(c *api.Config) {
 		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs, c.Edges = &shelf{}, &lens{}, &diary{fail: errNoWebhook}, &safe{}, &memory.Store{}, &crew{}
-		c.SetupKit = &clerk{}
+		c.SetupKit, c.Jobs = &clerk{}, &foreman{}
 	})
 }
 
@@ -78,6 +78,7 @@ var mayUse = map[string]string{
 	"create-setup-link": "aot", "create-setup-email": "aot",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
 	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "get-edge": "aor", "rewrap": "a",
+	"create-job": "aot", "list-jobs": "aort", "get-job": "aort", "get-job-report": "aort", "cancel-job": "aot",
 	"list-events": "aort", "stream-events": "aort",
 	"list-webhooks": "aor", "get-webhook": "aor", "create-webhook": "ao", "update-webhook": "ao", "delete-webhook": "ao",
 	"rotate-webhook-secret": "ao", "test-webhook": "ao", "list-dead-letters": "aor", "replay-dead-letters": "ao",

@@ -39,6 +39,10 @@ var families = []family{
 	{prefix: "events/due/", shards: 4},
 	{prefix: "webhooks/", shards: 1},
 	{prefix: "edges/", shards: 1, life: 2 * day},
+	{prefix: "jobqueue/", shards: 1, life: 9 * day},
+	{prefix: "jobs/", shards: 1, life: 9 * day},
+	{prefix: "joblines/", shards: 4, life: 9 * day},
+	{prefix: "jobreports/", shards: 4, life: 9 * day},
 	{prefix: "challenges/", shards: shards, life: 7 * day},
 	{prefix: "orders/", shards: shards, life: 7 * day},
 }
