@@ -17,6 +17,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
 	"github.com/shingle-proxy/shingle/internal/files"
+	"github.com/shingle-proxy/shingle/internal/jobs"
 	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/tokens"
 )
@@ -45,6 +46,7 @@ type App struct {
 	preflights preflights
 	edge       *edge.Edge // nil without that role
 	roster     *members.Roster
+	jobs       *jobs.Hub      // nil without the control role
 	tokens     *tokens.Keeper // nil without the control role
 	activity   *activity      // nil but on Lambda
 	turns      turns          // there alone
@@ -131,12 +133,15 @@ func (a *App) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, err := api.New(api.Config{
+	cfg := api.Config{
 		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
 		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 		SetupKit: setup, ControlURL: a.cfg.ControlURL,
-	})
+	}
+	a.jobs = a.openJobs(cfg)
+	cfg.Jobs = a.jobs
+	handler, err := api.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -307,7 +312,7 @@ func (a *App) work(ctx context.Context) {
 
 // housekeeping is what one process of the fleet does for all.
 func (a *App) housekeeping() map[string]func(context.Context) error {
-	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead}
+	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run}
 	if a.cfg.checks() {
 		parts["checks"] = a.keeper.Run
 	}

@@ -102,11 +102,16 @@ func (a *App) nextDue(ctx context.Context) (next, certificate time.Time, err err
 			next = at
 		}
 	}
-	waiting, err := a.events.Waiting(ctx)
-	if waiting {
-		next = time.Now()
+	for _, waiting := range []func(context.Context) (bool, error){a.events.Waiting, a.jobs.Waiting} {
+		is, err := waiting(ctx)
+		if err != nil {
+			return next, certificate, err
+		}
+		if is {
+			next = time.Now()
+		}
 	}
-	return next, certificate, err
+	return next, certificate, nil
 }
 
 // activity notes when something was last written, leases and the report of this process

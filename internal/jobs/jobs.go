@@ -68,7 +68,7 @@ type Worker interface {
 // Config is what a [Hub] is made of. Blobs and Worker are required.
 type Config struct {
 	Blobs  shingle.Blobs // the whole fleet shares it
-	Worker func() Worker // asked for when there is work
+	Worker Worker
 	// Events, when set, hears of the ends of jobs.
 	Events shingle.Events
 	// Poll is how often the leader looks for jobs that other processes took. Default: 10 s.

@@ -134,7 +134,7 @@ func (h *Hub) part(ctx context.Context, r *record) (p part, err error) {
 	if r.Filter == nil || err == nil || !errors.Is(err, shingle.ErrNotFound) {
 		return p, err
 	}
-	hosts, next, err := h.cfg.Worker().Find(ctx, &r.Job, r.After, partLines)
+	hosts, next, err := h.cfg.Worker.Find(ctx, &r.Job, r.After, partLines)
 	if err != nil {
 		return p, err
 	}
@@ -151,7 +151,6 @@ func (h *Hub) part(ctx context.Context, r *record) (p part, err error) {
 // do does the lines of a part, side by side unless two may be about the same host.
 func (h *Hub) do(ctx context.Context, r *record, p part, doubt bool) ([]shingle.JobLine, error) {
 	done, errs := make([]shingle.JobLine, len(p.Lines)), make([]error, len(p.Lines))
-	worker := h.cfg.Worker()
 	places := make(chan struct{}, sideBySide)
 	if repeats(p.Lines) {
 		places = make(chan struct{}, 1)
@@ -161,7 +160,7 @@ func (h *Hub) do(ctx context.Context, r *record, p part, doubt bool) ([]shingle.
 		places <- struct{}{}
 		workers.Go(func() {
 			defer func() { <-places }()
-			done[i], errs[i] = worker.Do(ctx, &r.Job, line, doubt)
+			done[i], errs[i] = h.cfg.Worker.Do(ctx, &r.Job, line, doubt)
 			done[i].Line = p.First + i
 			done[i].Host, done[i].Message = cut(done[i].Host, maxHost), cut(done[i].Message, maxMessage)
 		})
