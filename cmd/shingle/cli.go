@@ -25,6 +25,7 @@ type cli struct {
 	Certs      certsCmd      `cmd:"" help:"List, show, upload, import and renew certificates; see what waits for the certificate authorities."`
 	Keys       keysCmd       `cmd:"" help:"List the master keys, and make the next one."`
 	Edges      edgesCmd      `cmd:"" help:"Show the processes of the fleet: who is alive, behind, of another version, without a master key."`
+	Jobs       jobsCmd       `cmd:"" help:"Have the fleet create or delete many domains, and see how far it is."`
 	Events     eventsCmd     `cmd:"" help:"List what happened to domains and certificates: what, when, and by whom."`
 	Webhooks   webhooksCmd   `cmd:"" help:"Have events sent to your product."`
 	Tokens     tokensCmd     `cmd:"" help:"Make, list and revoke API tokens."`

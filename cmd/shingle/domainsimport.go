@@ -32,7 +32,8 @@ is CSV too. Where a line says nothing of settings they stay as they are; {} ends
 Answers of Cloudflare's GET custom_hostnames, one after the other, are taken as they are: hostnames keep
 their IDs, metadata, origins, minimum TLS versions and HTTP/3, and the report says what is not taken over.
 
-Run it again whenever it was cut short: what is there already is left alone. The exit code is 0 when
+Run it again whenever it was cut short: what is there already is left alone. shingle jobs create has the
+fleet do it, without anybody waiting. The exit code is 0 when
 every line of the file is how the domains are now, and 1 otherwise.`
 }
 
