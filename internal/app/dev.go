@@ -57,6 +57,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
 	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{ExampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
 	cfg.PrivateWebhooks = true
+	cfg.Service, cfg.Support = cmp.Or(cfg.Service, "Sample Product"), cmp.Or(cfg.Support, "help@operator.localhost")
 	cfg.Origins = []string{"public", "127.0.0.0/8", "::1"}
 	cfg.Proof = cmp.Or(cfg.Proof, ProofPointing) // every name points here, whoever tries what
 	cfg.world = playedWorld{

@@ -12,7 +12,12 @@ import (
 //go:embed setup.html setup.css page.css setup.js
 var assets embed.FS
 
-var pages = template.Must(template.ParseFS(assets, "setup.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"dots": dots}).ParseFS(assets, "setup.html"))
+
+// dots lets long names break where they have dots.
+func dots(s string) template.HTML {
+	return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(s), ".", ".<wbr>")) //nolint:gosec // is escaped
+}
 
 // render executes a template.
 func render(name string, v *view) ([]byte, error) {

@@ -24,7 +24,7 @@ func TestPage_SaysWhatToEnter(t *testing.T) {
 	d.checker.finds(shingle.StatePending, shingle.Finding{Reason: shingle.ReasonPointsElsewhere, Message: "It points to Wix."}, away)
 	d.shows("GET", link, 200, "Looking at your DNS", "<noscript>", `data-new`)
 	body := d.shows("POST", link, 200, "What to enter at GoDaddy", "leads to Wix, 185.230.63.107 so far", `data-copy="acme.edge.example.com"`,
-		"Remove what is in the way", "<code>185.230.63.107</code>", `<code>blog</code>`, "In full: "+host, "It points to Wix.", `data-next="10"`)
+		"Remove what is in the way", "<code>185.<wbr>230.<wbr>63.<wbr>107</code>", `<code>blog</code>`, "In full: "+host, "It points to Wix.", `data-next="10"`)
 	if strings.Contains(body, "data-new") || strings.Contains(body, "proof-of-acme") {
 		t.Errorf("the page has what it should not:\n%s", body)
 	}

@@ -62,6 +62,8 @@ class Setup {
     for (const time of this.root.querySelectorAll("time")) {
       time.textContent = new Date(time.dateTime).toLocaleTimeString(this.view.lang);
     }
+    const self = this.root.querySelector(".self");
+    if (self) self.textContent = this.view.dataset.self;
     const stage = this.view.dataset.stage;
     if (stage !== this.stage) this.tell?.(this.stage = stage);
     this.plan();
