@@ -12,17 +12,18 @@ import (
 type domainsCmd struct {
 	apiFlags
 
-	Add        domainsAddCmd        `cmd:"" help:"Allow a domain."`
-	List       domainsListCmd       `cmd:"" help:"List the domains."`
-	Show       domainsShowCmd       `cmd:"" help:"Show a domain."`
-	Update     domainsUpdateCmd     `cmd:"" help:"Change a domain."`
-	Check      domainsCheckCmd      `cmd:"" help:"Check a domain's DNS and HTTPS now, and say what to set."`
-	Claim      domainsClaimCmd      `cmd:"" help:"Give a domain to the tenant who controls it, whoever has it now."`
-	SetupLink  domainsSetupLinkCmd  `cmd:"" help:"Make a link for the customer: a page that says what to set, and sees when it works."`
-	SetupEmail domainsSetupEmailCmd `cmd:"" help:"Write the e-mail that asks the customer for the DNS records, to forward."`
-	Rm         domainsRmCmd         `cmd:"" help:"Delete domains: they are no longer served."`
-	Import     domainsImportCmd     `cmd:"" help:"Add the domains in a file."`
-	Export     domainsExportCmd     `cmd:"" help:"Print all domains as a file for import."`
+	Add          domainsAddCmd          `cmd:"" help:"Allow a domain."`
+	List         domainsListCmd         `cmd:"" help:"List the domains."`
+	Show         domainsShowCmd         `cmd:"" help:"Show a domain."`
+	Update       domainsUpdateCmd       `cmd:"" help:"Change a domain."`
+	Check        domainsCheckCmd        `cmd:"" help:"Check a domain's DNS and HTTPS now, and say what to set."`
+	Claim        domainsClaimCmd        `cmd:"" help:"Give a domain to the tenant who controls it, whoever has it now."`
+	SetupLink    domainsSetupLinkCmd    `cmd:"" help:"Make a link for the customer: a page that says what to set, and sees when it works."`
+	SetupEmail   domainsSetupEmailCmd   `cmd:"" help:"Write the e-mail that asks the customer for the DNS records, to forward."`
+	ConnectSetup domainsConnectSetupCmd `cmd:"" help:"Show what to publish so that DNS providers with Domain Connect enter records by themselves."`
+	Rm           domainsRmCmd           `cmd:"" help:"Delete domains: they are no longer served."`
+	Import       domainsImportCmd       `cmd:"" help:"Add the domains in a file."`
+	Export       domainsExportCmd       `cmd:"" help:"Print all domains as a file for import."`
 }
 
 type domainsAddCmd struct {

@@ -110,9 +110,10 @@ type controlFlags struct {
 
 	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" env:"SHINGLE_CLOUDFLARE_ZONE" help:"Answer programs that are written for Cloudflare's API for custom hostnames, below /client/v4, when they name this zone."`
 
-	ControlURL  string `name:"control-url" placeholder:"URL" env:"SHINGLE_CONTROL_URL" help:"Where customers reach --control, such as https://setup.example.com: for the links of domains setup-link, and for --oidc-issuer. Default: where the request for a link reached it."`
-	ServiceName string `name:"service-name" placeholder:"NAME" env:"SHINGLE_SERVICE_NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
-	Support     string `placeholder:"ADDRESS" env:"SHINGLE_SUPPORT" help:"E-mail address or URL of your help, which set-up pages name."`
+	ControlURL    string `name:"control-url" placeholder:"URL" env:"SHINGLE_CONTROL_URL" help:"Where customers reach --control, such as https://setup.example.com: for the links of domains setup-link, and for --oidc-issuer. Default: where the request for a link reached it."`
+	ServiceName   string `name:"service-name" placeholder:"NAME" env:"SHINGLE_SERVICE_NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
+	Support       string `placeholder:"ADDRESS" env:"SHINGLE_SUPPORT" help:"E-mail address or URL of your help, which set-up pages name."`
+	DomainConnect string `name:"domain-connect" placeholder:"DOMAIN" env:"SHINGLE_DOMAIN_CONNECT" help:"Your domain, by which DNS providers that speak Domain Connect know your templates: they then enter customers' records for them. shingle domains connect-setup says what to publish."`
 
 	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" env:"SHINGLE_OIDC_ISSUER" help:"OpenID Connect provider at which people may sign in to the panel, instead of with a token; --control-url says where that is."`
 	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" env:"SHINGLE_OIDC_CLIENT_ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --control-url with /panel/sign-in/elsewhere/end behind it."`
@@ -131,7 +132,7 @@ func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
 	c.OIDC = app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, ClientSecret: f.OIDCClientSecret, Roles: f.OIDCRole}
 	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
-	c.ControlURL, c.Service, c.Support = f.ControlURL, f.ServiceName, f.Support
+	c.ControlURL, c.Service, c.Support, c.DomainConnect = f.ControlURL, f.ServiceName, f.Support, f.DomainConnect
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine
 }
 

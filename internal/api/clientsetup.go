@@ -23,3 +23,9 @@ func (c *Client) SetupEmail(ctx context.Context, host string, n NewSetupEmail) (
 	}
 	return out, c.call(ctx, http.MethodPost, path+"/setup-email", n, &out)
 }
+
+// DomainConnect returns what to publish for Domain Connect, or [shingle.ErrNotFound]
+// where it is off.
+func (c *Client) DomainConnect(ctx context.Context) (out DomainConnect, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/domain-connect", nil, &out)
+}

@@ -35,6 +35,7 @@ var roles = map[string][]shingle.TokenRole{
 
 	"create-setup-link":  writers,
 	"create-setup-email": writers,
+	"get-domain-connect": readers,
 
 	"list-certificates":  everyone,
 	"get-certificate":    everyone,

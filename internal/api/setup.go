@@ -21,6 +21,9 @@ type SetupKit interface {
 	// SetupEmail returns the subject and the text of an e-mail with such a link, or
 	// [shingle.ErrInvalid] when it is not written in the language.
 	SetupEmail(d shingle.Domain, language, link string, until time.Time) (subject, text string, err error)
+	// ConnectSetup returns what the operator publishes for Domain Connect, or
+	// [shingle.ErrNotFound] where that is off.
+	ConnectSetup(ctx context.Context) (shingle.ConnectSetup, error)
 }
 
 // setupLife is how long a link is good unless it is said.
@@ -53,6 +56,28 @@ type SetupEmail struct {
 	Subject  string `json:"subject"`
 	Text     string `json:"text" doc:"Plain text, with the link and the records in short"`
 }
+
+// DomainConnect is what the operator publishes so that DNS providers which speak Domain
+// Connect enter customers' records for them.
+type DomainConnect struct {
+	Provider  string            `json:"provider" doc:"The operator's domain, by which the templates are known"`
+	KeyName   string            `json:"key_name" doc:"The name of TXT records with the key that verifies requests" example:"_dcshingle5c1ef0a3.example.com"`
+	KeyTexts  []string          `json:"key_texts" nullable:"false" doc:"Their values, a record each"`
+	Templates []ConnectTemplate `json:"templates" nullable:"false" doc:"For DNS providers, and the public repository of templates"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+// ConnectTemplate is a template of Domain Connect.
+type ConnectTemplate struct {
+	File string `json:"file" doc:"Its name in that repository" example:"example.com.shingle-host.json"`
+	URL  string `json:"url" doc:"Where it is served too"`
+	JSON string `json:"json"`
+
+	_ struct{} `additionalProperties:"true"` // more will come
+}
+
+type connectAnswer struct{ Body DomainConnect }
 
 // ReachedInput is where a request reached the API.
 type ReachedInput struct{ at string }
@@ -97,6 +122,29 @@ func (s *server) setupRoutes(a huma.API) {
 	email := operation("create-setup-email", http.MethodPost, "/v1/domains/{host}/setup-email", "Write an e-mail that asks for a domain's DNS records", errs...)
 	email.Description = "It is not sent: it is a text to forward, with a new link."
 	register(s, a, email, s.setupEmail)
+	connect := operation("get-domain-connect", http.MethodGet, "/v1/domain-connect", "Show what to publish for Domain Connect", http.StatusNotFound)
+	connect.Description = "With --domain-connect. The signing key is made the first time."
+	register(s, a, connect, s.domainConnect)
+}
+
+func (s *server) domainConnect(ctx context.Context, in *ReachedInput) (*connectAnswer, error) {
+	is, err := s.SetupKit.ConnectSetup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := DomainConnect{Provider: is.Provider, KeyName: is.KeyName, KeyTexts: is.KeyTexts, Templates: []ConnectTemplate{}}
+	for _, t := range is.Templates {
+		out.Templates = append(out.Templates, ConnectTemplate{File: t.File, URL: s.reachedAt(in.at) + "/setup/domain-connect/" + t.File, JSON: string(t.JSON)})
+	}
+	return &connectAnswer{out}, nil
+}
+
+// reachedAt is where customers reach what the kit serves.
+func (s *server) reachedAt(reached string) string {
+	if s.ControlURL != "" {
+		return s.ControlURL
+	}
+	return reached
 }
 
 func (s *server) setupLink(ctx context.Context, host, reached string, expires time.Time) (d shingle.Domain, l SetupLink, err error) {
@@ -111,10 +159,7 @@ func (s *server) setupLink(ctx context.Context, host, reached string, expires ti
 	if err != nil {
 		return d, l, err
 	}
-	base := reached
-	if s.ControlURL != "" {
-		base = s.ControlURL
-	}
+	base := s.reachedAt(reached)
 	l = SetupLink{URL: base + path, ExpiresAt: until}
 	l.Widget = fmt.Sprintf(`<script src="%s/setup/kit.js" data-link="%s" async></script>`, html.EscapeString(base), html.EscapeString(l.URL))
 	return d, l, nil

@@ -26,6 +26,22 @@ func (c *clerk) SetupEmail(d shingle.Domain, language, link string, _ time.Time)
 	return language + " " + d.Host, "see " + link + "\n", nil
 }
 
+func (c *clerk) ConnectSetup(context.Context) (shingle.ConnectSetup, error) {
+	return shingle.ConnectSetup{
+		Provider: "example.com", KeyName: "_dcx.example.com", KeyTexts: []string{"p=1"},
+		Templates: []shingle.ConnectTemplate{{File: "example.com.x.json", JSON: []byte("{}")}},
+	}, nil
+}
+
+func TestSetup_DomainConnect(t *testing.T) {
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.SetupKit = &clerk{} })
+	is, err := s.client().DomainConnect(t.Context())
+	check(t, err)
+	if is.KeyName != "_dcx.example.com" || len(is.Templates) != 1 || is.Templates[0].URL != s.url+"/setup/domain-connect/example.com.x.json" || is.Templates[0].JSON != "{}" {
+		t.Errorf("%+v", is)
+	}
+}
+
 func TestSetup_LinkAndEmail(t *testing.T) {
 	kit := &clerk{}
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.SetupKit = kit })

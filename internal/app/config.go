@@ -109,7 +109,10 @@ type Config struct {
 	// to set-up pages. Empty: where a request reached it.
 	ControlURL string
 	Service    string // what customers know the product as, for set-up pages; empty: it is not named
-	Support    string // URL or e-mail address of the help that those name; empty: none
+	// DomainConnect is the operator's domain by which DNS providers that speak Domain
+	// Connect know its templates, and in which its key is published; empty: it is off.
+	DomainConnect string
+	Support       string // URL or e-mail address of the help that those name; empty: none
 
 	AskToken  string        // what /ask demands; empty: nothing
 	Report    time.Duration // how often the process reports itself; 0: 1 min

@@ -22,6 +22,7 @@ func (a *App) sealedPlaces() []certs.SealedPlace {
 	return []certs.SealedPlace{
 		{Kind: "webhook secrets", Key: events.SealedRecords, Field: events.SealedMember, Lost: a.events.LoseSecret},
 		{Kind: "key of set-up links", Key: kit.KeyRecord, Field: kit.KeyMember},
+		{Kind: "key of Domain Connect", Key: kit.ConnectKeyRecord, Field: kit.KeyMember},
 	}
 }
 

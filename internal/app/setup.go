@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,6 +24,12 @@ func (c *Config) validateSetup() error {
 		}
 		c.ControlURL = strings.TrimSuffix(c.ControlURL, "/")
 	}
+	if c.DomainConnect != "" {
+		var err error
+		if c.DomainConnect, err = shingle.NormalizeHost(c.DomainConnect); err != nil {
+			return fmt.Errorf("--domain-connect: %s", shingle.MessageOf(err))
+		}
+	}
 	if len(c.Service) > maxSetupName {
 		return fmt.Errorf("--service-name: it has at most %d bytes", maxSetupName)
 	}
@@ -34,7 +41,19 @@ func (c *Config) validateSetup() error {
 
 // openKit opens what customers set up their DNS by.
 func (a *App) openKit() (*kit.Kit, error) {
+	connect := kit.Connect{Provider: a.cfg.DomainConnect, Name: a.cfg.Service, Addresses: a.checker.probes.Instructions("", "", "").Addresses}
+	if len(a.cfg.CNAMETargets) > 0 {
+		connect.Target = a.cfg.CNAMETargets[0]
+	}
+	var roots *x509.CertPool
+	if path := a.cfg.world.roots; path != "" {
+		var err error
+		if roots, err = readRoots(path); err != nil {
+			return nil, err
+		}
+	}
 	return kit.New(kit.Config{
+		Texts: a.checker.probes.TextsBehind, Connect: connect, Private: a.cfg.world.private, Roots: roots,
 		Blobs: a.stores.blobs, Sealer: secretSealer{a}, Domains: a.stores.near, Statuses: a.keeper, Checker: a.checker,
 		Delegation: func(ctx context.Context, domain, tenant string) (shingle.Delegation, error) {
 			return a.certs.Delegation(ctx, domain, tenant)

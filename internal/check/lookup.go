@@ -47,6 +47,20 @@ func (c *Checker) Texts(ctx context.Context, name string) (byServer map[string][
 	return byServer, nil
 }
 
+// TextsBehind returns the TXT values of a name, or of what it is an alias of, as the
+// resolvers have them; none where there are none.
+func (c *Checker) TextsBehind(ctx context.Context, name string) (list []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	a := c.stub.lookup(ctx, canonical(name), dns.TypeTXT)
+	for _, rr := range a.records {
+		if t, ok := rr.(*dns.TXT); ok {
+			list = append(list, strings.Join(t.Txt, ""))
+		}
+	}
+	return list, faultError(name, a.fault)
+}
+
 // texts returns the TXT values of name in a message.
 func texts(m *dns.Msg, name string) (list []string) {
 	for _, rr := range m.Answer {

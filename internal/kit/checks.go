@@ -29,19 +29,26 @@ type checks struct {
 	turns    chan struct{}
 
 	mu   sync.Mutex
-	last map[string]*shingle.CheckResult // by whose they are
+	last map[string]*found // by whose they are
+}
+
+// found is what a check found, and what the DNS provider can do about it.
+type found struct {
+	shingle.CheckResult
+	offer
 }
 
 func newChecks() *checks {
 	return &checks{
 		domains: shingle.NewLimiter[string](domainBurst, domainEvery), networks: shingle.NewLimiter[netip.Prefix](networkBurst, networkEvery),
-		turns: make(chan struct{}, maxChecks), last: map[string]*shingle.CheckResult{},
+		turns: make(chan struct{}, maxChecks), last: map[string]*found{},
 	}
 }
 
-// check looks at a domain for somebody at an address. When it may not do that now it
+// check looks at a domain for somebody at an address, whom the DNS provider is to lead
+// back to a URL. When it may not do that now it
 // returns [shingle.ErrLimited].
-func (k *Kit) check(ctx context.Context, d *shingle.Domain, from netip.Addr) error {
+func (k *Kit) check(ctx context.Context, d *shingle.Domain, from netip.Addr, back string) error {
 	c, now := k.checks, k.cfg.Now()
 	if network, ok := shingle.Network(from); ok && !c.networks.Allow(network, now) {
 		return shingle.ErrLimited
@@ -57,12 +64,12 @@ func (k *Kit) check(ctx context.Context, d *shingle.Domain, from netip.Addr) err
 	}
 	r, err := k.cfg.Checker.CheckDomain(ctx, d.Host)
 	if err == nil {
-		c.remember(d, &r)
+		c.remember(d, &found{r, k.offer(ctx, d, &r, back)})
 	}
 	return err
 }
 
-func (c *checks) remember(d *shingle.Domain, r *shingle.CheckResult) {
+func (c *checks) remember(d *shingle.Domain, r *found) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.last) >= maxRemembered {
@@ -72,7 +79,7 @@ func (c *checks) remember(d *shingle.Domain, r *shingle.CheckResult) {
 }
 
 // found returns what was found of a domain a moment ago, or nil.
-func (c *checks) found(d *shingle.Domain, now time.Time) *shingle.CheckResult {
+func (c *checks) found(d *shingle.Domain, now time.Time) *found {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.last[checkKey(d)]

@@ -8,17 +8,18 @@ package kit
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/records"
 )
 
-// Config is what a [Kit] is made of. All but Delegation, URL, Service, Support, Logger
-// and Now is required.
+// Config is what a [Kit] is made of. [New] says what is required.
 type Config struct {
 	Blobs    shingle.Blobs // keeps the key of the links
 	Sealer   Sealer
@@ -29,6 +30,14 @@ type Config struct {
 	// Delegation returns the record by which a tenant's domain lets us answer DNS-01
 	// validations; [shingle.ErrNotFound] where that is not set up. Nil: nowhere.
 	Delegation func(ctx context.Context, domain, tenant string) (shingle.Delegation, error)
+
+	// Texts returns the TXT values of a name, or of what it is an alias of, as resolvers
+	// have them. Nil: nothing is asked of DNS providers.
+	Texts func(ctx context.Context, name string) ([]string, error)
+	// Connect is what they are asked for.
+	Connect Connect
+	Private []netip.Prefix // networks where they may be though the Internet does not route them: for development
+	Roots   *x509.CertPool // that their certificates are verified by; nil: the system's
 
 	URL     string // of the control plane, for customers; empty: where a request reached it
 	Service string // what customers know the product as; empty: it is not named
@@ -73,7 +82,11 @@ type Kit struct {
 	cfg    Config
 	key    linkKey
 	checks *checks
-	mux    *http.ServeMux
+
+	connectKey connectKey
+	connecter  *connecter
+
+	mux *http.ServeMux
 }
 
 // New returns a Kit.
@@ -89,6 +102,10 @@ func New(cfg Config) (*Kit, error) {
 	}
 	k := &Kit{cfg: cfg, checks: newChecks(), mux: http.NewServeMux()}
 	k.key = linkKey{records: records.New(cfg.Blobs), sealer: cfg.Sealer, now: cfg.Now}
-	k.routes()
+	k.connectKey = connectKey{records: k.key.records, sealer: cfg.Sealer, now: cfg.Now}
+	k.connecter = newConnecter(&k.cfg)
+	if err := k.routes(); err != nil {
+		return nil, err
+	}
 	return k, nil
 }

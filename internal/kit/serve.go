@@ -29,13 +29,21 @@ const (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-func (k *Kit) routes() {
+func (k *Kit) routes() error {
 	k.mux.HandleFunc("GET /setup/kit.js", asset("text/javascript; charset=utf-8", script()))
 	k.mux.HandleFunc("GET /setup/kit.css", asset("text/css; charset=utf-8", append(file("setup.css"), file("page.css")...)))
+	for _, t := range k.cfg.Connect.published() {
+		data, err := t.encode()
+		if err != nil {
+			return err
+		}
+		k.mux.HandleFunc("GET /setup/domain-connect/"+t.file(), asset("application/json", data))
+	}
 	k.mux.HandleFunc("GET /setup/{host}/{token}", k.page)
 	k.mux.HandleFunc("POST /setup/{host}/{token}", k.page)
 	k.mux.HandleFunc("GET /setup/{host}/{token}/view", k.part)
 	k.mux.HandleFunc("POST /setup/{host}/{token}/check", k.part)
+	return nil
 }
 
 // ServeHTTP serves what is below [Prefix].
@@ -98,9 +106,10 @@ func (k *Kit) look(r *http.Request, host, token, language string) (*view, error)
 	if err != nil {
 		return nil, err
 	}
+	link := k.base(r) + pathPrefix + d.Host + "/" + token
 	if r.Method == http.MethodPost {
 		from, _ := netip.ParseAddrPort(r.RemoteAddr) // invalid: a listener without addresses
-		if err := k.check(r.Context(), &d, from.Addr()); err != nil && !errors.Is(err, shingle.ErrLimited) {
+		if err := k.check(r.Context(), &d, from.Addr(), link); err != nil && !errors.Is(err, shingle.ErrLimited) {
 			k.cfg.Logger.Warn("domain not checked for its customer", "host", d.Host, "error", err)
 		}
 	}
@@ -108,7 +117,10 @@ func (k *Kit) look(r *http.Request, host, token, language string) (*view, error)
 	if err != nil {
 		return nil, err
 	}
-	v.Email = k.mailto(&d, language, k.base(r)+pathPrefix+d.Host+"/"+token)
+	if r.URL.Query().Get("error") != "" { // a DNS provider leads back, without having entered anything
+		v.Note = "note.declined"
+	}
+	v.Email = k.mailto(&d, language, link)
 	return v, nil
 }
 

@@ -43,6 +43,8 @@ type view struct {
 	Fresh   bool // it was looked at a moment ago
 
 	Provider string // who has the zone; empty: not known
+	Panel    string // URL where its records are edited; empty: not known
+	Connect  string // URL where the provider enters the records by itself; empty: it does not
 	Hint     string // key of a text; empty: none
 	Set      []shingle.DNSRecord
 	Remove   []shingle.DNSRecord
@@ -64,19 +66,22 @@ func (k *Kit) view(ctx context.Context, d *shingle.Domain, language string) (*vi
 	if err != nil {
 		return nil, err
 	}
-	r := k.checks.found(d, now)
+	f := k.checks.found(d, now)
 	v := &view{
-		words: words{Lang: language}, Host: unicode(d.Host), ASCII: d.Host, Checked: st.Checked, Fresh: r != nil,
+		words: words{Lang: language}, Host: unicode(d.Host), ASCII: d.Host, Checked: st.Checked, Fresh: f != nil,
 		Service: k.cfg.Service, Support: supportURL(k.cfg.Support),
 	}
-	if r != nil {
-		v.Provider = r.DNS.Provider
-	} else {
-		r = &shingle.CheckResult{}
+	if f == nil {
+		f = &found{}
 	}
+	r := &f.CheckResult
+	v.Provider, v.Panel = r.DNS.Provider, f.panel
 	v.judge(d, &st, r)
 	v.records(ctx, k, d, &st, r)
-	v.vars = variables(v, r)
+	if v.Stage == stageDNS {
+		v.Connect = f.apply
+	}
+	v.vars = append(variables(v, r), "{provider_name}", f.offer.name)
 	return v, nil
 }
 
