@@ -6,20 +6,16 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/shingle-proxy/shingle/internal/browsertest"
 )
 
-// zone writes what the customers' DNS has.
-func (d *dev) zone(records string) {
+// atGoDaddy is the customers' zone at a provider that is known, with more records.
+func (d *dev) atGoDaddy(records string) {
 	d.t.Helper()
-	const provider = "customer.localhost. 60 NS ns1.domaincontrol.com.\ncustomer.localhost. 60 SOA ns1.domaincontrol.com. x. 1 60 60 60 1\n"
-	if err := os.WriteFile(filepath.Join(d.data, "zone.txt"), []byte(provider+records), 0o600); err != nil {
-		d.t.Fatal(err)
-	}
+	d.zone("customer.localhost. 60 NS ns1.domaincontrol.com.", "customer.localhost. 60 SOA ns1.domaincontrol.com. x. 1 60 60 60 1", records)
 }
 
 // run runs a command of shingle, and returns what it prints.
@@ -38,7 +34,7 @@ func (d *dev) run(args ...string) string {
 // the record that would be right.
 func (d *dev) setupLink(host string) (link, right string) {
 	d.t.Helper()
-	d.zone(host + ". 60 A 127.0.0.2\n")
+	d.atGoDaddy(host + ". 60 A 127.0.0.2")
 	made := d.run("domains", "add", host, "--tenant", "acme")
 	_, label, _ := strings.Cut(made, "cname ")
 	label, _, _ = strings.Cut(strings.TrimSpace(label), "\n")
@@ -74,7 +70,7 @@ func TestSetupPage_FromPendingToLive(t *testing.T) {
 	phone.Click("[data-copy]") // it is copied or, where that is not allowed, selected
 	phone.AwaitTrue(`document.querySelector("[data-copy]").innerText === "Copied" || getSelection().toString() === "shop"`)
 
-	d.zone(right)
+	d.atGoDaddy(right)
 	phone.Click("[data-key=check]")
 	for _, p := range []*browsertest.Page{phone, desk} { // the other one sees it by itself
 		p.Await("[role=status]", "Your site is live")
@@ -108,7 +104,7 @@ func TestSetupPage_WithoutScripts(t *testing.T) {
 	p.Await("[data-part=todo]", "Ce qu’il faut saisir")
 	p.Follow("[data-key=check]")
 	p.Await("[data-part=todo]", "GoDaddy")
-	d.zone(right)
+	d.atGoDaddy(right)
 	for range 20 { // the certificate takes a moment
 		if p.Text(".setup[data-stage=live]") != "" {
 			break
@@ -174,7 +170,7 @@ func TestSetupWidget_InAForeignPage(t *testing.T) {
 	phone.Screenshot("setup-widget-phone")
 
 	browsertest.Eval[bool](desk, `window.heard = [], document.addEventListener("shingle-setup", e => heard.push(e.detail.stage)), true`)
-	d.zone(right)
+	d.atGoDaddy(right)
 	browsertest.Eval[bool](desk, `document.querySelector("shingle-setup").shadowRoot.querySelector("[data-key=check]").click(), true`)
 	inside(desk, "Your site is live")
 	desk.AwaitTrue(`heard.at(-1) === "live"`)

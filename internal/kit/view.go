@@ -81,7 +81,7 @@ func (k *Kit) view(ctx context.Context, d *shingle.Domain, language string) (*vi
 	if v.Stage == stageDNS {
 		v.Connect = f.apply
 	}
-	v.vars = append(variables(v, r), "{provider_name}", f.offer.name)
+	v.vars = append(variables(v, r), "{provider_name}", f.name)
 	return v, nil
 }
 
