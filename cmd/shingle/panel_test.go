@@ -98,6 +98,8 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	if out := o.Text("#check .records li:first-child button"); out != "Copy" {
 		t.Errorf("the button to copy says %q", out)
 	}
+	o.open("domains/shop.acme.localhost")
+	o.Await("#check .seen", "acme.oldhost.localhost")
 	o.Screenshot("panel-waiting")
 	dark := browsertest.Desktop
 	dark.Dark = true
@@ -173,4 +175,81 @@ func eventually(t *testing.T, wait time.Duration, what string, is func() bool) {
 			t.Fatalf("not within %s: %s", wait, what)
 		}
 	}
+}
+
+// TestPanel_OtherPages looks at the rest, on a phone at night, and without scripts.
+func TestPanel_OtherPages(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t)
+	d := startDev(t, t.TempDir())
+	d.zone("shop.acme.localhost. 60 CNAME acme.oldhost.localhost.", "acme.oldhost.localhost. 60 A 127.0.0.2")
+	night := browsertest.Phone
+	night.Dark = true
+	o := d.panel(b, night)
+	o.signIn()
+	o.open("domains/new?host=shop.acme.localhost&tenant=acme")
+	o.Follow("main form button.main")
+	eventually(t, 20*time.Second, "the overview has the domain", func() bool {
+		o.open("")
+		return strings.Contains(o.Text("main .verdict.wait"), "shop.acme.localhost")
+	})
+	o.IsAccessible()
+	for path, says := range map[string]string{"certificates": "The queue", "certificates?drill": "This is a drill", "edges": "Visitors", "events": "Domain added", "nowhere": "There is no page"} {
+		o.open(path)
+		o.Await("main", says)
+		o.IsAccessible()
+	}
+
+	o.open("domains/shop.acme.localhost")
+	o.Follow(`form[action$="/setup"] button`)
+	o.Await("main code", "http://"+d.ends.Control+"/setup/")
+	o.IsAccessible()
+
+	o.open("webhooks")
+	o.Type("#url", "nonsense://x")
+	o.Follow("main form button.main")
+	o.Await("[role=alert]", "Url:")
+	o.IsAccessible()
+	o.Type("#url", "http://127.0.0.1:1/hook")
+	o.Follow("main form button.main")
+	o.Await("main code", "whsec_")
+	o.IsAccessible()
+	o.Follow(".where a")
+	o.Follow(".list a")
+	o.Follow("button[value=test]")
+	o.Await("[role=alert]", "test event") // nothing listens there
+	o.IsAccessible()
+	o.Follow("button[value=delete]")
+	o.Await("[role=status]", "The webhook was removed.")
+
+	o.open("tokens")
+	o.Type("#name", "reader")
+	browsertest.Eval[string](o.Page, `document.getElementById("role").value = "read"`)
+	o.Type("#days", "7")
+	o.Follow("main form.stack button")
+	o.Await("main code", "shingle_")
+	o.IsAccessible()
+	text := o.Text("main .verdict code")
+
+	plain := browsertest.Desktop
+	plain.NoScript = true
+	reader := d.panel(b, plain)
+	reader.open("")
+	reader.Type("#token", text)
+	reader.Follow("main button")
+	reader.Await("h1", "Overview")
+	reader.open("domains/shop.acme.localhost")
+	reader.Await("#check .records", "Name shop")
+	reader.Follow("form[data-check] button")
+	reader.Await("#check .seen", "acme.oldhost.localhost")
+	reader.open("tokens")
+	reader.Await("[role=alert]", "which may not do this")
+
+	o.open("tokens")
+	o.Follow(`form[action$="/revoke"] button`)
+	o.Await("[role=status]", "The token was revoked.")
+	reader.open("domains")
+	reader.Await("h1", "Sign in")
+	o.StaysAt("http://" + d.ends.Control)
+	reader.StaysAt("http://" + d.ends.Control)
 }

@@ -7,28 +7,31 @@ import (
 )
 
 // NewLocalClient returns a client of an API in the same process: h, which answers as it
-// answers everybody. from is where whoever it acts for is, as in
-// [http.Request.RemoteAddr]. A request that is one too many fails at once, since
+// answers everybody. It acts for whoever sent the request r: its own seem to come from
+// there, to the host that was asked. One that is one too many fails at once, since
 // somebody waits.
-func NewLocalClient(h http.Handler, token, from string) (*Client, error) {
+func NewLocalClient(h http.Handler, token string, r *http.Request) (*Client, error) {
 	c, err := NewClient("http://shingle.invalid", token)
 	if err != nil {
 		return nil, err
 	}
-	c.tries, c.http.Transport = 1, local{h, from}
+	c.tries, c.http.Transport = 1, local{h, r}
 	return c, nil
 }
 
 // local is a transport that ends in a handler.
 type local struct {
 	handler http.Handler
-	from    string
+	by      *http.Request
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (l local) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
-	in.RemoteAddr, in.RequestURI = l.from, r.URL.RequestURI()
+	in.RemoteAddr, in.Host, in.TLS, in.RequestURI = l.by.RemoteAddr, l.by.Host, l.by.TLS, r.URL.RequestURI()
+	if proto := l.by.Header.Get("X-Forwarded-Proto"); proto != "" {
+		in.Header.Set("X-Forwarded-Proto", proto)
+	}
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}

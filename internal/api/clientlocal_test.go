@@ -14,7 +14,7 @@ func TestLocalClient_IsOneAmongOthers(t *testing.T) {
 	keeper, text := newTokens(t, time.Now)
 	h, err := api.New(api.Config{Store: &memory.Store{}, Tokens: keeper, Statuses: &states{}})
 	check(t, err)
-	c, err := api.NewLocalClient(h, text, "192.0.2.1:1234")
+	c, err := api.NewLocalClient(h, text, &http.Request{RemoteAddr: "192.0.2.1:1234"})
 	check(t, err)
 	ctx := t.Context()
 	for _, host := range []string{"h3.example.com", "h4.example.com"} {
@@ -37,7 +37,7 @@ func TestLocalClient_IsOneAmongOthers(t *testing.T) {
 	for _, from := range []string{"192.0.2.2:1", "192.0.2.3:1"} {
 		limited := false
 		for range 60 {
-			wrong, err := api.NewLocalClient(h, "shingle_abcdefghij_wrong", from)
+			wrong, err := api.NewLocalClient(h, "shingle_abcdefghij_wrong", &http.Request{RemoteAddr: from})
 			check(t, err)
 			_, err = wrong.OwnToken(ctx)
 			limited = limited || shingle.CodeOf(err) == shingle.CodeLimited
@@ -57,7 +57,7 @@ func TestLocalClient_DoesNotWaitForALimit(t *testing.T) {
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
 		_, _ = w.Write([]byte(`{"code":"limited","detail":"too many"}`))
-	}), "shingle_x_y", "")
+	}), "shingle_x_y", &http.Request{})
 	check(t, err)
 	_, err = c.OwnToken(t.Context())
 	is(t, err, shingle.ErrLimited)

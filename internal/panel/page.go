@@ -43,7 +43,6 @@ var notices = map[string]string{
 	"unchanged":   "There was nothing to change.",
 	"deleted":     "The domain was deleted. It is no longer served, and its key is destroyed.",
 	"renewing":    "The certificate is being renewed. This takes some seconds.",
-	"hook-added":  "The webhook was set up.",
 	"hook-saved":  "The webhook was changed.",
 	"hook-gone":   "The webhook was removed.",
 	"hook-tested": "The test event has arrived.",

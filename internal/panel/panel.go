@@ -87,6 +87,20 @@ func (p *panel) routes() *http.ServeMux {
 		"POST /panel/domains/{host}/delete": deleteDomain,
 		"POST /panel/domains/{host}/renew":  renewCertificate,
 
+		"POST /panel/domains/{host}/setup": makeSetupLink,
+
+		"GET /panel/certificates": showQueue,
+		"GET /panel/edges":        listEdges,
+
+		"GET /panel/webhooks":       listWebhooks,
+		"POST /panel/webhooks":      addWebhook,
+		"GET /panel/webhooks/{id}":  showWebhook,
+		"POST /panel/webhooks/{id}": actOnWebhook,
+
+		"GET /panel/tokens":              listTokens,
+		"POST /panel/tokens":             addToken,
+		"POST /panel/tokens/{id}/revoke": revokeToken,
+
 		"GET /panel/events":        listEvents,
 		"GET /panel/events/stream": p.streamEvents,
 	} {

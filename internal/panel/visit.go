@@ -59,7 +59,7 @@ func (p *panel) visitOf(w http.ResponseWriter, r *http.Request) (*visit, error) 
 	if token == "" {
 		return nil, shingle.ErrUnauthorized
 	}
-	client, err := api.NewLocalClient(p.API, token, r.RemoteAddr)
+	client, err := api.NewLocalClient(p.API, token, r)
 	if err != nil {
 		return nil, shingle.ErrUnauthorized
 	}
@@ -132,7 +132,7 @@ func (p *panel) tryToken(r *http.Request, token string) error {
 	if _, ok := shingle.TokenID(token); !ok {
 		return shingle.Errorf(shingle.CodeInvalid, "This is not an API token: it looks like shingle_…_…")
 	}
-	client, err := api.NewLocalClient(p.API, token, r.RemoteAddr)
+	client, err := api.NewLocalClient(p.API, token, r)
 	if err != nil {
 		return err
 	}

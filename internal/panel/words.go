@@ -17,7 +17,8 @@ import (
 // functions are what templates may call.
 var functions = template.FuncMap{
 	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "span": span, "words": words,
-	"event": eventTitle, "caName": caName, "budget": budgetText,
+	"event": eventTitle, "caName": caName, "budget": budgetText, "join": strings.Join,
+	"age":   func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"split": func(list string) []string { return strings.Split(list, ",") }, "inc": func(i int) int { return i + 1 },
 	"seconds": func(n int) time.Duration { return time.Duration(n) * time.Second },
 	"whoName": func(who string) string {

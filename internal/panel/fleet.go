@@ -1,0 +1,66 @@
+package panel
+
+import (
+	"slices"
+
+	"github.com/shingle-proxy/shingle/internal/api"
+)
+
+const (
+	waitingListed = 100  // hosts in the queue
+	edgesListed   = 1000 // processes
+)
+
+func showQueue(v *visit) error {
+	q, err := v.api.Queue(v.ctx(), waitingListed, v.r.URL.Query().Has("drill"))
+	if err != nil {
+		return err
+	}
+	return v.show("certificates", queuePage{Queue: q, Drill: v.r.URL.Query().Has("drill")})
+}
+
+type queuePage struct {
+	api.Queue
+	Drill bool // as it would be if every certificate were revoked now
+}
+
+// edgePage is the processes of the fleet, those that need attention first.
+type edgePage struct {
+	Edges []api.Edge
+	More  bool // there are more
+}
+
+func listEdges(v *visit) error {
+	var p edgePage
+	for e, err := range v.api.Edges(v.ctx()) {
+		if err != nil {
+			return err
+		}
+		if len(p.Edges) == edgesListed {
+			p.More = true
+			break
+		}
+		p.Edges = append(p.Edges, e)
+	}
+	slices.SortStableFunc(p.Edges, func(a, b api.Edge) int { return len(b.Attention) - len(a.Attention) })
+	return v.show("edges", p)
+}
+
+// setupPage is what an operator sends a domain's customer.
+type setupPage struct {
+	Host  string
+	Link  api.SetupLink
+	Email api.SetupEmail
+}
+
+func makeSetupLink(v *visit) error {
+	p := setupPage{Host: v.host()}
+	var err error
+	if p.Link, err = v.api.SetupLink(v.ctx(), p.Host, api.NewSetupLink{}); err != nil {
+		return err
+	}
+	if p.Email, err = v.api.SetupEmail(v.ctx(), p.Host, api.NewSetupEmail{Language: v.r.PostFormValue("language")}); err != nil {
+		return err
+	}
+	return v.show("setup", p)
+}
