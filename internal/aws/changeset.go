@@ -2,8 +2,7 @@ package aws
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,7 +32,7 @@ func (r *stackRun) propose(ctx context.Context, exists bool, params map[string]s
 		kind = types.ChangeSetTypeUpdate
 	}
 	body := r.stack.Template.JSON()
-	name := proposalName(body, params)
+	name := proposalName()
 	out, err := r.cloud.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{
 		StackName: &r.stack.Name, ChangeSetType: kind, ChangeSetName: &name, ClientToken: &name,
 		Description: aws.String("shingle deploy"), TemplateBody: aws.String(string(body)),
@@ -125,15 +124,11 @@ func unchanged(reason string) bool {
 	return strings.Contains(reason, "No updates are to be performed") || strings.Contains(reason, "didn't contain changes")
 }
 
-// proposalName tells a change set from all others, and a call whose reply was lost
-// from a new one.
-func proposalName(body []byte, params map[string]string) string {
-	h := sha256.New()
-	h.Write(body)
-	for _, k := range slices.Sorted(maps.Keys(params)) {
-		_, _ = fmt.Fprintf(h, "\x00%s=%s", k, params[k])
-	}
-	return "shingle-" + time.Now().UTC().Format("20060102-150405") + "-" + hex.EncodeToString(h.Sum(nil)[:4])
+// proposalName tells a change set from all others, also from one of the same second: a
+// plan and its deployment. Attempts at one call have the same name and token, so that
+// one whose reply was lost is not made twice.
+func proposalName() string {
+	return "shingle-" + time.Now().UTC().Format("20060102-150405") + "-" + strings.ToLower(rand.Text()[:8])
 }
 
 func parameters(values map[string]string) (list []types.Parameter) {

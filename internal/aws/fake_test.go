@@ -22,7 +22,8 @@ type fakeCloud struct {
 	mu     sync.Mutex
 	stacks []*fakeStack // a deleted one stays, under its ARN
 	sets   map[string]*fakeSet
-	calls  map[string]int // by the actions of IAM that they need
+	names  map[string]bool // of all sets that were
+	calls  map[string]int  // by the actions of IAM that they need
 	serial int
 
 	fail       map[string]string // stack/resource -> the reason why it cannot be made
@@ -67,7 +68,7 @@ type fakeChange struct{ action, id, kind, replacement string }
 
 func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	t.Helper()
-	f := &fakeCloud{sets: map[string]*fakeSet{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
+	f := &fakeCloud{sets: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
@@ -361,6 +362,11 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 		f.stacks = append(f.stacks, s)
 		f.event(s, "", "", "REVIEW_IN_PROGRESS", "")
 	}
+	if f.names[s.id+q.Get("ChangeSetName")] {
+		fault(w, "AlreadyExistsException", "ChangeSet ["+q.Get("ChangeSetName")+"] already exists")
+		return
+	}
+	f.names[s.id+q.Get("ChangeSetName")] = true
 	set := &fakeSet{name: q.Get("ChangeSetName"), stack: s, kind: kind, params: map[string]string{}, looks: 1}
 	if err := json.Unmarshal([]byte(q.Get("TemplateBody")), &set.template); err != nil {
 		fault(w, "ValidationError", "Template format error: "+err.Error())

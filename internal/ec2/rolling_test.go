@@ -130,9 +130,10 @@ func (i *instance) Enter(context.Context) error {
 	}
 	free := ""
 	for a, of := range i.fleet.addresses {
-		if of == i.id {
+		switch of {
+		case i.id:
 			return nil
-		} else if of == "" {
+		case "":
 			free = a
 		}
 	}
