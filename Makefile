@@ -66,6 +66,14 @@ vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
 screenshots: ## take the pictures of the panel in docs/images anew
 	SHINGLE_TEST_SCREENSHOTS=$(CURDIR)/docs/images go run ./scripts/servers -cache $(CACHE)/servers -only chromium go test -count=1 -run Panel ./cmd/shingle
 
+.PHONY: deb
+deb: ## Debian packages, in dist
+	@go run ./scripts/servers -cache $(CACHE)/servers -only nfpm scripts/release deb
+
+.PHONY: release
+release: ## programs for Linux and macOS, Debian packages and SHA256SUMS, in dist; the same bytes everywhere
+	@go run ./scripts/servers -cache $(CACHE)/servers -only nfpm scripts/release
+
 .PHONY: bench
 bench: ## compare the edge with other proxies; options in ARGS, such as ARGS='-rounds 2 -seconds 1'
 	go run ./bench $(ARGS)
@@ -76,7 +84,7 @@ bench-fleet: ## starts, memory, reads and change delay of a fleet; options in AR
 
 .PHONY: clean
 clean: ## remove what was built, the tools too
-	rm -rf shingle $(CACHE) bench/results
+	rm -rf shingle dist $(CACHE) bench/results
 
 $(GOLANGCI):
 	@scripts/tool github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION) $@

@@ -36,6 +36,7 @@ type cli struct {
 	Remove     removeCmd     `cmd:"" help:"Remove a stage from AWS; the data stays unless you say otherwise."`
 	Cost       costCmd       `cmd:"" help:"Show what a stage on AWS costs in 30 days, line by line."`
 	Smoke      smokeCmd      `cmd:"" help:"Try an installation from end to end with a domain of its own, which it deletes again."`
+	Health     healthCmd     `cmd:"" help:"Ask the process on this machine whether it can serve."`
 	Completion completionCmd `cmd:"" help:"Print what completes command lines in your shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 

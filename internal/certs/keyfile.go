@@ -41,7 +41,8 @@ type KeyFile struct {
 
 // OpenKeyFile reads the 32-byte master keys at path. When there are none it
 // makes one, and its folder, for the owner alone. It refuses a file that others
-// can read, or of another length.
+// can read, or of another length. A file of another owner's, such as a secret that
+// Kubernetes mounts, may be readable by its group: how else could we.
 //
 // Without these files no stored key can be read again: they belong into a backup,
 // apart from that of the store.
@@ -245,7 +246,7 @@ func readKeyFile(path string) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
+	case openToOthers(info):
 		return nil, fmt.Errorf("%s can be read by others: run chmod 600 on it, and think whether they did", path)
 	case info.Size() != keyFileSize:
 		return nil, fmt.Errorf("%s has %d bytes and not %d: restore it from a backup", path, info.Size(), keyFileSize)

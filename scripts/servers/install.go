@@ -155,6 +155,10 @@ func installDebian(ctx context.Context, dir string) error {
 		debianSuite, filepath.Join(dir, "root"))
 }
 
+func installNFPM(ctx context.Context, dir string) error {
+	return quietly(ctx, []string{"GOBIN=" + dir, "GOFLAGS="}, "go", "install", "github.com/goreleaser/nfpm/v2/cmd/nfpm@"+nfpmVersion)
+}
+
 // quietly runs a command and shows what it printed only when it fails.
 func quietly(ctx context.Context, environment []string, name string, arguments ...string) error {
 	var out bytes.Buffer

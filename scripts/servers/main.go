@@ -3,7 +3,7 @@
 // CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
 // which asks an API whatever its description allows, is installed with them, and so are
 // Chromium and axe-core, which look at pages, and for root the file system of a
-// Debian, which tests boot.
+// Debian, which tests boot. nfpm makes Debian packages.
 //
 //	go run ./scripts/servers go test ./internal/dynamo
 //
@@ -22,6 +22,7 @@
 //	SHINGLE_TEST_CHROMIUM   the program chromium, and
 //	SHINGLE_TEST_AXE        axe-core's script
 //	SHINGLE_TEST_DEBIAN     folder with the file system of a Debian
+//	SHINGLE_TEST_NFPM       the program nfpm
 package main
 
 import (
@@ -41,7 +42,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium,debian", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium,debian,nfpm", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {

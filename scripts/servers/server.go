@@ -28,6 +28,7 @@ const (
 	axeVersion          = "4.14.1" // beside Debian's Chromium, whichever that is
 
 	debianSuite = "bookworm"
+	nfpmVersion = "v2.41.3"
 )
 
 const (
@@ -57,6 +58,7 @@ var servers = []*server{
 	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
 	{name: "chromium", version: axeVersion, programs: []program{browser, fonts, npm}, install: installAxe, command: chromium},
 	{name: "debian", version: debianSuite + "-1", programs: []program{mmdebstrap}, root: true, install: installDebian, command: debian},
+	{name: "nfpm", version: nfpmVersion, install: installNFPM, command: nfpm},
 }
 
 func dynamoDB(dir, _, port string) (arguments, environment []string) {
@@ -79,6 +81,10 @@ func chromium(dir, _, _ string) (arguments, environment []string) {
 
 func debian(dir, _, _ string) (arguments, environment []string) {
 	return nil, []string{"SHINGLE_TEST_DEBIAN=" + filepath.Join(dir, "root")}
+}
+
+func nfpm(dir, _, _ string) (arguments, environment []string) {
+	return nil, []string{"SHINGLE_TEST_NFPM=" + filepath.Join(dir, executable("nfpm"))}
 }
 
 //go:embed moto.py

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package certs
+
+import "io/fs"
+
+func openToOthers(info fs.FileInfo) bool { return info.Mode().Perm()&0o077 != 0 }
