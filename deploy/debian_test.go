@@ -66,15 +66,15 @@ func TestDebian_IsInstalledUpgradedAndPurged(t *testing.T) {
 }
 
 // healthy waits until the service is, and prints its process.
-const healthy = `for try in $(seq 300); do
+const healthy = `for try in $(seq 60); do
 	shingle health >/dev/null 2>&1 && exec systemctl show --value --property=MainPID shingle
-	sleep 0.1
+	sleep 0.5
 done
 shingle health; journalctl --no-pager -u shingle; exit 1`
 
 func build(t *testing.T, dist string) {
 	t.Helper()
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dist, "shingle-linux-"+runtime.GOARCH), "../cmd/shingle")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -buildid=", "-o", filepath.Join(dist, "shingle-linux-"+runtime.GOARCH), "../cmd/shingle")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

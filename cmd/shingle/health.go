@@ -62,7 +62,7 @@ func healthURL(address string) (string, error) {
 		return "", fmt.Errorf("%q is no address to listen on, such as :80", address)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+		host = "127.0.0.1" // no name: in an image without /etc/hosts even localhost is none
 	}
 	return "http://" + net.JoinHostPort(host, port) + "/health", nil
 }

@@ -63,6 +63,17 @@ func TestKeyFile_IsForTheOwnerAlone(t *testing.T) {
 	if _, err := OpenKeyFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("readable by others: %v", err)
 	}
+	if os.Geteuid() != 0 {
+		return // who cannot give files away
+	}
+	for mode, want := range map[fs.FileMode]bool{0o440: true, 0o460: false, 0o444: false} {
+		if err := errors.Join(os.Chown(path, 1, -1), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenKeyFile(path); (err == nil) != want {
+			t.Errorf("another owner's with mode %o: %v", mode, err)
+		}
+	}
 }
 
 func TestKeyFile_WrongLengthIsRefusedAndKept(t *testing.T) {
