@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
 // startServer serves over TLS as a proxy would, and returns its client's view.
@@ -36,12 +38,35 @@ func startServer(t *testing.T, handler http.HandlerFunc) *peer {
 			t.Error(err)
 		}
 	})
+	serveHTTP3(t, l.Addr().String(), certs, handler)
 	text, err := os.ReadFile(certs.chain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	leaf, _ := pem.Decode(text)
 	return &peer{target: target{addr: l.Addr().String(), domain: benchDomain, leaf: leaf.Bytes}}
+}
+
+// serveHTTP3 serves on the same port by UDP.
+func serveHTTP3(t *testing.T, addr string, certs certificates, handler http.HandlerFunc) {
+	cert, err := tls.LoadX509KeyPair(certs.chain, certs.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http3.Server{Handler: handler, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(socket) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+		_ = socket.Close()
+	})
 }
 
 // runUntil loads p until n requests are complete.

@@ -41,12 +41,20 @@ var allCases = []loadCase{
 		proto: "h2", conns: 8, streams: 16, path: "/small", run: runHTTP2, latency: true,
 	},
 	{
+		name: "h3-small", title: "HTTP/3, 200-byte answers, 8 connections with 16 streams each", unit: "requests",
+		proto: "h3", conns: 8, streams: 16, path: "/small", run: runHTTP3, latency: true,
+	},
+	{
 		name: "h1-64k", title: "HTTP/1.1, 64 KiB answers, 32 connections", unit: "requests",
 		proto: "http/1.1", conns: 32, streams: 1, path: "/large", run: runHTTP1,
 	},
 	{
 		name: "h2-64k", title: "HTTP/2, 64 KiB answers, 8 connections with 16 streams each", unit: "requests",
 		proto: "h2", conns: 8, streams: 16, path: "/large", run: runHTTP2,
+	},
+	{
+		name: "h3-64k", title: "HTTP/3, 64 KiB answers, 8 connections with 16 streams each", unit: "requests",
+		proto: "h3", conns: 8, streams: 16, path: "/large", run: runHTTP3,
 	},
 	{
 		name: "handshake", title: "Full TLS 1.3 handshakes (ECDSA P-256, X25519), 16 at once, no request", unit: "handshakes",

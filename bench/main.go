@@ -172,6 +172,9 @@ func measureAll(ctx context.Context, o options, peers []*peer, cases []loadCase,
 		for _, c := range cases {
 			for i := range peers { // each round begins with another peer
 				p := peers[(i+round)%len(peers)]
+				if c.proto == "h3" && !p.http3 {
+					continue
+				}
 				s, err := measure(ctx, p, c, length)
 				if err != nil {
 					return fmt.Errorf("measure %s, %s: %w", p.name, c.name, err)
@@ -189,6 +192,9 @@ func measureAll(ctx context.Context, o options, peers []*peer, cases []loadCase,
 			continue
 		}
 		for _, p := range peers {
+			if c.proto == "h3" && !p.http3 {
+				continue
+			}
 			times, err := measureLatency(ctx, p, c, length, o.rate)
 			if err != nil {
 				return fmt.Errorf("measure latency of %s, %s: %w", p.name, c.name, err)

@@ -27,6 +27,7 @@ var configurations embed.FS
 // placement.
 type peer struct {
 	name   string
+	http3  bool                                                   // it speaks HTTP/3 as configured
 	ours   bool                                                   // the one that is judged: without it there is nothing to report
 	build  func(ctx context.Context, p *peer, cache string) error // sets program, version and what else it finds
 	files  []string                                               // configurations, from peers/, copied to the peer's folder

@@ -20,6 +20,7 @@ var references = []string{"caddy", "nginx"}
 var allPeers = []*peer{
 	{
 		name:  "shingle",
+		http3: true,
 		ours:  true,
 		build: buildShingle,
 		args: []string{
@@ -33,6 +34,7 @@ var allPeers = []*peer{
 	},
 	{
 		name:  "caddy",
+		http3: true,
 		build: buildCaddy,
 		files: []string{"Caddyfile"},
 		args:  []string{"run", "--adapter", "caddyfile", "--config", "{{.Dir}}/Caddyfile"},

@@ -97,6 +97,9 @@ func (r *report) table(b *strings.Builder, res *result) {
 	}
 	b.WriteString("\n" + rule + "\n")
 	for _, p := range r.peers {
+		if len(res.samples[p.name]) == 0 {
+			continue // it does not speak the protocol
+		}
 		row(b, res, p.name)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 )
 
 // Listeners are the sockets that the role of a process needs, bound before anything else starts:
@@ -33,6 +34,7 @@ func Listen(cfg *Config) (*Listeners, error) {
 		*x.to = bound
 	}
 	if edge && cfg.HTTP3 {
+		_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the edge says it, in its log
 		bound, err := net.ListenPacket("udp", l.HTTPS.Addr().String())
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("UDP on %s cannot be listened on, which HTTP/3 needs (%w): choose another address with --edge-https, or do without by --no-http3", l.HTTPS.Addr(), err), l.Close())

@@ -34,6 +34,8 @@ const (
 	unprovenPerSecond  = 100
 	unprovenBurst      = 200
 
+	wantedBuffer = 7 << 20 // of the socket; what quic-go asks the system for
+
 	// goAwayTime is what clients get to take note of GOAWAY, or of an answer that ends
 	// their connection, before the connection is closed.
 	goAwayTime = 500 * time.Millisecond
@@ -108,6 +110,9 @@ func (q *quicServer) serve() error {
 		return err
 	}
 	q.listener = l
+	if size := receiveBuffer(q.socket); size > 0 && size < wantedBuffer {
+		q.log.Info("small receive buffer for HTTP/3, packets of bursts may be lost: raise net.core.rmem_max", "bytes", size, "wanted", wantedBuffer)
+	}
 	if err = q.http.ServeListener(visitors{l, q}); q.greetings.Err() != nil {
 		return http.ErrServerClosed
 	}
