@@ -55,7 +55,7 @@ func askHTTP3(client *http3.ClientConn, req *http.Request, want, room []byte) er
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it has been read
+	defer resp.Body.Close()
 	n, err := io.ReadFull(resp.Body, room[:cap(room)])
 	switch {
 	case err == nil || !errors.Is(err, io.ErrUnexpectedEOF):
