@@ -121,6 +121,16 @@ func TestAPI_ListIsPaged(t *testing.T) {
 	}
 }
 
+func TestAPI_ListHasTheOrderThatCostsNothing(t *testing.T) {
+	f := start(t)
+	for query, want := range map[string]int{"sort=host": 200, "sort=": 200, "sort=-host": 422, "sort=created": 422} {
+		resp, body := f.do(t, "GET", "/v1/domains?"+query, "")
+		if resp.StatusCode != want || want == 422 && !strings.Contains(body, "sorted by host alone") {
+			t.Errorf("%s: %s %s", query, resp.Status, body)
+		}
+	}
+}
+
 func TestAPI_ErrorsAreProblems(t *testing.T) {
 	f := start(t)
 	if _, err := f.client.CreateDomain(t.Context(), api.NewDomain{Host: "a.example.com"}); err != nil {

@@ -28,6 +28,15 @@ type ListInput struct {
 type domainsInput struct {
 	ListInput
 	FilterInput
+	Sort string `query:"sort" maxLength:"32" doc:"host, which is the default, is all that there is: no store can have a page of another order without reading every domain" example:"host"`
+}
+
+// byHost refuses an order that no store has an index of.
+func (in *domainsInput) byHost() error {
+	if in.Sort == "" || in.Sort == "host" {
+		return nil
+	}
+	return at("query.sort", shingle.Errorf(shingle.CodeInvalid, "domains can be sorted by host alone, upwards: another order would read every domain for each page"))
 }
 
 // cursorTo is the after of a page behind a host; empty for none.
@@ -161,6 +170,9 @@ func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, 
 }
 
 func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
+	if err := in.byHost(); err != nil {
+		return nil, err
+	}
 	after, err := in.after()
 	if err != nil {
 		return nil, err
