@@ -15,8 +15,20 @@ type Listeners struct {
 	HTTP3                net.PacketConn // likewise; UDP, on the address of HTTPS
 }
 
+// errNoPair says that a port that is free for TCP is not for UDP.
+var errNoPair = errors.New("UDP cannot be listened on")
+
 // Listen binds the addresses of cfg. Its errors name the flag.
 func Listen(cfg *Config) (*Listeners, error) {
+	for tries := 1; ; tries++ {
+		l, err := listen(cfg)
+		if _, port, _ := net.SplitHostPort(cfg.EdgeHTTPS); port != "0" || tries == 10 || !errors.Is(err, errNoPair) {
+			return l, err
+		}
+	}
+}
+
+func listen(cfg *Config) (*Listeners, error) {
 	l := &Listeners{}
 	edge, control := cfg.Role.edge(), cfg.Role.control()
 	for _, x := range []struct {
@@ -37,7 +49,7 @@ func Listen(cfg *Config) (*Listeners, error) {
 		_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // the edge says it, in its log
 		bound, err := net.ListenPacket("udp", l.HTTPS.Addr().String())
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("UDP on %s cannot be listened on, which HTTP/3 needs (%w): choose another address with --edge-https, or do without by --no-http3", l.HTTPS.Addr(), err), l.Close())
+			return nil, errors.Join(fmt.Errorf("%w on %s, which HTTP/3 needs (%w): choose another address with --edge-https, or do without by --no-http3", errNoPair, l.HTTPS.Addr(), err), l.Close())
 		}
 		l.HTTP3 = bound
 	}

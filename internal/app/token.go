@@ -37,6 +37,10 @@ func (a *App) openTokens(ctx context.Context) (*tokens.Keeper, error) {
 		a.log.Warn("first API token not made, because the store does not answer: it is at the next start", "file", a.TokenPath(), "error", err)
 		return keeper, nil
 	}
+	if errors.Is(err, shingle.ErrExists) {
+		a.log.Warn("first API token not made: a hundred were, by machines whose folder is gone; use one of yours, and remove those of no use with shingle tokens", "file", a.TokenPath())
+		return keeper, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("store token: %w", err)
 	}

@@ -57,10 +57,30 @@ func (i *instance) checkUnit(visit func() error) {
 		}
 		return visit()
 	})
+	i.checkWatchdog(visit)
 	i.Run("systemctl", "stop", "shingle")
 	if got := i.Run("systemctl", "show", "--property=Result,ExecMainStatus,ActiveState", "shingle"); got != "Result=success\nExecMainStatus=0\nActiveState=inactive\n" {
 		i.t.Errorf("stopped:\n%s", got)
 	}
+}
+
+// checkWatchdog stops the process without ending it, as a fault that hangs it would.
+func (i *instance) checkWatchdog(visit func() error) {
+	i.t.Helper()
+	if got := i.Run("systemctl", "show", "--property=WatchdogUSec,StatusText", "shingle"); got != "StatusText=serves\nWatchdogUSec=1min\n" && got != "WatchdogUSec=1min\nStatusText=serves\n" {
+		i.t.Errorf("systemd knows:\n%s", got)
+	}
+	i.Write("/run/systemd/system/shingle.service.d/quick.conf", "[Service]\nWatchdogSec=3\nTimeoutAbortSec=1\n", 0o644)
+	i.Run("systemctl", "daemon-reload")
+	i.Run("systemctl", "restart", "shingle")
+	hung := strings.TrimSpace(i.Run("systemctl", "show", "--value", "--property=MainPID", "shingle"))
+	i.Run("sh", "-c", "kill -STOP "+hung)
+	await(i.t, "back after it hung", func() error {
+		if now := strings.TrimSpace(i.Run("systemctl", "show", "--value", "--property=MainPID", "shingle")); now == hung || now == "0" {
+			return errors.New("process " + now)
+		}
+		return visit()
+	})
 }
 
 // checkUnit has systemd judge the unit, and looks at what the process may do.
