@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	exited, code := false, 0
 	parser, err := kong.New(&c,
 		kong.Name("shingle"),
-		kong.Description("Custom domains with HTTPS for the customers of your product."),
+		kong.Description("Custom domains with HTTPS for the customers of your product.\n\nExit codes: 0; 1 if a command failed, or found something wrong; 2 if the command line cannot be understood."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(s.Out, s.Err),

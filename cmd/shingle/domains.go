@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	"github.com/shingle-proxy/shingle/internal/api"
 )
@@ -32,7 +35,8 @@ type domainsAddCmd struct {
 	Origin   string `placeholder:"URL" help:"Where its requests go, instead of the target."`
 	Redirect string `placeholder:"HOST" help:"Send visitors to this host instead."`
 	settingsFlags
-	JSON bool `name:"json" help:"Print JSON."`
+	Watch bool `help:"Show what happens, a line each, until the domain is live or Ctrl-C."`
+	JSON  bool `name:"json" help:"Print JSON."`
 }
 
 // Run adds a domain.
@@ -49,28 +53,87 @@ func (c *domainsAddCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	return printDomain(s.Out, d, c.JSON)
+	if err := printDomain(s.Out, d, c.JSON); err != nil || !c.Watch {
+		return err
+	}
+	return watchUntilLive(ctx, client, s.Out, d.Host)
+}
+
+var errLive = errors.New("the domain is live")
+
+// watchUntilLive prints what becomes of a domain's status.
+func watchUntilLive(ctx context.Context, client *api.Client, w io.Writer, host string) error {
+	last := ""
+	look := func() error {
+		d, err := client.Domain(ctx, host)
+		if err != nil || d.Status == nil {
+			return err
+		}
+		if now := d.Status.State + d.Status.Message; now != last {
+			last = now
+			fmt.Fprintf(w, "%s  %-9s  %s\n", localTime(d.Status.Since), d.Status.State, d.Status.Message)
+		}
+		if d.Status.State == "active" {
+			return errLive
+		}
+		return nil
+	}
+	err := client.Follow(ctx, host, look, func(api.Event) error { return look() })
+	if errors.Is(err, errLive) {
+		return nil
+	}
+	return untilInterrupted(ctx, err)
 }
 
 type domainsListCmd struct {
-	Tag  string `placeholder:"WORD" help:"Only domains with this tag."`
-	JSON bool   `name:"json" help:"Print a JSON array."`
+	Tenant string `placeholder:"NAME" help:"Only this tenant's."`
+	Tag    string `placeholder:"WORD" help:"Only domains with this tag."`
+	Text   string `placeholder:"TEXT" help:"Only domains with this in their names."`
+	State  string `enum:",pending,verifying,issuing,active,drifting,paused,blocked" default:"" placeholder:"STATE" help:"Only domains whose checks found this: pending, verifying, issuing, active, drifting, paused or blocked."`
+	Who    string `enum:",customer,operator,ca,nobody" default:"" placeholder:"WHO" help:"Only domains for which these must act: customer, operator, ca or nobody."`
+	Status bool   `help:"Show what the checks found of each, and who must act."`
+	Watch  bool   `help:"Show the list again and again, until Ctrl-C."`
+	JSON   bool   `name:"json" help:"Print a JSON array; with --watch, one a line each time."`
 }
 
-// Run lists all domains.
+// domainsEvery is how often --watch looks.
+const domainsEvery = 5 * time.Second
+
+// Run lists the domains that are wanted.
 func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 	client, err := all.Domains.client()
 	if err != nil {
 		return err
 	}
-	list, err := collect(client.TaggedDomains(ctx, c.Tag))
-	if err != nil {
+	wanted := api.FilterInput{Tenant: c.Tenant, Tag: c.Tag, Text: c.Text, State: c.State, Who: c.Who, Status: c.Status}
+	for {
+		list, err := collect(client.FindDomains(ctx, wanted))
+		if err != nil {
+			return untilInterrupted(ctx, err)
+		}
+		if err := c.print(s.Out, list, wanted == api.FilterInput{}); err != nil || !c.Watch || !pause(ctx, domainsEvery) {
+			return err
+		}
+	}
+}
+
+func (c *domainsListCmd) print(w io.Writer, list []api.Domain, all bool) error {
+	switch {
+	case c.JSON && c.Watch:
+		return json.NewEncoder(w).Encode(list)
+	case c.JSON:
+		return printJSON(w, list)
+	case c.Watch && isTerminal(w):
+		fmt.Fprint(w, "\033[H\033[2J") // from the top of an empty screen
+	}
+	if len(list) == 0 && !all {
+		_, err := fmt.Fprintln(w, "No such domains.")
 		return err
 	}
-	if c.JSON {
-		return printJSON(s.Out, list)
+	if c.Status || c.State != "" || c.Who != "" {
+		return printStatuses(w, list)
 	}
-	return printDomains(s.Out, list)
+	return printDomains(w, list)
 }
 
 type domainsShowCmd struct {

@@ -242,6 +242,9 @@ func (x *smoke) processes(ctx context.Context) (string, error) {
 		return "", err
 	}
 	found, faults := fmt.Sprintf("%d processes have reported", len(list)), 0
+	if len(list) == 1 {
+		found = "1 process has reported"
+	}
 	for _, e := range list {
 		if troubled(e) {
 			faults++

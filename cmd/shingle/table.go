@@ -86,6 +86,24 @@ func printDomains(w io.Writer, list []api.Domain) error {
 	return t.Flush()
 }
 
+// printStatuses prints domains with what their checks found, a line each.
+func printStatuses(w io.Writer, list []api.Domain) error {
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "HOST\tSTATE\tSINCE\tWHO ACTS\tTENANT\tREASON")
+	for _, d := range list {
+		s := d.Status
+		if s == nil {
+			s = &api.Status{State: "not checked yet"}
+		}
+		since := ""
+		if !s.Since.IsZero() {
+			since = localTime(s.Since)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", d.Host, s.State, orDash(since), orDash(s.Who), orDash(d.Tenant), orDash(s.Reason))
+	}
+	return t.Flush()
+}
+
 // printJSON writes what a program reads.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

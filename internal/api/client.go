@@ -70,13 +70,10 @@ func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
 	return pages(ctx, c, "/v1/domains?limit=1000", func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
 }
 
-// TaggedDomains is Domains with those alone that have a tag; an empty one: all.
-func (c *Client) TaggedDomains(ctx context.Context, tag string) iter.Seq2[Domain, error] {
-	if tag == "" {
-		return c.Domains(ctx)
-	}
-	path := "/v1/domains?limit=1000&tag=" + url.QueryEscape(tag)
-	return pages(ctx, c, path, func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
+// FindDomains is Domains with those alone that f wants.
+func (c *Client) FindDomains(ctx context.Context, f FilterInput) iter.Seq2[Domain, error] {
+	q := DomainQuery{FilterInput: f, Limit: 1000}
+	return pages(ctx, c, "/v1/domains?"+q.values().Encode(), func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
 }
 
 // Certificate returns what is known of one certificate, or [shingle.ErrNotFound].
