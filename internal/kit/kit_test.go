@@ -198,20 +198,29 @@ func (c *checker) count() int {
 	return c.checks
 }
 
+// other is a link whose last character is another one.
+func other(link string) string {
+	last := len(link) - 1
+	if link[last] == 'A' {
+		return link[:last] + "B"
+	}
+	return link[:last] + "A"
+}
+
 func TestLink_ShowsItsDomainAlone(t *testing.T) {
 	d := open(t)
 	link := d.link(d.add(host, "acme"))
 	d.shows("GET", link, 200, "Connect blog.<wbr>customer.<wbr>com", "acme.edge.example.com", "Acme Sites")
 
-	other := d.link(d.add("shop.customer.com", "acme"))
+	shop := d.link(d.add("shop.customer.com", "acme"))
 	u, err := url.Parse(link)
 	check(t, err)
 	token := u.Path[strings.LastIndex(u.Path, "/")+1:]
 	for _, path := range []string{
 		strings.Replace(link, host, "shop.customer.com", 1),
-		strings.Replace(other, "shop.customer.com", host, 1),
-		link + "A", link[:len(link)-1], link[:len(link)-4] + "AAAA", d.url + "/setup/" + host + "/x", d.url + "/setup/192.0.2.1/" + token,
-		d.url + "/setup/" + host + "/A" + token[1:len(token)-1] + "A",
+		strings.Replace(shop, "shop.customer.com", host, 1),
+		link + "A", link[:len(link)-1], other(link), d.url + "/setup/" + host + "/x", d.url + "/setup/192.0.2.1/" + token,
+		d.url + "/setup/" + host + "/B" + token[1:], // a token begins with A
 	} {
 		d.shows("GET", path, 404, "This address does not exist")
 		d.shows("POST", path+"/check", 404, "This address does not exist")
