@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // ConnectKeyRecord is the key of the record with the key that signs what is asked of DNS
@@ -31,9 +30,8 @@ const (
 
 // connectKey is the signing key, the same for all processes.
 type connectKey struct {
-	records *records.Store
-	sealer  Sealer
-	now     func() time.Time
+	secret
+	now func() time.Time
 
 	mu   sync.Mutex
 	key  *rsa.PrivateKey
@@ -48,34 +46,24 @@ func (k *connectKey) get(ctx context.Context, create bool) (*rsa.PrivateKey, err
 	if k.key != nil && k.now().Sub(k.read) < keyLife {
 		return k.key, nil
 	}
-	key, err := k.load(ctx)
+	der, err := k.load(ctx)
 	if create && errors.Is(err, shingle.ErrNotFound) {
-		key, err = k.create(ctx)
+		der, err = k.make(ctx)
 	}
-	if err == nil {
-		k.key, k.read = key, k.now()
-	}
-	return key, err
-}
-
-func (k *connectKey) load(ctx context.Context) (*rsa.PrivateKey, error) {
-	var r keyRecord
-	if _, err := k.records.Get(ctx, ConnectKeyRecord, &r); err != nil {
-		return nil, err
-	}
-	der, err := k.sealer.Open(ctx, r.Key, ConnectKeyRecord)
 	if err != nil {
-		return nil, fmt.Errorf("open key of Domain Connect: %w", err)
+		return nil, err
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	key, ok := parsed.(*rsa.PrivateKey)
 	if err != nil || !ok {
 		return nil, errors.New("parse key of Domain Connect: not an RSA key in PKCS #8") // the parser's error could quote it
 	}
+	k.key, k.read = key, k.now()
 	return key, nil
 }
 
-func (k *connectKey) create(ctx context.Context) (*rsa.PrivateKey, error) {
+// make returns a new key in PKCS #8, or that of whoever was first.
+func (k *connectKey) make(ctx context.Context) ([]byte, error) {
 	key, err := rsa.GenerateKey(rand.Reader, connectKeyBits)
 	if err != nil {
 		return nil, fmt.Errorf("make key of Domain Connect: %w", err)
@@ -84,15 +72,7 @@ func (k *connectKey) create(ctx context.Context) (*rsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode key of Domain Connect: %w", err)
 	}
-	sealed, err := k.sealer.Seal(ctx, der, ConnectKeyRecord)
-	if err != nil {
-		return nil, fmt.Errorf("seal key of Domain Connect: %w", err)
-	}
-	_, err = k.records.Put(ctx, ConnectKeyRecord, keyRecord{sealed}, shingle.NoVersion)
-	if errors.Is(err, shingle.ErrConflict) { // somebody was first
-		return k.load(ctx)
-	}
-	return key, err
+	return k.create(ctx, der)
 }
 
 // published returns the label under which a key is published, which no other key has,

@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // KeyRecord is the key of the record with the key of the links, and KeyMember the
@@ -28,18 +26,12 @@ const (
 
 // linkKey is the key of the links, the same for all processes.
 type linkKey struct {
-	records *records.Store
-	sealer  Sealer
-	now     func() time.Time
+	secret
+	now func() time.Time
 
 	mu   sync.Mutex
 	key  []byte // nil: there was none
 	read time.Time
-}
-
-// keyRecord is the record.
-type keyRecord struct {
-	Key []byte `json:"key"` // sealed
 }
 
 // get returns the key, or [shingle.ErrNotFound] when no link was ever made. What
@@ -76,37 +68,13 @@ func (k *linkKey) make(ctx context.Context) ([]byte, error) {
 	defer k.mu.Unlock()
 	key, err := k.load(ctx)
 	if errors.Is(err, shingle.ErrNotFound) {
-		key, err = k.create(ctx)
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		key, err = k.create(ctx, key)
 	}
 	if err != nil {
 		return nil, err
 	}
 	k.key, k.read = key, k.now()
 	return key, nil
-}
-
-func (k *linkKey) load(ctx context.Context) ([]byte, error) {
-	var r keyRecord
-	if _, err := k.records.Get(ctx, KeyRecord, &r); err != nil {
-		return nil, err
-	}
-	key, err := k.sealer.Open(ctx, r.Key, KeyRecord)
-	if err != nil {
-		return nil, fmt.Errorf("open key of set-up links: %w", err)
-	}
-	return key, nil
-}
-
-func (k *linkKey) create(ctx context.Context) ([]byte, error) {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	sealed, err := k.sealer.Seal(ctx, key, KeyRecord)
-	if err != nil {
-		return nil, fmt.Errorf("seal key of set-up links: %w", err)
-	}
-	_, err = k.records.Put(ctx, KeyRecord, keyRecord{sealed}, shingle.NoVersion)
-	if errors.Is(err, shingle.ErrConflict) { // somebody was first
-		return k.load(ctx)
-	}
-	return key, err
 }

@@ -101,8 +101,9 @@ func New(cfg Config) (*Kit, error) {
 		cfg.Now = time.Now
 	}
 	k := &Kit{cfg: cfg, checks: newChecks(), mux: http.NewServeMux()}
-	k.key = linkKey{records: records.New(cfg.Blobs), sealer: cfg.Sealer, now: cfg.Now}
-	k.connectKey = connectKey{records: k.key.records, sealer: cfg.Sealer, now: cfg.Now}
+	kept := records.New(cfg.Blobs)
+	k.key = linkKey{secret: secret{kept, cfg.Sealer, KeyRecord, "key of set-up links"}, now: cfg.Now}
+	k.connectKey = connectKey{secret: secret{kept, cfg.Sealer, ConnectKeyRecord, "key of Domain Connect"}, now: cfg.Now}
 	k.connecter = newConnecter(&k.cfg)
 	if err := k.routes(); err != nil {
 		return nil, err
