@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,8 +91,7 @@ type domainsListCmd struct {
 	State  string `enum:",pending,verifying,issuing,active,drifting,paused,blocked" default:"" placeholder:"STATE" help:"Only domains whose checks found this: pending, verifying, issuing, active, drifting, paused or blocked."`
 	Who    string `enum:",customer,operator,ca,nobody" default:"" placeholder:"WHO" help:"Only domains for which these must act: customer, operator, ca or nobody."`
 	Status bool   `help:"Show what the checks found of each, and who must act."`
-	Watch  bool   `help:"Show the list again and again, until Ctrl-C."`
-	JSON   bool   `name:"json" help:"Print a JSON array; with --watch, one a line each time."`
+	listFlags
 }
 
 // domainsEvery is how often --watch looks.
@@ -106,34 +104,18 @@ func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 		return err
 	}
 	wanted := api.FilterInput{Tenant: c.Tenant, Tag: c.Tag, Text: c.Text, State: c.State, Who: c.Who, Status: c.Status}
-	for {
-		list, err := collect(client.FindDomains(ctx, wanted))
-		if err != nil {
-			return untilInterrupted(ctx, err)
-		}
-		if err := c.print(s.Out, list, wanted == api.FilterInput{}); err != nil || !c.Watch || !pause(ctx, domainsEvery) {
+	read := func() ([]api.Domain, error) { return collect(client.FindDomains(ctx, wanted)) }
+	_, err = show(ctx, s.Out, c.listFlags, domainsEvery, read, func(w io.Writer, list []api.Domain) error {
+		switch {
+		case len(list) == 0 && wanted != api.FilterInput{}:
+			_, err := fmt.Fprintln(w, "No such domains.")
 			return err
+		case c.Status || c.State != "" || c.Who != "":
+			return printStatuses(w, list)
 		}
-	}
-}
-
-func (c *domainsListCmd) print(w io.Writer, list []api.Domain, all bool) error {
-	switch {
-	case c.JSON && c.Watch:
-		return json.NewEncoder(w).Encode(list)
-	case c.JSON:
-		return printJSON(w, list)
-	case c.Watch && isTerminal(w):
-		fmt.Fprint(w, "\033[H\033[2J") // from the top of an empty screen
-	}
-	if len(list) == 0 && !all {
-		_, err := fmt.Fprintln(w, "No such domains.")
-		return err
-	}
-	if c.Status || c.State != "" || c.Who != "" {
-		return printStatuses(w, list)
-	}
-	return printDomains(w, list)
+		return printDomains(w, list)
+	})
+	return err
 }
 
 type domainsShowCmd struct {

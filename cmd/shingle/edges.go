@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,9 +23,8 @@ type edgesCmd struct {
 }
 
 type edgesListCmd struct {
-	Watch bool `help:"Show the list again and again, until Ctrl-C."`
+	listFlags
 	Check bool `help:"Exit with 1 while one of them needs attention."`
-	JSON  bool `name:"json" help:"Print a JSON array; with --watch, one a line each time."`
 }
 
 // Help is what --help adds.
@@ -46,37 +44,16 @@ func (c *edgesListCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	for {
+	read := func() ([]api.Edge, error) {
 		list, err := collect(client.Edges(ctx))
-		if err != nil {
-			return untilInterrupted(ctx, err)
-		}
 		slices.SortStableFunc(list, byTrouble)
-		if err := c.print(s.Out, list); err != nil {
-			return err
-		}
-		if !c.Watch {
-			if c.Check && slices.ContainsFunc(list, troubled) {
-				return errAttention
-			}
-			return nil
-		}
-		if !pause(ctx, edgesEvery) {
-			return nil
-		}
+		return list, err
 	}
-}
-
-func (c *edgesListCmd) print(w io.Writer, list []api.Edge) error {
-	switch {
-	case c.JSON && c.Watch:
-		return json.NewEncoder(w).Encode(list)
-	case c.JSON:
-		return printJSON(w, list)
-	case c.Watch && isTerminal(w):
-		fmt.Fprint(w, "\033[H\033[2J") // from the top of an empty screen
+	list, err := show(ctx, s.Out, c.listFlags, edgesEvery, read, func(w io.Writer, list []api.Edge) error { return printEdges(w, list, time.Now()) })
+	if err == nil && c.Check && !c.Watch && slices.ContainsFunc(list, troubled) {
+		return errAttention
 	}
-	return printEdges(w, list, time.Now())
+	return err
 }
 
 type edgesShowCmd struct {

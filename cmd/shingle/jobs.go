@@ -33,8 +33,7 @@ const jobsExit = "Exit codes: 0; 1 if it failed or, with --watch, the job did no
 const jobsEvery = time.Second
 
 type jobsListCmd struct {
-	Watch bool `help:"Show the list again and again, until Ctrl-C."`
-	JSON  bool `name:"json" help:"Print a JSON array; with --watch, one a line each time."`
+	listFlags
 }
 
 // Run lists the jobs.
@@ -43,26 +42,8 @@ func (c *jobsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 	if err != nil {
 		return err
 	}
-	for {
-		list, err := collect(client.Jobs(ctx))
-		if err != nil {
-			return untilInterrupted(ctx, err)
-		}
-		switch {
-		case c.JSON && c.Watch:
-			err = json.NewEncoder(s.Out).Encode(list)
-		case c.JSON:
-			err = printJSON(s.Out, list)
-		default:
-			if c.Watch && isTerminal(s.Out) {
-				fmt.Fprint(s.Out, "\033[H\033[2J") // from the top of an empty screen
-			}
-			err = printJobs(s.Out, list)
-		}
-		if err != nil || !c.Watch || !pause(ctx, jobsEvery) {
-			return err
-		}
-	}
+	_, err = show(ctx, s.Out, c.listFlags, jobsEvery, func() ([]api.Job, error) { return collect(client.Jobs(ctx)) }, printJobs)
+	return err
 }
 
 func printJobs(w io.Writer, list []api.Job) error {
