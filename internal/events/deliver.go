@@ -58,6 +58,7 @@ type load struct {
 type sent struct {
 	key, webhook string
 	ok           bool
+	at           time.Time // when the answer was there, not when it was noted
 }
 
 // Run sends until ctx ends. One process of the fleet at a time should; two do no
@@ -113,15 +114,16 @@ func (l *leader) step(ctx context.Context) error {
 
 // empty moves the outbox into the log and makes the deliveries. Each event stays
 // in the outbox until all is done, and all of it can be repeated: a delivery has
-// the same key each time, by the time of its event.
+// the same key each time, by the time of its event. The webhooks are read after
+// the list: what was set before an event was recorded holds for the event.
 func (l *leader) empty(ctx context.Context) error {
-	if err := l.refresh(ctx); err != nil {
-		return err
-	}
 	for {
 		keys, err := l.records.List(ctx, outboxPrefix, "", page)
 		if err != nil {
 			return fmt.Errorf("list outbox: %w", err)
+		}
+		if err := l.refresh(ctx); err != nil {
+			return err
 		}
 		for _, key := range keys {
 			if err := l.fanOut(ctx, key); err != nil {
@@ -264,11 +266,11 @@ func (l *leader) begin(ctx context.Context, key string, to *endpoint) {
 	l.attempts.Add(1)
 	l.sending.Go(func() {
 		defer l.attempts.Add(-1)
-		ok, err := l.deliver(ctx, key, to)
+		s, err := l.deliver(ctx, key, to)
 		if err != nil && ctx.Err() == nil {
 			l.log.Warn("delivery not noted, it will be repeated", "webhook", webhook, "error", err)
 		}
-		l.done <- sent{key: key, webhook: webhook, ok: ok} // as wide as there are places
+		l.done <- s // as wide as there are places
 	})
 }
 
@@ -281,50 +283,58 @@ func (l *leader) finished(s sent) {
 		return
 	}
 	if w.failures++; w.failures >= easeOff {
-		w.until = l.cfg.Now().Add(min(time.Second<<min(w.failures-easeOff, 16), maxEaseOff))
+		w.until = s.at.Add(min(time.Second<<min(w.failures-easeOff, 16), maxEaseOff))
 	}
 }
 
 // deliver makes an attempt and notes how it ended. A webhook that is disabled
 // gets nothing: its deliveries become dead letters, to be replayed.
-func (l *leader) deliver(ctx context.Context, key string, to *endpoint) (ok bool, err error) {
+func (l *leader) deliver(ctx context.Context, key string, to *endpoint) (sent, error) {
+	s := sent{key: key, webhook: to.Webhook.ID, at: l.cfg.Now()}
 	var d delivery
 	if _, err := l.records.Get(ctx, key, &d); err != nil {
 		if errors.Is(err, shingle.ErrNotFound) {
-			return true, nil
+			s.ok = true
+			return s, nil
 		}
-		return false, err
+		return s, err
 	}
 	if to.Webhook.Disabled {
-		return true, l.bury(ctx, key, &d, "the webhook is disabled")
+		s.ok = true
+		return s, l.bury(ctx, key, &d, "the webhook is disabled")
 	}
 	o := l.send(ctx, to, &d.Event)
 	if ctx.Err() != nil {
-		return false, ctx.Err() // whether it arrived is not known: it is sent again
+		return s, ctx.Err() // whether it arrived is not known: it is sent again
 	}
 	d.Attempts++
-	now := l.cfg.Now()
-	if o.err == nil {
-		return true, errors.Join(l.records.Remove(ctx, key), l.note(ctx, to, nil, now))
+	s.at, s.ok = l.cfg.Now(), o.err == nil
+	if s.ok {
+		return s, errors.Join(l.records.Remove(ctx, key), l.note(ctx, to, nil, s.at))
 	}
+	return s, l.failed(ctx, key, to, &d, o, s.at)
+}
+
+// failed puts a delivery off, or buries it when it was the last attempt.
+func (l *leader) failed(ctx context.Context, key string, to *endpoint, d *delivery, o outcome, now time.Time) error {
 	why := o.err.Error()
 	why = why[:min(len(why), maxErrorLen)]
 	l.log.Info("delivery failed", "webhook", d.Webhook, "event", d.Event.ID, "type", d.Event.Type, "attempt", d.Attempts, "error", why)
 	if o.gone {
-		return false, errors.Join(l.bury(ctx, key, &d, why), l.disable(ctx, d.Webhook, "it answered 410 Gone", now))
+		return errors.Join(l.bury(ctx, key, d, why), l.disable(ctx, d.Webhook, "it answered 410 Gone", now))
 	}
 	if err := l.note(ctx, to, &why, now); err != nil {
-		return false, err
+		return err
 	}
 	if d.Attempts > len(l.cfg.Schedule) {
-		return false, l.bury(ctx, key, &d, why)
+		return l.bury(ctx, key, d, why)
 	}
 	wait := l.cfg.Schedule[d.Attempts-1]
 	next := now.Add(wait*9/10 + rand.N(wait/5+1)) // so that what failed together is not repeated together
 	if next.Before(o.retryAt) {
 		next = o.retryAt
 	}
-	return false, l.move(ctx, key, d.key(next), d)
+	return l.move(ctx, key, d.key(next), d)
 }
 
 // move writes the delivery under its next key before the old one goes: a crash

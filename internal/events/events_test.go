@@ -311,6 +311,30 @@ func TestDelivery_FailingForDaysDisables(t *testing.T) {
 	until(t, "disabled", func() bool { now, err := h.Webhook(t.Context(), w.ID); return err == nil && now.Disabled })
 }
 
+// TestDelivery_AWebhookGetsWhatHappensAfterItWasMade makes one, and then an event,
+// just behind the leader's back.
+func TestDelivery_AWebhookGetsWhatHappensAfterItWasMade(t *testing.T) {
+	f, r := newFixture(t), newReceiver(t)
+	h := f.hub()
+	e := f.event(1)
+	var once sync.Once
+	f.blobs.Inject(func(_ context.Context, op, key string, call func() error) error {
+		err := call()
+		if op == "List" && key == webhooksPrefix {
+			once.Do(func() {
+				f.blobs.Inject(nil)
+				f.webhook(h, r.URL)
+				check(t, h.Record(t.Context(), e))
+			})
+		}
+		return err
+	})
+	f.run(h)
+	if id := r.next(t).header.Get("webhook-id"); id != e.ID {
+		t.Errorf("got %s", id)
+	}
+}
+
 // TestDelivery_NothingIsLostInACrash stops a hub at each of its calls of the
 // store in turn, before and after it, and has another one go on.
 func TestDelivery_NothingIsLostInACrash(t *testing.T) {
