@@ -137,7 +137,7 @@ func TestDev_KilledWhileIssuing(t *testing.T) {
 	data := t.TempDir()
 	d := startDev(t, data)
 	go func() { _ = d.visit(d.client(true), "blog.customer.localhost") }()
-	for deadline := time.Now().Add(10 * time.Second); d.orders() == 0; { // the order is there, the certificate is not
+	for deadline := time.Now().Add(time.Minute); d.orders() == 0; { // the order is there, the certificate is not
 		if time.Now().After(deadline) {
 			t.Fatal("no order")
 		}

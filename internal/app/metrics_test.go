@@ -63,7 +63,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got map[string]float64
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) { // the worker has to have its lease
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) { // the worker has to have its lease
 		if got = scrape(t, r.Metrics); got[`shingle_certs_worker`] == 1 || time.Now().After(deadline) {
 			break
 		}

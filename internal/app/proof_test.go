@@ -63,7 +63,7 @@ func (r *running) zone(t *testing.T, records ...string) {
 // state waits until a domain is in a state, for a reason unless that is empty.
 func state(t *testing.T, c *api.Client, host string, want shingle.State, reason shingle.Reason) api.Domain {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		d, err := c.Domain(t.Context(), host)
 		if err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestProof_CertificateBeforeTheCutOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if is, err := c.Certificate(t.Context(), host); err == nil && is.State == string(shingle.CertificateValid) {
 			break
 		}

@@ -21,7 +21,7 @@ func manager(t *testing.T, watchdog string) (supervisor, func() string) {
 	environment := map[string]string{"NOTIFY_SOCKET": socket, "WATCHDOG_USEC": watchdog}
 	return supervisorOf(func(name string) string { return environment[name] }, slog.New(slog.DiscardHandler)), func() string {
 		t.Helper()
-		_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = l.SetReadDeadline(time.Now().Add(time.Minute))
 		b := make([]byte, 4096)
 		n, err := l.Read(b)
 		if err != nil {

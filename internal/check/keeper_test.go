@@ -118,7 +118,7 @@ func (h *household) until(k *Keeper, host, what string, good func(shingle.Status
 	h.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		s, err := k.Status(h.t.Context(), host)
 		if err == nil && good(s) {
 			return s
@@ -230,7 +230,7 @@ func (h *household) settled(good func() bool) {
 	h.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !good(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !good(); <-tick.C {
 		if time.Now().After(deadline) {
 			h.t.Fatal("not settled")
 		}

@@ -378,7 +378,7 @@ func TestRules_HoldAfterARestartWithoutAStore(t *testing.T) {
 
 func awaitHealthy(t *testing.T, te *testEdge) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); te.Healthy() != nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); te.Healthy() != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal(te.Healthy())
 		}

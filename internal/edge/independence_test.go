@@ -175,7 +175,7 @@ func (l *lonely) startBlind(name string) (te *testEdge, stop func()) {
 	l.poll = make(chan struct{}, 2) // a step of a store that hangs ends with the edge
 	defer func() { l.poll = poll }()
 	te, stop = l.start()
-	for deadline := time.Now().Add(5 * time.Second); te.Healthy() != nil; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); te.Healthy() != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("%s: %v", name, te.Healthy())
 		}

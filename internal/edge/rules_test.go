@@ -321,7 +321,7 @@ func TestRulebook_RemembersLittle(t *testing.T) {
 // awaitCollected waits until the collector has taken all rules of a book.
 func awaitCollected(t *testing.T, book *rulebook) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		runtime.GC()
 		if bytes, _ := book.sizes(); bytes == 0 && len(book.byText) == 0 {
 			return
@@ -386,7 +386,7 @@ func TestSnapshot_WithheldSettingsAreReadAgain(t *testing.T) {
 		t.Fatalf("after the restart: %+v, to be read again: %v", s, f.reload)
 	}
 	te := startEdge(t, url, with...)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) { // all is being read
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // all is being read
 		resp, body := get(t, te.client(t, 2), "https://"+ruledHost+"/")
 		if resp.StatusCode == 200 {
 			break

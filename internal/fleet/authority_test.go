@@ -86,7 +86,7 @@ func (w *town) until(m *certs.Manager, what string, good func(shingle.Certificat
 	w.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		c, err := m.Info(w.t.Context(), host)
 		if err == nil && good(c) {
 			return c

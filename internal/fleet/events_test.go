@@ -151,7 +151,7 @@ func TestEvents_NoneIsLostToKills(t *testing.T) {
 	r.good = true
 	r.mu.Unlock()
 	defer deliverer(t, path)()
-	for deadline := time.Now().Add(20 * time.Second); len(r.missing(hosts)) > 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(r.missing(hosts)) > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never arrived: %q", r.missing(hosts))
 		}

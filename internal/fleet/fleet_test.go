@@ -128,7 +128,7 @@ func (w *world) nothingPends() {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		_, order := w.db.Get(w.t.Context(), "orders/"+host)
 		plan, err := w.db.Get(w.t.Context(), "plans/"+host)
 		if errors.Is(order, shingle.ErrNotFound) && err == nil && strings.Contains(string(plan.Value), `"serial":"`) {

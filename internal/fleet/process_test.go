@@ -251,7 +251,7 @@ func (p *member) ask(host string) string {
 
 // persist asks until there is a certificate, as visitors do, for some time.
 func (p *member) persist(host string) (answer string) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if answer = p.ask(host); !strings.HasPrefix(answer, "error") {
 			return answer
 		}

@@ -31,7 +31,7 @@ func rewrap(m *certs.Manager, line string) (answer string, ok bool) {
 		return "", false
 	}
 	changed := map[string]int{}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		page, err := m.Rewrap(context.Background(), r)
 		if errors.Is(err, shingle.ErrUnavailable) && time.Now().Before(deadline) {
 			time.Sleep(leaseTime / 20)

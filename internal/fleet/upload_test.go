@@ -52,7 +52,7 @@ func (w *world) becomes(p *member, serial string) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	answer := ""
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		if answer = p.ask(host); answer == serial {
 			return
 		}
@@ -98,7 +98,7 @@ func TestUpload_KilledAtTheStore(t *testing.T) {
 				}
 				again := start(t, w.setting)
 				answer := again.ask(command)
-				for deadline := time.Now().Add(20 * time.Second); strings.HasPrefix(answer, "error") && time.Now().Before(deadline); {
+				for deadline := time.Now().Add(time.Minute); strings.HasPrefix(answer, "error") && time.Now().Before(deadline); {
 					answer = again.ask(command) // the dead one has the lease for a while
 				}
 				if answer != serial {
