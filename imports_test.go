@@ -68,7 +68,7 @@ func checkImports(t *testing.T, p pkg) {
 			t.Errorf("%s imports %s", p.ImportPath, path)
 		}
 	}
-	allowed = append(allowed, p.ImportPath, module, module+"/internal/storetest", module+"/internal/certtest", module+"/internal/oidctest", module+"/internal/browsertest", module+"/internal/debiantest", module+"/internal/memory", module+"/internal/tokens")
+	allowed = append(allowed, p.ImportPath, module, module+"/internal/storetest", module+"/internal/certtest", module+"/internal/oidctest", module+"/internal/browsertest", module+"/internal/debiantest", module+"/internal/keyfile", module+"/internal/memory", module+"/internal/tokens")
 	for _, path := range slices.Concat(p.TestImports, p.XTestImports) {
 		if strings.HasPrefix(path, module) && !slices.Contains(allowed, path) {
 			t.Errorf("a test of %s imports %s", p.ImportPath, path)

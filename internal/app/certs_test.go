@@ -17,6 +17,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/devenv"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -52,7 +53,7 @@ func TestCerts_OneReachablePortIsEnough(t *testing.T) {
 // TestCerts_SurviveTheLossOfTheAccount meets a CA that has forgotten everything.
 func TestCerts_SurviveTheLossOfTheAccount(t *testing.T) {
 	store := &memory.Store{}
-	key, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
+	key, err := keyfile.Open(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func startCAIn(t *testing.T, dir string, httpListener, tlsListener net.Listener)
 
 func newManager(t *testing.T, ca *devenv.CA, store shingle.Blobs) *certs.Manager {
 	t.Helper()
-	key, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
+	key, err := keyfile.Open(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}

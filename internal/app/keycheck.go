@@ -10,6 +10,7 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/kms"
 )
 
@@ -52,7 +53,7 @@ func (c *Config) readMasterKey(ctx context.Context) (*masterKeys, error) {
 		return c.openMasterKey(ctx)
 	}
 	k := &masterKeys{kms: sync.OnceValues(func() (*kms.Key, error) { return kms.Open(context.WithoutCancel(ctx), kms.Config{}) })}
-	files, err := certs.ReadKeyFile(value)
+	files, err := keyfile.Read(value)
 	if err == nil {
 		k.MasterKey, k.files = files, files
 	}

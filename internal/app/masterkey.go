@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/kms"
 )
 
@@ -97,11 +97,11 @@ func (c *Config) openMasterKey(ctx context.Context) (*masterKeys, error) {
 		k.MasterKey, k.files = key, key
 		return k, err
 	case "file":
-		files, err := certs.OpenKeyFile(value)
+		files, err := keyfile.Open(value)
 		k.MasterKey, k.files = files, files
 		return k, err
 	}
-	files, err := certs.ReadKeyFile(c.file(keyFileName))
+	files, err := keyfile.Read(c.file(keyFileName))
 	switch {
 	case err == nil:
 		k.files = files
@@ -129,7 +129,7 @@ func NextMasterKey(c Config) (name, id string, err error) {
 	case "parameter":
 		return "", "", fmt.Errorf("--master-key: the next key of a parameter is a line more in it, of 32 random bytes in base64: append it to %s with aws ssm put-parameter --overwrite, in each region", value)
 	}
-	name, id, err = certs.NextKeyFile(value)
+	name, id, err = keyfile.Next(value)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", "", fmt.Errorf("there is no master key at %s yet: name the folder of a process that has run with --data", value)
 	}

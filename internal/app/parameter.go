@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/ssm"
 )
 
@@ -21,7 +21,7 @@ const parameterEvery = 10 * time.Minute
 // parameterKey is a master key from a parameter, with a copy in the data folder: a
 // machine that starts while AWS does not answer has its keys.
 type parameterKey struct {
-	*certs.KeyFile
+	*keyfile.Key
 	path      string
 	parameter interface {
 		Keys(ctx context.Context) ([][]byte, error)
@@ -51,14 +51,14 @@ func (k *parameterKey) open(ctx context.Context) error {
 	if err != nil && !errors.Is(err, shingle.ErrUnavailable) {
 		return err
 	}
-	files, openErr := certs.ReadKeyFile(k.path)
+	files, openErr := keyfile.Read(k.path)
 	if errors.Is(openErr, fs.ErrNotExist) {
 		return err
 	}
 	if err != nil {
 		k.log.Warn("the master key is that of the copy in the data folder", "error", err)
 	}
-	k.KeyFile = files
+	k.Key = files
 	return openErr
 }
 
@@ -68,7 +68,7 @@ func (k *parameterKey) copy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return certs.SaveKeyFiles(k.path, keys)
+	return keyfile.Save(k.path, keys)
 }
 
 // refresh copies the parameter again when that was long ago.
@@ -86,28 +86,28 @@ func (k *parameterKey) refresh(ctx context.Context, after time.Duration) {
 // Current implements [shingle.MasterKey].
 func (k *parameterKey) Current(ctx context.Context) (string, error) {
 	k.refresh(ctx, parameterEvery)
-	return k.KeyFile.Current(ctx)
+	return k.Key.Current(ctx)
 }
 
 // IDs returns the keys that are there, the newest last.
 func (k *parameterKey) IDs(ctx context.Context) ([]string, error) {
 	k.refresh(ctx, parameterEvery)
-	return k.KeyFile.IDs(ctx)
+	return k.Key.IDs(ctx)
 }
 
 // Wrap implements [shingle.MasterKey].
 func (k *parameterKey) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
 	k.refresh(ctx, parameterEvery)
-	return k.KeyFile.Wrap(ctx, secret, purpose)
+	return k.Key.Wrap(ctx, secret, purpose)
 }
 
 // Unwrap implements [shingle.MasterKey]. An unknown key may be one that was added to
 // the parameter.
 func (k *parameterKey) Unwrap(ctx context.Context, w shingle.WrappedKey, purpose string) ([]byte, error) {
-	secret, err := k.KeyFile.Unwrap(ctx, w, purpose)
+	secret, err := k.Key.Unwrap(ctx, w, purpose)
 	if err != nil {
 		k.refresh(ctx, time.Minute)
-		secret, err = k.KeyFile.Unwrap(ctx, w, purpose)
+		secret, err = k.Key.Unwrap(ctx, w, purpose)
 	}
 	return secret, err
 }

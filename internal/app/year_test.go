@@ -21,6 +21,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/check"
 	"github.com/shingle-proxy/shingle/internal/devenv"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 	"github.com/shingle-proxy/shingle/internal/tokens"
 )
@@ -236,7 +237,7 @@ func (y *year) lived(what string, d time.Duration, orders int, events ...string)
 // TestYear is a domain's life from sign-up to its fourth tenant.
 func TestYear(t *testing.T) {
 	dns := playedServer(t)
-	key, err := certs.OpenKeyFile(filepath.Join(t.TempDir(), "key"))
+	key, err := keyfile.Open(filepath.Join(t.TempDir(), "key"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -270,7 +271,7 @@ func (f *fixture) advance(d time.Duration) { f.skew.Add(int64(d)) }
 // the edge that the CA validates.
 func (f *fixture) start() *Manager {
 	f.t.Helper()
-	key, err := OpenKeyFile(f.keyFile)
+	key, err := keyfile.Open(f.keyFile)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
@@ -52,7 +53,7 @@ func newCopyFleet(t *testing.T) *copyFleet {
 // start runs a process with the local copy over a store.
 func (f *copyFleet) start(store, local shingle.Blobs) *copyProcess {
 	f.t.Helper()
-	key, err := OpenKeyFile(f.keyFile)
+	key, err := keyfile.Open(f.keyFile)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ const (
 )
 
 const (
+	dataKeySize   = 32      // AES-256
 	dataKeyPrefix = "data-" // of the ID; no master key's begins so
 	keysPrefix    = "keys/"
 	keyCheck      = time.Minute      // a process learns within that another data key seals
@@ -234,7 +235,7 @@ func (k *keyring) adopt(ctx context.Context, id, master string) (*dataKey, error
 // make stores a fresh data key.
 func (k *keyring) make(ctx context.Context, now time.Time) (*dataKey, error) {
 	id := dataKeyPrefix + strings.ToLower(rand.Text())
-	secret := make([]byte, keyFileSize)
+	secret := make([]byte, dataKeySize)
 	_, _ = rand.Read(secret) // never fails
 	wrapped, err := k.master.Wrap(ctx, secret, dataKeyRecord(id))
 	if err != nil {
@@ -263,7 +264,7 @@ func newDataKey(id string, w wrappedDataKey, secret []byte) (*dataKey, error) {
 
 // newAEAD returns AES-256-GCM with a random nonce in front of the ciphertext.
 func newAEAD(key []byte) (cipher.AEAD, error) {
-	if len(key) != keyFileSize {
+	if len(key) != dataKeySize {
 		return nil, errors.New("not a key of 32 bytes")
 	}
 	block, err := aes.NewCipher(key)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -67,7 +69,7 @@ func newRingFixture(t *testing.T) *ringFixture {
 
 func (f *ringFixture) start() (*keyring, *vault) {
 	f.t.Helper()
-	v := &vault{MasterKey: openKeyFile(f.t, f.path)}
+	v := &vault{MasterKey: openKeys(f.t, f.path)}
 	s := newStore(f.t.Context(), &Config{
 		Blobs: f.blobs, MasterKey: v, Now: time.Now, Logger: slog.New(slog.NewTextHandler(&f.log, nil)),
 	})
@@ -365,7 +367,7 @@ func TestKeyring_LogsNoSecret(t *testing.T) {
 	f := newRingFixture(t)
 	k, v := f.start()
 	_ = seal(t, k, "certs/a.example")
-	key, err := readKeyFile(f.path)
+	key, err := os.ReadFile(f.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,4 +389,13 @@ func TestKeyring_LogsNoSecret(t *testing.T) {
 	if !strings.Contains(f.log.String(), k.active.id) {
 		t.Error("the log does not name the data key")
 	}
+}
+
+func openKeys(t *testing.T, path string) *keyfile.Key {
+	t.Helper()
+	k, err := keyfile.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

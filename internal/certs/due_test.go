@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
@@ -22,7 +23,7 @@ type indexed struct {
 }
 
 func newIndexed(t *testing.T) *indexed {
-	key, err := OpenKeyFile(filepath.Join(t.TempDir(), "seal.key"))
+	key, err := keyfile.Open(filepath.Join(t.TempDir(), "seal.key"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 )
 
 // nowhere is a zone in which nothing is published.
@@ -77,7 +78,7 @@ func (s *safe) rotate(m *Manager) (before string) {
 	s.t.Helper()
 	before, err := m.cfg.MasterKey.Current(s.t.Context())
 	s.check(err)
-	_, _, err = NextKeyFile(s.keyFile)
+	_, _, err = keyfile.Next(s.keyFile)
 	s.check(err)
 	return before
 }
@@ -503,7 +504,7 @@ func TestKeyWatch_SaysThatAMasterKeyIsMissing(t *testing.T) {
 	s, m := newSafe(t)
 	lost := s.rotate(m)
 	s.check(os.Rename(s.old, s.old+".away"))
-	key := openKeyFile(t, s.keyFile)
+	key := openKeys(t, s.keyFile)
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{
 			Blobs: s.blobs, MasterKey: key, CAs: []CA{{Directory: "https://ca.example/directory"}}, TermsAgreed: true,

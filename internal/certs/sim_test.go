@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -35,7 +36,7 @@ type sim struct {
 func newSim(t testing.TB, cas []*simCA, change func(*Config)) *sim {
 	s := &sim{t: t, cas: cas, store: &memory.Store{}}
 	s.blobs = &countedBlobs{Blobs: s.store}
-	key, err := OpenKeyFile(filepath.Join(t.TempDir(), "seal.key"))
+	key, err := keyfile.Open(filepath.Join(t.TempDir(), "seal.key"))
 	s.check(err)
 	cfg := Config{
 		Blobs: s.blobs, MasterKey: key, TermsAgreed: true, Domains: s.store, Poll: time.Minute, LeaseTime: 4 * time.Minute,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -46,7 +47,7 @@ func newTicketFleet(t *testing.T) *ticketFleet {
 // start runs one more process, inside a synctest bubble.
 func (f *ticketFleet) start(skew time.Duration) *ticketEdge {
 	f.t.Helper()
-	key, err := OpenKeyFile(f.keyFile)
+	key, err := keyfile.Open(f.keyFile)
 	if err != nil {
 		f.t.Fatal(err)
 	}

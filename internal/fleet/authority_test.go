@@ -18,6 +18,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/devenv"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/memory"
 )
 
@@ -66,7 +67,7 @@ func (w *town) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Loa
 // open returns the edge, with a worker that follows the store's domains.
 func (w *town) open() *certs.Manager {
 	w.t.Helper()
-	key, err := certs.OpenKeyFile(w.key)
+	key, err := keyfile.Open(w.key)
 	check(w.t, err)
 	w.cfg.Blobs, w.cfg.MasterKey, w.cfg.Domains, w.cfg.Now, w.cfg.TermsAgreed = w.store, key, w.store, w.now, true
 	w.cfg.Permission = shingle.PermissionFunc(func(context.Context, string) error { return nil })

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
@@ -125,7 +126,7 @@ func serial(m *certs.Manager, host string) string {
 func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
 	blobs := &storetest.FaultyBlobs{Blobs: db}
 	blobs.Inject(s.fault())
-	key, err := certs.OpenKeyFile(s.KeyFile)
+	key, err := keyfile.Open(s.KeyFile)
 	if err != nil {
 		return nil, err
 	}

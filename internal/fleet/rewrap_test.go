@@ -12,6 +12,7 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
+	"github.com/shingle-proxy/shingle/internal/keyfile"
 )
 
 // Jobs that a process does when it is asked for a certificate by these names.
@@ -94,7 +95,7 @@ func (s *street) served(by ...*member) {
 // before.
 func (s *street) rotate() (retire func()) {
 	s.t.Helper()
-	_, _, err := certs.NextKeyFile(s.setting.KeyFile)
+	_, _, err := keyfile.Next(s.setting.KeyFile)
 	check(s.t, err)
 	return func() { check(s.t, os.Remove(s.setting.KeyFile)) }
 }
@@ -144,7 +145,7 @@ func TestFleet_LostMasterKey(t *testing.T) {
 		t.Run(map[bool]string{true: "some run on", false: "all died"}[saved], func(t *testing.T) {
 			t.Parallel()
 			s := newStreet(t)
-			old, err := certs.ReadKeyFile(s.setting.KeyFile)
+			old, err := keyfile.Read(s.setting.KeyFile)
 			check(t, err)
 			lost, err := old.Current(t.Context())
 			check(t, err)

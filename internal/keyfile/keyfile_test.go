@@ -1,4 +1,4 @@
-package certs
+package keyfile
 
 import (
 	"bytes"
@@ -14,23 +14,23 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-func openKeyFile(t *testing.T, path string) *KeyFile {
+func open(t *testing.T, path string) *Key {
 	t.Helper()
-	k, err := OpenKeyFile(path)
+	k, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func TestKeyFile_WrapsForOnePurpose(t *testing.T) {
+func TestKey_WrapsForOnePurpose(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys", "seal.key")
 	plain := []byte("a private key")
-	sealed, err := openKeyFile(t, path).Wrap(t.Context(), plain, "certs/a.example")
+	sealed, err := open(t, path).Wrap(t.Context(), plain, "certs/a.example")
 	if err != nil || bytes.Contains(sealed.Data, plain) {
 		t.Fatalf("sealed %q, %v", sealed.Data, err)
 	}
-	k := openKeyFile(t, path) // after a restart
+	k := open(t, path) // after a restart
 	if got, err := k.Unwrap(t.Context(), sealed, "certs/a.example"); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -41,17 +41,17 @@ func TestKeyFile_WrapsForOnePurpose(t *testing.T) {
 	if _, err := k.Unwrap(t.Context(), sealed, "certs/a.example"); err == nil {
 		t.Error("unwraps although changed")
 	}
-	other := openKeyFile(t, filepath.Join(t.TempDir(), "seal.key"))
+	other := open(t, filepath.Join(t.TempDir(), "seal.key"))
 	if _, err := other.Unwrap(t.Context(), sealed, "certs/a.example"); err == nil || !strings.Contains(err.Error(), sealed.KeyID) {
 		t.Errorf("under another master key: %v", err)
 	}
 }
 
-func TestKeyFile_IsForTheOwnerAlone(t *testing.T) {
+func TestKey_IsForTheOwnerAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seal.key")
-	openKeyFile(t, path)
+	open(t, path)
 	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 || info.Size() != keyFileSize {
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() != size {
 		t.Fatalf("%v, %v", info, err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".key-*")); len(left) != 0 {
@@ -60,7 +60,7 @@ func TestKeyFile_IsForTheOwnerAlone(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenKeyFile(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("readable by others: %v", err)
 	}
 	if os.Geteuid() != 0 {
@@ -70,18 +70,18 @@ func TestKeyFile_IsForTheOwnerAlone(t *testing.T) {
 		if err := errors.Join(os.Chown(path, 1, -1), os.Chmod(path, mode)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenKeyFile(path); (err == nil) != want {
+		if _, err := Open(path); (err == nil) != want {
 			t.Errorf("another owner's with mode %o: %v", mode, err)
 		}
 	}
 }
 
-func TestKeyFile_WrongLengthIsRefusedAndKept(t *testing.T) {
+func TestKey_WrongLengthIsRefusedAndKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seal.key")
 	if err := os.WriteFile(path, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenKeyFile(path); err == nil || !strings.Contains(err.Error(), "5 bytes") {
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "5 bytes") {
 		t.Errorf("got %v", err)
 	}
 	if got, _ := os.ReadFile(path); string(got) != "short" {
@@ -89,13 +89,13 @@ func TestKeyFile_WrongLengthIsRefusedAndKept(t *testing.T) {
 	}
 }
 
-func TestKeyFile_ManyCreatorsAgree(t *testing.T) {
+func TestKey_ManyCreatorsAgree(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seal.key")
 	var group sync.WaitGroup
 	ids := make([]string, 20)
 	for i := range ids {
 		group.Go(func() {
-			if k, err := OpenKeyFile(path); err != nil {
+			if k, err := Open(path); err != nil {
 				t.Error(err)
 			} else {
 				ids[i] = k.newest
@@ -110,9 +110,9 @@ func TestKeyFile_ManyCreatorsAgree(t *testing.T) {
 	}
 }
 
-func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
+func TestKey_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seal.key")
-	running := openKeyFile(t, path)
+	running := open(t, path)
 	first := wrap(t, running, "one")
 	for _, name := range []string{path + ".bak", path + ".02", path + "~"} { // nobody's keys
 		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
@@ -121,7 +121,7 @@ func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
 	}
 	var last string
 	for n := 2; n <= 11; n++ {
-		name, id, err := NextKeyFile(path)
+		name, id, err := Next(path)
 		if err != nil || name != fmt.Sprintf("%s.%d", path, n) || id == last {
 			t.Fatalf("%d: %s %s, %v", n, name, id, err)
 		}
@@ -131,7 +131,7 @@ func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
 	if late.KeyID != last {
 		t.Errorf("wraps under %s, the newest is %s", late.KeyID, last)
 	}
-	for _, k := range []*KeyFile{running, openKeyFile(t, path)} {
+	for _, k := range []*Key{running, open(t, path)} {
 		for w, want := range map[*shingle.WrappedKey]string{&first: "one", &late: "two"} {
 			if got, err := k.Unwrap(t.Context(), *w, "purpose"); err != nil || string(got) != want {
 				t.Errorf("got %q, %v", got, err)
@@ -142,7 +142,7 @@ func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	k := openKeyFile(t, path)
+	k := open(t, path)
 	if _, err := k.Unwrap(t.Context(), first, "purpose"); err == nil || !strings.Contains(err.Error(), first.KeyID) {
 		t.Errorf("under a retired key: %v", err)
 	}
@@ -151,9 +151,9 @@ func TestKeyFile_TheHighestNumberWrapsAndAllUnwrap(t *testing.T) {
 	}
 }
 
-func TestKeyFile_ABadSuccessorIsRefusedAndChangesNothing(t *testing.T) {
+func TestKey_ABadSuccessorIsRefusedAndChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seal.key")
-	k := openKeyFile(t, path)
+	k := open(t, path)
 	first := wrap(t, k, "one")
 	if err := os.WriteFile(path+".2", []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
@@ -164,18 +164,18 @@ func TestKeyFile_ABadSuccessorIsRefusedAndChangesNothing(t *testing.T) {
 	if got, err := k.Unwrap(t.Context(), first, "purpose"); err != nil || string(got) != "one" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err := OpenKeyFile(path); err == nil {
+	if _, err := Open(path); err == nil {
 		t.Error("opened")
 	}
 }
 
-func TestNextKeyFile_NeedsAFirst(t *testing.T) {
-	if _, _, err := NextKeyFile(filepath.Join(t.TempDir(), "seal.key")); !errors.Is(err, fs.ErrNotExist) {
+func TestNext_NeedsAFirst(t *testing.T) {
+	if _, _, err := Next(filepath.Join(t.TempDir(), "seal.key")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func wrap(t *testing.T, k *KeyFile, secret string) shingle.WrappedKey {
+func wrap(t *testing.T, k *Key, secret string) shingle.WrappedKey {
 	t.Helper()
 	w, err := k.Wrap(t.Context(), []byte(secret), "purpose")
 	if err != nil {

@@ -1,8 +1,10 @@
-package certs
+// Package keyfile is a [shingle.MasterKey] in local files.
+package keyfile
 
 import (
 	"cmp"
 	"context"
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,16 +23,16 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-const keyFileSize = shingle.MasterKeySize
+const size = shingle.MasterKeySize
 
-// KeyFile is a [shingle.MasterKey] in local files: AES-256-GCM with a random
+// Key is a [shingle.MasterKey] in local files: AES-256-GCM with a random
 // nonce in front of the ciphertext.
 //
 // The first key is in the file at the path, its successors beside it: seal.key,
 // seal.key.2, seal.key.3 and so on. All unwrap; the one with the highest number
 // wraps. The files are read again before a key wraps and when an unknown one is
 // asked for, so that a new file needs no restart.
-type KeyFile struct {
+type Key struct {
 	path string
 
 	mu     sync.RWMutex
@@ -39,74 +41,74 @@ type KeyFile struct {
 	newest string                 // ID
 }
 
-// OpenKeyFile reads the 32-byte master keys at path. When there are none it
+// Open reads the 32-byte master keys at path. When there are none it
 // makes one, and its folder, for the owner alone. It refuses a file that others
 // can read, or of another length. A file of another owner's, such as a secret that
 // Kubernetes mounts, may be readable by its group: how else could we.
 //
 // Without these files no stored key can be read again: they belong into a backup,
 // apart from that of the store.
-func OpenKeyFile(path string) (*KeyFile, error) {
-	k, err := ReadKeyFile(path)
+func Open(path string) (*Key, error) {
+	k, err := Read(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if err := createKeyFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := createFile(path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("open master key: %w", err)
 	}
-	return ReadKeyFile(path)
+	return Read(path)
 }
 
-// ReadKeyFile is [OpenKeyFile] for keys that are there: it returns
+// Read is [Open] for keys that are there: it returns
 // [fs.ErrNotExist] when there are none.
-func ReadKeyFile(path string) (*KeyFile, error) {
-	k := &KeyFile{path: path}
+func Read(path string) (*Key, error) {
+	k := &Key{path: path}
 	if err := k.read(); err != nil {
 		return nil, fmt.Errorf("open master key: %w", err)
 	}
 	return k, nil
 }
 
-// SaveKeyFiles writes keys that were had from elsewhere, the oldest first, as the
+// Save writes keys that were had from elsewhere, the oldest first, as the
 // files at path, where they are not yet. It refuses keys that differ from those that
 // are there.
-func SaveKeyFiles(path string, keys [][]byte) error {
+func Save(path string, keys [][]byte) error {
 	for i, key := range keys {
 		name := path
 		if i > 0 {
 			name += "." + strconv.Itoa(i+1)
 		}
-		have, err := readKeyFile(name)
+		have, err := readFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			if err = linkKeyFile(name, key); err == nil || !errors.Is(err, fs.ErrExist) {
+			if err = linkFile(name, key); err == nil || !errors.Is(err, fs.ErrExist) {
 				if err != nil {
 					return fmt.Errorf("save master key: %w", err)
 				}
 				continue
 			}
-			have, err = readKeyFile(name)
+			have, err = readFile(name)
 		}
 		if err != nil {
 			return fmt.Errorf("save master key: %w", err)
 		}
 		if subtle.ConstantTimeCompare(have, key) != 1 {
-			return shingle.Errorf(shingle.CodeInvalid, "%s is not the master key %s that it should be a copy of: move it away if it is of another installation", name, keyFileID(key))
+			return shingle.Errorf(shingle.CodeInvalid, "%s is not the master key %s that it should be a copy of: move it away if it is of another installation", name, idOf(key))
 		}
 	}
 	return nil
 }
 
-// NextKeyFile makes the successor of the newest key at path, and returns the name
+// Next makes the successor of the newest key at path, and returns the name
 // of its file and its ID. It returns [fs.ErrNotExist] when there is no key yet.
-func NextKeyFile(path string) (name, id string, err error) {
-	k, err := ReadKeyFile(path)
+func Next(path string) (name, id string, err error) {
+	k, err := Read(path)
 	if err != nil {
 		return "", "", err
 	}
 	files, err := keyFiles(path)
 	if err == nil {
 		name = path + "." + strconv.Itoa(files[len(files)-1].number+1)
-		err = createKeyFile(name)
+		err = createFile(name)
 	}
 	if err == nil {
 		err = k.read()
@@ -118,7 +120,7 @@ func NextKeyFile(path string) (name, id string, err error) {
 }
 
 // Current implements [shingle.MasterKey].
-func (k *KeyFile) Current(context.Context) (string, error) {
+func (k *Key) Current(context.Context) (string, error) {
 	if err := k.read(); err != nil {
 		return "", &shingle.Error{Code: shingle.CodeInvalid, Message: "the master key cannot be read: " + err.Error(), Err: err}
 	}
@@ -128,7 +130,7 @@ func (k *KeyFile) Current(context.Context) (string, error) {
 }
 
 // IDs returns the keys that are there, the newest last.
-func (k *KeyFile) IDs(context.Context) ([]string, error) {
+func (k *Key) IDs(context.Context) ([]string, error) {
 	if err := k.read(); err != nil {
 		return nil, err
 	}
@@ -138,7 +140,7 @@ func (k *KeyFile) IDs(context.Context) ([]string, error) {
 }
 
 // Wrap implements [shingle.MasterKey].
-func (k *KeyFile) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
+func (k *Key) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.WrappedKey, error) {
 	id, err := k.Current(ctx)
 	if err != nil {
 		return shingle.WrappedKey{}, err
@@ -147,7 +149,7 @@ func (k *KeyFile) Wrap(ctx context.Context, secret []byte, purpose string) (shin
 }
 
 // Unwrap implements [shingle.MasterKey].
-func (k *KeyFile) Unwrap(_ context.Context, w shingle.WrappedKey, purpose string) ([]byte, error) {
+func (k *Key) Unwrap(_ context.Context, w shingle.WrappedKey, purpose string) ([]byte, error) {
 	aead := k.key(w.KeyID)
 	if aead == nil {
 		if err := k.read(); err == nil {
@@ -164,27 +166,27 @@ func (k *KeyFile) Unwrap(_ context.Context, w shingle.WrappedKey, purpose string
 	return secret, nil
 }
 
-func (k *KeyFile) key(id string) cipher.AEAD {
+func (k *Key) key(id string) cipher.AEAD {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	return k.keys[id]
 }
 
 // read takes in the files as they are. After an error all is as before.
-func (k *KeyFile) read() error {
+func (k *Key) read() error {
 	files, err := keyFiles(k.path)
 	if err != nil {
 		return err
 	}
 	keys, ids, newest := map[string]cipher.AEAD{}, []string(nil), ""
 	for _, f := range files {
-		key, err := readKeyFile(f.name)
+		key, err := readFile(f.name)
 		if err != nil {
 			return err
 		}
-		newest = keyFileID(key)
+		newest = idOf(key)
 		ids = append(ids, newest)
-		if keys[newest], err = newAEAD(key); err != nil {
+		if keys[newest], err = newGCM(key); err != nil {
 			return err
 		}
 	}
@@ -194,12 +196,19 @@ func (k *KeyFile) read() error {
 	return nil
 }
 
-func keyFileID(key []byte) string {
+func idOf(key []byte) string {
 	sum := sha256.Sum256(append([]byte("shingle key id\x00"), key...))
-	return fileKeyPrefix + hex.EncodeToString(sum[:8])
+	return "file-" + hex.EncodeToString(sum[:8])
 }
 
-const fileKeyPrefix = "file-"
+// newGCM returns AES-256-GCM with a random nonce in front of the ciphertext.
+func newGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
 
 // keyFile is the file of a master key.
 type keyFile struct {
@@ -234,7 +243,7 @@ func keyFiles(path string) ([]keyFile, error) {
 	return files, nil
 }
 
-func readKeyFile(path string) ([]byte, error) {
+func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -248,27 +257,27 @@ func readKeyFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case openToOthers(info):
 		return nil, fmt.Errorf("%s can be read by others: run chmod 600 on it, and think whether they did", path)
-	case info.Size() != keyFileSize:
-		return nil, fmt.Errorf("%s has %d bytes and not %d: restore it from a backup", path, info.Size(), keyFileSize)
+	case info.Size() != size:
+		return nil, fmt.Errorf("%s has %d bytes and not %d: restore it from a backup", path, info.Size(), size)
 	}
-	key := make([]byte, keyFileSize)
+	key := make([]byte, size)
 	if _, err := f.ReadAt(key, 0); err != nil {
 		return nil, err
 	}
 	return key, nil
 }
 
-// createKeyFile writes a fresh key. It returns [fs.ErrExist] when another was
+// createFile writes a fresh key. It returns [fs.ErrExist] when another was
 // quicker.
-func createKeyFile(path string) error {
-	key := make([]byte, keyFileSize)
+func createFile(path string) error {
+	key := make([]byte, size)
 	_, _ = rand.Read(key) // never fails
-	return linkKeyFile(path, key)
+	return linkFile(path, key)
 }
 
-// linkKeyFile writes a key under a temporary name and links it into place, so that
+// linkFile writes a key under a temporary name and links it into place, so that
 // of several processes that start at once all use one whole key.
-func linkKeyFile(path string, key []byte) error {
+func linkFile(path string, key []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
