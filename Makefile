@@ -35,7 +35,7 @@ test: ## everything that CI checks; no test may be skipped
 
 .PHONY: race
 race: ## every Go test, under the race detector, with the outside servers that they use
-	@SHINGLE_FULL=1 SHINGLE_UNCHECKED=$(UNCHECKED) go run ./scripts/servers -cache $(CACHE)/servers go run ./scripts/gotest -race -count=1 ./...
+	@SHINGLE_FULL=1 SHINGLE_UNCHECKED=$(UNCHECKED) go run ./scripts/servers -cache $(CACHE)/servers go run ./scripts/gotest -race -count=1 -timeout=30m ./...
 
 .PHONY: quick
 quick: ## every Go test, cached, without the race detector
