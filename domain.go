@@ -22,6 +22,11 @@ type Domain struct {
 	Paused   bool         // known, but neither served nor issued for
 	Settings SettingsText // all else that is set for it; empty: nothing
 
+	// SetupGeneration is that of the links to the domain's set-up page: one of an earlier
+	// generation has ended. It goes up, never down: when somebody ends the links, and
+	// with each new tenant, whoever had the domain before.
+	SetupGeneration int64
+
 	// Version counts the writes of this row, from 1. A caller sends back the
 	// version that it read.
 	Version   int64
@@ -51,6 +56,22 @@ func (d *Domain) Validate() error {
 		d.Host = host
 	}
 	return errors.Join(err, d.validateTenant(), d.validateOrigin(), d.validateRedirect(), d.validateSettings())
+}
+
+// Replacing returns the row that an update to d leaves in the place of old, or
+// [ErrConflict] when d is not made of that version. It is for stores, all of which
+// thus agree on what a writer decides, and what not.
+func (d Domain) Replacing(old Domain, now time.Time) (Domain, error) {
+	if d.Version != old.Version {
+		return Domain{}, ErrConflict
+	}
+	d.Version++
+	d.CreatedAt, d.UpdatedAt = old.CreatedAt, now.UTC().Truncate(time.Microsecond)
+	d.SetupGeneration = max(d.SetupGeneration, old.SetupGeneration)
+	if d.Tenant != old.Tenant {
+		d.SetupGeneration = old.SetupGeneration + 1
+	}
+	return d, nil
 }
 
 func (d *Domain) validateTenant() error {
@@ -188,7 +209,7 @@ type DomainStore interface {
 
 	// UpdateDomain replaces the row if its version is still d.Version, and
 	// returns it as stored. It returns [ErrNotFound] or [ErrConflict].
-	// CreatedAt is kept.
+	// The row is as [Domain.Replacing] has it.
 	UpdateDomain(ctx context.Context, d Domain, now time.Time) (Domain, error)
 
 	// DeleteDomain removes the row if its version is still version, or whatever

@@ -22,6 +22,10 @@ type (
 	Check          = api.Check          // what a look at a domain found
 	Finding        = api.Finding        // one verdict
 	Record         = api.Record         // a DNS record as it is typed in
+	NewSetupLink   = api.NewSetupLink   // to make a link to the page by which its customer sets it up
+	SetupLink      = api.SetupLink      // such a link
+	NewSetupEmail  = api.NewSetupEmail  // to write an e-mail with one
+	SetupEmail     = api.SetupEmail     // such an e-mail
 	Certificate    = api.Certificate    // what is known of one
 	NewCertificate = api.NewCertificate // to upload
 	Event          = api.Event          // something that happened

@@ -19,12 +19,22 @@ func (f *setupFlags) link() api.NewSetupLink {
 	return api.NewSetupLink{ExpiresAt: time.Now().Add(time.Duration(f.Expires))}
 }
 
-type domainsSetupLinkCmd struct{ setupFlags }
+type domainsSetupLinkCmd struct {
+	setupFlags
+	Revoke bool `help:"Make none: end all links that were made for this domain so far, in e-mails and widgets too. For when one leaked."`
+}
 
-// Run makes a link. Alone on its line it can be piped to where it is needed.
+// Run makes a link, or ends those that there are. Alone on its line a link can be piped to where it is needed.
 func (c *domainsSetupLinkCmd) Run(ctx context.Context, all *cli, s streams) error {
 	client, err := all.Domains.client()
 	if err != nil {
+		return err
+	}
+	if c.Revoke {
+		if err := client.RevokeSetupLinks(ctx, c.Host); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.Out, "revoked the links of", c.Host)
 		return err
 	}
 	made, err := client.SetupLink(ctx, c.Host, c.link())

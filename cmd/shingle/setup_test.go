@@ -186,3 +186,43 @@ func TestSetupWidget_InAForeignPage(t *testing.T) {
 	inside(own, "Ihre Website ist online")
 	browsertest.Eval[bool](own, `document.querySelector("shingle-setup").remove(), true`)
 }
+
+// TestSetupPage_LinkThatLeaked has the operator end a domain's links, in the panel.
+func TestSetupPage_LinkThatLeaked(t *testing.T) {
+	t.Parallel()
+	browser := browsertest.Start(t)
+	d := startDev(t, t.TempDir())
+	const host = "shop.customer.localhost"
+	link, _ := d.setupLink(host)
+	stranger := browser.Page(t, browsertest.Phone)
+	stranger.Open(link)
+	stranger.Await("[role=status]", host+" leads to 127.0.0.2 so far")
+
+	o := d.panel(browser, browsertest.Phone)
+	o.signIn()
+	o.open("domains/" + host)
+	o.Follow(`form[action$="/setup"] button`)
+	o.Await("h1", "For the customer")
+	o.IsAccessible()
+	o.Follow(`a[href$="/setup/revoke"]`)
+	o.Await("h1", "Revoke the links to its set-up page?")
+	o.IsAccessible()
+	o.Follow("main form .danger")
+	o.Await("[role=status]", "The links to its set-up page have ended.")
+	for range 100 { // it is logged a moment later
+		if o.open("events?host=" + host); strings.Contains(o.Text(".events"), "Set-up links revoked") {
+			break
+		}
+	}
+	o.Await(".events", "Set-up links revoked")
+
+	stranger.Click("[data-key=check]")
+	stranger.Await("[data-stage=gone]", "This link is no longer good")
+	if status := stranger.Open(link); status != http.StatusGone {
+		t.Errorf("the link: %d", status)
+	}
+	again, _, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(d.run("domains", "setup-link", host), "link ")), "\n")
+	if status := stranger.Open(again); status != http.StatusOK {
+		t.Errorf("a new link: %d", status)
+	}
+}

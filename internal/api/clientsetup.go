@@ -15,6 +15,15 @@ func (c *Client) SetupLink(ctx context.Context, host string, n NewSetupLink) (ou
 	return out, c.call(ctx, http.MethodPost, path+"/setup-link", n, &out)
 }
 
+// RevokeSetupLinks ends all links to a domain's set-up page that were made so far.
+func (c *Client) RevokeSetupLinks(ctx context.Context, host string) error {
+	path, err := domainPath(host)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, http.MethodDelete, path+"/setup-link", nil, nil)
+}
+
 // SetupEmail writes an e-mail that asks for a domain's records, with such a link.
 func (c *Client) SetupEmail(ctx context.Context, host string, n NewSetupEmail) (out SetupEmail, err error) {
 	path, err := domainPath(host)

@@ -35,6 +35,7 @@ var roles = map[string][]shingle.TokenRole{
 
 	"create-setup-link":  writers,
 	"create-setup-email": writers,
+	"revoke-setup-links": writers,
 	"get-domain-connect": readers,
 
 	"list-certificates":  everyone,
@@ -152,7 +153,7 @@ func mayWrite(ctx context.Context, was, d shingle.Domain) error {
 	if tenantOf(ctx) == "" {
 		return nil
 	}
-	was.Host, was.Redirect = d.Host, d.Redirect
+	was.Host, was.Redirect, was.SetupGeneration = d.Host, d.Redirect, d.SetupGeneration
 	if was.UpdatedBy = d.UpdatedBy; was != d {
 		return shingle.Errorf(shingle.CodeForbidden, "a tenant's token may change the redirect of a domain, nothing else")
 	}

@@ -75,7 +75,7 @@ func operations(s *site) map[string]string {
 var mayUse = map[string]string{
 	"list-domains": "aort", "get-domain": "aort", "create-domain": "aot", "update-domain": "aot", "delete-domain": "aot", "check-domain": "aort",
 	"claim-domain":      "aot",
-	"create-setup-link": "aot", "create-setup-email": "aot", "get-domain-connect": "aor",
+	"create-setup-link": "aot", "create-setup-email": "aot", "revoke-setup-links": "aot", "get-domain-connect": "aor",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
 	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "get-edge": "aor", "rewrap": "a",
 	"create-job": "aot", "list-jobs": "aort", "get-job": "aort", "get-job-report": "aort", "cancel-job": "aot",

@@ -110,7 +110,7 @@ func (s *server) setupRoutes(a huma.API) {
 	errs := []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusForbidden, http.StatusNotFound}
 	link := operation("create-setup-link", http.MethodPost, "/v1/domains/{host}/setup-link", "Make a link to a domain's set-up page", errs...)
 	link.Description = "The page shows the customer, without a token, what to enter at their DNS provider, and checks live. " +
-		"The link ends when it expires, when the domain is deleted, or when another tenant gets it."
+		"The link ends when it expires or is revoked, when the domain is deleted, or when another tenant gets it."
 	register(s, a, link, func(ctx context.Context, in *setupLinkInput) (*setupLinkAnswer, error) {
 		var until time.Time
 		if in.Body != nil {
@@ -119,12 +119,25 @@ func (s *server) setupRoutes(a huma.API) {
 		_, l, err := s.setupLink(ctx, in.Host, in.at, until)
 		return &setupLinkAnswer{l}, err
 	})
+	end := operation("revoke-setup-links", http.MethodDelete, "/v1/domains/{host}/setup-link", "Revoke the links to a domain's set-up page",
+		http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusPreconditionFailed)
+	end.Description = "All that were made for this domain so far end at once, in e-mails and widgets too; those of other domains stay. " +
+		"Links are signed, not kept, so there is no list of them. It is logged as domain.updated, with another setup_generation."
+	register(s, a, end, s.revokeSetupLinks)
 	email := operation("create-setup-email", http.MethodPost, "/v1/domains/{host}/setup-email", "Write an e-mail that asks for a domain's DNS records", errs...)
 	email.Description = "It is not sent: it is a text to forward, with a new link."
 	register(s, a, email, s.setupEmail)
 	connect := operation("get-domain-connect", http.MethodGet, "/v1/domain-connect", "Show what to publish for Domain Connect", http.StatusNotFound)
 	connect.Description = "With --domain-connect. The signing key is made the first time."
 	register(s, a, connect, s.domainConnect)
+}
+
+func (s *server) revokeSetupLinks(ctx context.Context, in *HostInput) (*struct{}, error) {
+	_, err := s.change(ctx, in.Host, "", func(d *shingle.Domain) error {
+		d.SetupGeneration++
+		return nil
+	})
+	return nil, err
 }
 
 func (s *server) domainConnect(ctx context.Context, in *ReachedInput) (*connectAnswer, error) {

@@ -43,8 +43,8 @@ func TestSetup_DomainConnect(t *testing.T) {
 }
 
 func TestSetup_LinkAndEmail(t *testing.T) {
-	kit := &clerk{}
-	s := open(t, &memory.Store{}, func(c *api.Config) { c.SetupKit = kit })
+	kit, store := &clerk{}, &memory.Store{}
+	s := open(t, store, func(c *api.Config) { c.SetupKit = kit })
 	for _, d := range []string{`{"host":"a.example.com","tenant":"acme"}`, `{"host":"b.example.com","tenant":"rival"}`} {
 		s.want(201, s.do("POST", "/v1/domains", d))
 	}
@@ -72,6 +72,13 @@ func TestSetup_LinkAndEmail(t *testing.T) {
 	acme := s.as(shingle.RoleTenant, "acme")
 	acme.want(200, acme.do("POST", "/v1/domains/a.example.com/setup-link", `{}`))
 	acme.want(404, acme.do("POST", "/v1/domains/b.example.com/setup-link", `{}`))
+	s.want(404, s.do("DELETE", "/v1/domains/none.example.com/setup-link", ""))
+	acme.want(404, acme.do("DELETE", "/v1/domains/b.example.com/setup-link", ""))
+	acme.want(204, acme.do("DELETE", "/v1/domains/a.example.com/setup-link", ""))
+	check(t, s.client().RevokeSetupLinks(t.Context(), "a.example.com"))
+	if d, err := store.Domain(t.Context(), "a.example.com"); err != nil || d.SetupGeneration != 2 || d.Version != 3 || d.Tenant != "acme" {
+		t.Errorf("revoked twice: %+v, %v", d, err)
+	}
 	if strings.Contains(s.log.String(), "a.example.com/token") {
 		t.Error("the log holds a link")
 	}

@@ -37,15 +37,13 @@ func (s *Store) Domain(ctx context.Context, host string) (shingle.Domain, error)
 // UpdateDomain implements [shingle.DomainStore].
 func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
 	return s.change(ctx, d.Host, author{d.UpdatedBy, stored(now)}, func(old *shingle.Domain) (*shingle.Domain, error) {
-		switch {
-		case old == nil:
+		if old == nil {
 			return nil, shingle.ErrNotFound
-		case old.Version != d.Version:
-			return nil, shingle.ErrConflict
 		}
-		next := d
-		next.Version++
-		next.CreatedAt, next.UpdatedAt = old.CreatedAt, stored(now)
+		next, err := d.Replacing(*old, now)
+		if err != nil {
+			return nil, err
+		}
 		return &next, nil
 	})
 }

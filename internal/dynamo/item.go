@@ -75,6 +75,9 @@ func (i item) setDomain(d *shingle.Domain) {
 	if d.Paused {
 		i["paused"] = &types.AttributeValueMemberBOOL{Value: true}
 	}
+	if d.SetupGeneration != 0 {
+		i["setups"] = number(d.SetupGeneration)
+	}
 	i["version"] = number(d.Version)
 	i["created"], i["updated"] = number(d.CreatedAt.UnixMicro()), number(d.UpdatedAt.UnixMicro())
 }
@@ -84,10 +87,13 @@ func (i item) domain(host string) (shingle.Domain, error) {
 		Host: host, Tenant: i.text("tenant"), Origin: i.text("origin"), Redirect: i.text("redirect"), Paused: i.flag("paused"), UpdatedBy: i.text("by"),
 		Settings: shingle.SettingsText(i.text("settings")),
 	}
-	var errs [3]error
+	var errs [4]error
 	d.Version, errs[0] = i.number("version")
 	d.CreatedAt, errs[1] = i.time("created")
 	d.UpdatedAt, errs[2] = i.time("updated")
+	if _, ok := i["setups"]; ok {
+		d.SetupGeneration, errs[3] = i.number("setups")
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return shingle.Domain{}, fmt.Errorf("decode domain %s: %w", host, err)
 	}

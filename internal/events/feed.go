@@ -24,6 +24,8 @@ type domain struct {
 	Paused   bool   `json:"paused"`
 	Version  int64  `json:"version"`
 
+	SetupGeneration int64 `json:"setup_generation,omitempty"` // of the links to its set-up page
+
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // as settings tells
 }
 
@@ -59,5 +61,8 @@ func changed(c *shingle.Change) shingle.Event {
 }
 
 func show(d *shingle.Domain) *domain {
-	return &domain{Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Version: d.Version, Settings: settings(d.Settings)}
+	return &domain{
+		Tenant: d.Tenant, Origin: d.Origin, Redirect: d.Redirect, Paused: d.Paused, Version: d.Version,
+		SetupGeneration: d.SetupGeneration, Settings: settings(d.Settings),
+	}
 }

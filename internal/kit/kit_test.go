@@ -250,6 +250,26 @@ func TestLink_Ends(t *testing.T) {
 	d.shows("GET", link, 410, "This link is no longer good")
 	d.shows("POST", link+"/check", 410)
 
+	// Nor is it good again when the first one has it back.
+	returned := d.link(row)
+	row.Tenant = "acme"
+	row, err = d.store.UpdateDomain(t.Context(), row, d.clock())
+	check(t, err)
+	d.shows("GET", link, 410, "This link is no longer good")
+	d.shows("GET", returned, 410)
+	d.shows("GET", d.link(row), 200)
+
+	// One that was revoked ends, with all that were made before; those of others stay.
+	other := d.link(d.add("shop.customer.com", "acme"))
+	link, returned = d.link(row), d.link(row)
+	row.SetupGeneration++
+	row, err = d.store.UpdateDomain(t.Context(), row, d.clock())
+	check(t, err)
+	d.shows("GET", link, 410, "This link is no longer good")
+	d.shows("POST", returned+"/check", 410)
+	d.shows("GET", other, 200)
+	d.shows("GET", d.link(row), 200)
+
 	// Nor is one that was deleted, and added again.
 	link = d.link(row)
 	check(t, d.store.DeleteDomain(t.Context(), host, 0, "", d.clock()))

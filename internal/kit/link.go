@@ -8,8 +8,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -30,7 +30,7 @@ func (e *badLink) Error() string { return e.key }
 var (
 	errForged  = &badLink{"gone.forged", http.StatusNotFound}
 	errExpired = &badLink{"gone.expired", http.StatusGone}
-	errRevoked = &badLink{"gone.revoked", http.StatusGone} // the domain was deleted, or has another tenant
+	errRevoked = &badLink{"gone.revoked", http.StatusGone} // by somebody, or the domain was deleted, or had another tenant since
 )
 
 // A link's last part is the base64 of these: when it ends, whose it is, and a MAC of
@@ -43,7 +43,7 @@ const (
 
 // SetupPath returns the path, below the URL of the control plane, of the page for a
 // domain, which is good until then: unless the domain is deleted or goes to another
-// tenant. It returns [shingle.ErrInvalid] for a time out of bounds.
+// tenant, or the row has a later SetupGeneration. It returns [shingle.ErrInvalid] for a time out of bounds.
 func (k *Kit) SetupPath(ctx context.Context, d shingle.Domain, until time.Time) (string, error) {
 	now := k.cfg.Now()
 	if !until.After(now) || until.Sub(now) > MaxLife {
@@ -67,9 +67,14 @@ func makeToken(key []byte, d *shingle.Domain, until time.Time) string {
 	return base64.RawURLEncoding.EncodeToString(token)
 }
 
-// owner says whose a domain is, and since when, without telling anybody.
+// owner says whose a domain is, and of which generation its links are, without telling
+// anybody.
 func owner(key []byte, d *shingle.Domain) []byte {
-	return sum(key, "owner 1", d.Host, d.Tenant, fmt.Sprint(d.CreatedAt.UnixMicro()))[:ownerBytes]
+	parts := []string{"owner 1", d.Host, d.Tenant, strconv.FormatInt(d.CreatedAt.UnixMicro(), 10)}
+	if d.SetupGeneration != 0 { // links from before there were generations are of the first one
+		parts = append(parts, strconv.FormatInt(d.SetupGeneration, 10))
+	}
+	return sum(key, parts...)[:ownerBytes]
 }
 
 func mac(key []byte, host string, head []byte) []byte {

@@ -73,11 +73,9 @@ func (s *Store) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 		if err != nil {
 			return err
 		}
-		if old.Version != d.Version {
-			return shingle.ErrConflict
+		if d, err = d.Replacing(old, now); err != nil {
+			return err
 		}
-		d.Version++
-		d.CreatedAt, d.UpdatedAt = old.CreatedAt, stored(now)
 		updated = s.write(d, old)
 		return nil
 	})

@@ -45,22 +45,3 @@ func listEdges(v *visit) error {
 	slices.SortStableFunc(p.Edges, func(a, b api.Edge) int { return len(b.Attention) - len(a.Attention) })
 	return v.show("edges", p)
 }
-
-// setupPage is what an operator sends a domain's customer.
-type setupPage struct {
-	Host  string
-	Link  api.SetupLink
-	Email api.SetupEmail
-}
-
-func makeSetupLink(v *visit) error {
-	p := setupPage{Host: v.host()}
-	var err error
-	if p.Link, err = v.api.SetupLink(v.ctx(), p.Host, api.NewSetupLink{}); err != nil {
-		return err
-	}
-	if p.Email, err = v.api.SetupEmail(v.ctx(), p.Host, api.NewSetupEmail{Language: v.r.PostFormValue("language")}); err != nil {
-		return err
-	}
-	return v.show("setup", p)
-}

@@ -48,6 +48,7 @@ var notices = map[string]string{
 	"hook-tested": "The test event has arrived.",
 	"replayed":    "The dead letters are being sent again.",
 	"revoked":     "The token was revoked.",
+	"links-ended": "The links to its set-up page have ended.",
 }
 
 func readPages(cfg *Config) (pages, error) {

@@ -87,7 +87,9 @@ func (p *panel) routes() *http.ServeMux {
 		"POST /panel/domains/{host}/delete": deleteDomain,
 		"POST /panel/domains/{host}/renew":  renewCertificate,
 
-		"POST /panel/domains/{host}/setup": makeSetupLink,
+		"POST /panel/domains/{host}/setup":        makeSetupLink,
+		"GET /panel/domains/{host}/setup/revoke":  askRevokeLinks,
+		"POST /panel/domains/{host}/setup/revoke": revokeLinks,
 
 		"GET /panel/certificates": showQueue,
 		"GET /panel/edges":        listEdges,

@@ -189,7 +189,10 @@ func eventTitle(e api.Event) shownEvent {
 		State, Message, Who string
 		Renewal             bool
 		NotAfter            time.Time `json:"not_after"`
-		After               struct{ State, Message, Who string }
+		Before, After       struct {
+			State, Message, Who, Tenant string
+			Generation                  int64 `json:"setup_generation"`
+		}
 	}
 	_ = json.Unmarshal(e.Data, &data) // what is not as expected is not told
 	if data.State == "" {
@@ -199,6 +202,8 @@ func eventTitle(e api.Event) shownEvent {
 	case e.Type == "domain.status" && data.State != "":
 		out.Title = stateOf(data.State)
 		out.Detail = data.Message
+	case e.Type == "domain.updated" && data.After.Generation != data.Before.Generation && data.After.Tenant == data.Before.Tenant:
+		out.Title.Text = "Set-up links revoked"
 	case e.Type == "certificate.issued" && data.Renewal:
 		out.Title.Text = "Certificate renewed"
 		out.Detail = "Good until " + day(data.NotAfter) + "."

@@ -12,7 +12,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at, updated_by, settings"
+const domainColumns = "host, tenant, origin, redirect, paused, version, created_at, updated_at, updated_by, settings, setup_generation"
 
 // CreateDomain implements [shingle.DomainStore].
 func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
@@ -42,11 +42,9 @@ func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 		if err != nil {
 			return err
 		}
-		if old.Version != d.Version {
-			return shingle.ErrConflict
+		if d, err = d.Replacing(old, now); err != nil {
+			return err
 		}
-		d.Version++
-		d.CreatedAt, d.UpdatedAt = old.CreatedAt, fromMicros(micros(now))
 		return writeDomain(ctx, tx, d, &old)
 	})
 	if err != nil {
@@ -209,7 +207,7 @@ func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, erro
 func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) {
 	var d shingle.Domain
 	var created, updated int64
-	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy, &d.Settings)...)
+	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy, &d.Settings, &d.SetupGeneration)...)
 	if err != nil {
 		return shingle.Domain{}, err
 	}
@@ -226,7 +224,7 @@ func writeDomain(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shin
 }
 
 func putRow(ctx context.Context, tx *sql.Tx, d shingle.Domain) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO domains ("+domainColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", domainValues(d)...)
 	return err
 }
 
@@ -238,13 +236,13 @@ func logChange(ctx context.Context, tx *sql.Tx, d shingle.Domain, before *shingl
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted, before) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := tx.ExecContext(ctx, "INSERT INTO changes ("+domainColumns+", deleted, before) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		append(domainValues(d), deleted, string(was))...)
 	return err
 }
 
 func domainValues(d shingle.Domain) []any {
-	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt), d.UpdatedBy, string(d.Settings)}
+	return []any{d.Host, d.Tenant, d.Origin, d.Redirect, d.Paused, d.Version, micros(d.CreatedAt), micros(d.UpdatedAt), d.UpdatedBy, string(d.Settings), d.SetupGeneration}
 }
 
 // change makes a change out of a row of the feed. One from before its second

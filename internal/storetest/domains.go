@@ -24,6 +24,7 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 	}{
 		{"Create", testCreate},
 		{"UpdateComparesVersions", testUpdate},
+		{"SetupGenerationOnlyGrows", testSetupGeneration},
 		{"DeleteComparesVersions", testDeleteDomain},
 		{"FieldsComeBackWhole", testFields},
 		{"Paging", testPaging},
@@ -74,7 +75,7 @@ func testUpdate(t *testing.T, s shingle.DomainStore) {
 	d.Tenant, d.Paused, d.CreatedAt = "acme", true, time.Time{}
 	got, err := s.UpdateDomain(ctx, d, now.Add(time.Hour))
 	check(t, err)
-	want := shingle.Domain{Host: host, Tenant: "acme", Paused: true, Version: 2, CreatedAt: stored, UpdatedAt: stored.Add(time.Hour)}
+	want := shingle.Domain{Host: host, Tenant: "acme", Paused: true, Version: 2, CreatedAt: stored, UpdatedAt: stored.Add(time.Hour), SetupGeneration: 1}
 	same(t, got, want)
 	isStored(t, s, want)
 
@@ -83,6 +84,24 @@ func testUpdate(t *testing.T, s shingle.DomainStore) {
 		is(t, err, shingle.ErrConflict)
 	}
 	isStored(t, s, want)
+}
+
+// testSetupGeneration has a domain go from one tenant to another and back, which no
+// link made for the first survives, whatever a writer says of it.
+func testSetupGeneration(t *testing.T, s shingle.DomainStore) {
+	ctx := t.Context()
+	d, err := s.CreateDomain(ctx, shingle.Domain{Host: host, Tenant: "acme"}, now)
+	check(t, err)
+	for _, step := range []struct {
+		tenant     string
+		said, want int64
+	}{{"acme", 0, 0}, {"rival", 0, 1}, {"acme", 0, 2}, {"acme", 0, 2}, {"acme", 3, 3}, {"acme", 1, 3}, {"", 9, 4}} {
+		d.Tenant, d.SetupGeneration = step.tenant, step.said
+		d, err = s.UpdateDomain(ctx, d, now)
+		check(t, err)
+		same(t, d.SetupGeneration, step.want)
+		isStored(t, s, d)
+	}
 }
 
 func testDeleteDomain(t *testing.T, s shingle.DomainStore) {
@@ -109,7 +128,7 @@ func testFields(t *testing.T, s shingle.DomainStore) {
 	label := strings.Repeat("l", 62) + "."
 	longest := strings.Repeat(label, 4)[:shingle.MaxHost-4] + ".org"
 	for _, d := range []shingle.Domain{
-		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true, UpdatedBy: "token1", Settings: `{"tags":["eu"],"metadata":{"name":"B\u00fccher \u003cb\u003e"}}`},
+		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true, UpdatedBy: "token1", SetupGeneration: 1 << 40, Settings: `{"tags":["eu"],"metadata":{"name":"B\u00fccher \u003cb\u003e"}}`},
 		{Host: "large.example.com", Settings: shingle.SettingsText(strings.Repeat("ü", shingle.MaxSettings/2))},
 		{Host: "xn--bcher-kva.example.com", Origin: "http://origin.example.com"},
 		{Host: longest, Tenant: strings.Repeat("T", shingle.MaxTenant), Origin: "https://" + longest, Redirect: "r" + longest[1:]},

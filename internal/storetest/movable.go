@@ -26,7 +26,7 @@ func loaded() []shingle.Domain {
 	rows := make([]shingle.Domain, 40)
 	for i := range rows {
 		rows[i] = shingle.Domain{
-			Host: string(rune('a'+i%26)) + string(rune('a'+i/26)) + ".example.com", Tenant: "acme", Version: int64(i + 3), UpdatedBy: "ann", Paused: i%2 == 0,
+			Host: string(rune('a'+i%26)) + string(rune('a'+i/26)) + ".example.com", Tenant: "acme", Version: int64(i + 3), UpdatedBy: "ann", Paused: i%2 == 0, SetupGeneration: int64(i % 3),
 			CreatedAt: stored.Add(time.Duration(i) * time.Minute), UpdatedAt: stored.Add(time.Duration(i) * time.Hour),
 		}
 	}
