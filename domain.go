@@ -221,6 +221,11 @@ type DomainStore interface {
 	// at most limit (1 to 1000) of them.
 	Domains(ctx context.Context, after string, limit int) ([]Domain, error)
 
+	// FindDomains returns the rows that q wants, at most q.Limit of them, and fewer
+	// only at the end. It reads little more than it returns. [ErrInvalid] says that q
+	// is none.
+	FindDomains(ctx context.Context, q DomainQuery) ([]Domain, error)
+
 	// Head returns the end of the change feed, or, in a replica that may be late, a
 	// place before it. A reader that wants all takes the head, reads Domains to the
 	// end, and follows Changes from there to their end: it then has seen every write,

@@ -91,6 +91,7 @@ type domainsListCmd struct {
 	State  string `enum:",pending,verifying,issuing,active,drifting,paused,blocked" default:"" placeholder:"STATE" help:"Only domains whose checks found this: pending, verifying, issuing, active, drifting, paused or blocked."`
 	Who    string `enum:",customer,operator,ca,nobody" default:"" placeholder:"WHO" help:"Only domains for which these must act: customer, operator, ca or nobody."`
 	Status bool   `help:"Show what the checks found of each, and who must act."`
+	Sort   string `enum:"host,created,-created" default:"host" placeholder:"ORDER" help:"host, or created or -created: the oldest or the newest first."`
 	listFlags
 }
 
@@ -104,7 +105,7 @@ func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 		return err
 	}
 	wanted := api.FilterInput{Tenant: c.Tenant, Tag: c.Tag, Text: c.Text, State: c.State, Who: c.Who, Status: c.Status}
-	read := func() ([]api.Domain, error) { return collect(client.FindDomains(ctx, wanted)) }
+	read := func() ([]api.Domain, error) { return collect(client.FindDomains(ctx, wanted, c.Sort)) }
 	_, err = show(ctx, s.Out, c.listFlags, domainsEvery, read, func(w io.Writer, list []api.Domain) error {
 		switch {
 		case len(list) == 0 && wanted != api.FilterInput{}:

@@ -189,11 +189,11 @@ func (s *server) listCertificates(ctx context.Context, in *ListInput) (*certific
 
 // ownCertificates returns those of the caller's tenant.
 func (s *server) ownCertificates(ctx context.Context, after string, limit int) (*certificatesAnswer, error) {
-	p, err := s.page(ctx, FilterInput{}, after, limit)
+	p, err := s.page(ctx, FilterInput{}, string(shingle.ByHost), shingle.DomainPlace{Host: after}, limit)
 	if err != nil {
 		return nil, err
 	}
-	out := &certificatesAnswer{CertificateList{Certificates: []Certificate{}, Next: cursorTo(p.next)}}
+	out := &certificatesAnswer{CertificateList{Certificates: []Certificate{}, Next: cursorTo(string(shingle.ByHost), p.next)}}
 	for _, row := range p.list {
 		c, err := s.Certificates.Info(ctx, row.Host)
 		if errors.Is(err, shingle.ErrNotFound) {

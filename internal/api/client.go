@@ -70,9 +70,10 @@ func (c *Client) Domains(ctx context.Context) iter.Seq2[Domain, error] {
 	return pages(ctx, c, "/v1/domains?limit=1000", func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
 }
 
-// FindDomains is Domains with those alone that f wants.
-func (c *Client) FindDomains(ctx context.Context, f FilterInput) iter.Seq2[Domain, error] {
-	q := DomainQuery{FilterInput: f, Limit: 1000}
+// FindDomains is Domains with those alone that f wants, in the order of sort; empty: by
+// host.
+func (c *Client) FindDomains(ctx context.Context, f FilterInput, sort string) iter.Seq2[Domain, error] {
+	q := DomainQuery{FilterInput: f, Sort: sort, Limit: 1000}
 	return pages(ctx, c, "/v1/domains?"+q.values().Encode(), func(l DomainList) ([]Domain, string) { return l.Domains, l.Next })
 }
 

@@ -11,6 +11,7 @@ import (
 // DomainQuery says which domains are wanted; what is empty does not count.
 type DomainQuery struct {
 	FilterInput
+	Sort  string // as the API takes it; empty: by host
 	After string // the Next of the page before
 	Limit int    // 1 to 1000
 }
@@ -24,7 +25,7 @@ func (c *Client) DomainPage(ctx context.Context, q DomainQuery) (out DomainList,
 func (q *DomainQuery) values() url.Values {
 	v := url.Values{"limit": {strconv.Itoa(q.Limit)}}
 	for name, value := range map[string]string{
-		"after": q.After, "tenant": q.Tenant, "tag": q.Tag, "text": q.Text, "paused": q.Paused, "state": q.State, "who": q.Who,
+		"after": q.After, "sort": q.Sort, "tenant": q.Tenant, "tag": q.Tag, "text": q.Text, "paused": q.Paused, "state": q.State, "who": q.Who,
 	} {
 		if value != "" {
 			v.Set(name, value)

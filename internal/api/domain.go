@@ -70,7 +70,7 @@ type DomainPatch struct {
 	Settings *SettingsPatch `json:"settings,omitempty" nullable:"true"`
 }
 
-// DomainList is a page of domains, in the order of their hosts.
+// DomainList is a page of domains.
 type DomainList struct {
 	Domains []Domain `json:"domains" nullable:"false"`
 	Next    string   `json:"next,omitempty" doc:"Send it as after for the next page; absent at the end"`

@@ -28,19 +28,19 @@ type ListInput struct {
 type domainsInput struct {
 	ListInput
 	FilterInput
-	Sort string `query:"sort" maxLength:"32" doc:"host, which is the default, is all that there is: no store can have a page of another order without reading every domain" example:"host"`
+	Sort string `query:"sort" maxLength:"32" doc:"host, which is the default; created or -created: the oldest or the newest first" example:"-created"`
 }
 
-// byHost refuses an order that no store has an index of.
-func (in *domainsInput) byHost() error {
-	if in.Sort == "" || in.Sort == "host" {
-		return nil
+// order returns the order that is wanted. It refuses one that no store has an index of.
+func (in *domainsInput) order() (string, error) {
+	switch in.Sort {
+	case "":
+		return string(shingle.ByHost), nil
+	case string(shingle.ByHost), string(shingle.OldestFirst), string(shingle.NewestFirst):
+		return in.Sort, nil
 	}
-	return at("query.sort", shingle.Errorf(shingle.CodeInvalid, "domains can be sorted by host alone, upwards: another order would read every domain for each page"))
+	return "", at("query.sort", shingle.Errorf(shingle.CodeInvalid, "domains can be sorted by host, created or -created: another order would read every domain for each page"))
 }
-
-// cursorTo is the after of a page behind a host; empty for none.
-func cursorTo(host string) string { return base64.RawURLEncoding.EncodeToString([]byte(host)) }
 
 // HostInput names a domain. It and the other embedded structs are exported because huma reads
 // embedded structs by reflection.
@@ -97,7 +97,7 @@ func (s *server) domainRoutes(a huma.API) {
 	create.DefaultStatus = http.StatusCreated
 	register(s, a, create, s.create)
 	list := operation("list-domains", http.MethodGet, all, "List the domains")
-	list.Description = "In the order of their hosts. With filters a page may have few domains, or none: go on while there is a next."
+	list.Description = "In the order of their hosts, unless sort names another. With filters a page may have few domains, or none: go on while there is a next."
 	register(s, a, list, s.list)
 	register(s, a, operation("get-domain", http.MethodGet, one, "Show a domain", http.StatusNotFound), s.get)
 
@@ -170,18 +170,19 @@ func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, 
 }
 
 func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
-	if err := in.byHost(); err != nil {
-		return nil, err
-	}
-	after, err := in.after()
+	sort, err := in.order()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.page(ctx, in.FilterInput, after, in.Limit)
+	after, err := placeOf(sort, in.After)
 	if err != nil {
 		return nil, err
 	}
-	return &listAnswer{DomainList{Domains: p.list, Next: cursorTo(p.next)}}, nil
+	p, err := s.page(ctx, in.FilterInput, sort, after, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return &listAnswer{DomainList{Domains: p.list, Next: cursorTo(sort, p.next)}}, nil
 }
 
 func (s *server) get(ctx context.Context, in *HostInput) (*domainAnswer, error) {

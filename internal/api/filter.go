@@ -2,18 +2,26 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/shingle-proxy/shingle"
 )
 
 // Bounds of what a page of a filtered list costs: rows that are read for it, at once
-// and in all, and statuses, each of which is a read of its own. A page for which that
-// was not enough is short, and the next goes on there.
+// and in all, and reads of one record each, such as statuses. A page for which that was
+// not enough is short, and the next goes on there.
 const (
 	rowsAtOnce   = 1000
 	rowsAPage    = 5000
-	statusesPage = 1000
+	readsAtOnce  = 100
+	readsAPage   = 1000
+	readersAPage = 32
 )
 
 // FilterInput says which domains are wanted. It is exported for huma.
@@ -46,71 +54,147 @@ func (f *FilterInput) takesStatus(s *Status) bool {
 // listing is a page that is being made.
 type listing struct {
 	FilterInput
-	limit          int
-	list           []Domain
-	next           string // the host behind which more may follow; empty: none do
-	size           int    // of the settings in list
-	rows, statuses int    // looked at
+	limit       int
+	list        []Domain
+	next        shingle.DomainPlace // behind which more may follow; zero: none do
+	size        int                 // of the settings in list
+	rows, reads int                 // that were made
 }
 
-// page returns the caller's domains behind `after` that f wants, and the host behind
-// which more may follow.
-func (s *server) page(ctx context.Context, f FilterInput, after string, limit int) (*listing, error) {
+// source gives domains in an order, at most limit at a time and fewer only at the end.
+type source func(ctx context.Context, limit int) ([]candidate, error)
+
+// candidate is a domain that may be in the page.
+type candidate struct {
+	shingle.DomainPlace
+	row    *shingle.Domain // nil: not read, or gone
+	status *Status
+}
+
+// page returns the caller's domains behind `after` that f wants, in the order of sort.
+func (s *server) page(ctx context.Context, f FilterInput, sort string, after shingle.DomainPlace, limit int) (*listing, error) {
 	p := &listing{FilterInput: f, limit: limit, list: []Domain{}, next: after}
 	p.Text = strings.ToLower(p.Text)
 	if own := tenantOf(ctx); own != "" {
 		if p.Tenant != "" && p.Tenant != own {
-			p.next = ""
+			p.next = shingle.DomainPlace{}
 			return p, nil
 		}
 		p.Tenant = own
 	}
-	read := limit
+	read, from := limit, s.rowsFrom(shingle.DomainQuery{Tenant: p.Tenant, Order: shingle.DomainOrder(sort), After: after})
 	for {
-		rows, err := s.rows(ctx, p.Tenant, p.next, read)
+		list, err := from(ctx, read)
 		if err != nil {
 			return nil, err
 		}
-		for i := range rows {
-			if full, err := s.add(ctx, p, &rows[i]); full || err != nil {
+		for some := range slices.Chunk(list, readsAtOnce) {
+			if full, err := s.add(ctx, p, some); full || err != nil {
 				return p, err
 			}
 		}
-		if len(rows) < read {
-			p.next = ""
+		if len(list) < read {
+			p.next = shingle.DomainPlace{}
 			return p, nil
 		}
 		read = rowsAtOnce
 	}
 }
 
-// rows reads rows, those of a tenant alone where the store can do that.
-func (s *server) rows(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
-	if lister, ok := s.Store.(shingle.TenantLister); ok && tenant != "" {
-		return lister.TenantDomains(ctx, tenant, after, limit)
+// rowsFrom is the source of the rows that q wants.
+func (s *server) rowsFrom(q shingle.DomainQuery) source {
+	return func(ctx context.Context, limit int) ([]candidate, error) {
+		q.Limit = limit
+		rows, err := s.query(ctx, q)
+		list := make([]candidate, len(rows))
+		for i := range rows {
+			q.After = shingle.PlaceOf(&rows[i])
+			list[i] = candidate{DomainPlace: q.After, row: &rows[i]}
+		}
+		return list, err
 	}
-	return s.Store.Domains(ctx, after, limit)
 }
 
-// add takes a row into the page if it is wanted. It reports whether the page is to
-// end, with this row or, when it does not fit, before it.
-func (s *server) add(ctx context.Context, p *listing, d *shingle.Domain) (full bool, err error) {
-	p.rows++
-	if p.takes(d) {
-		shown := show(*d)
-		if p.byStatus() || p.Status {
-			p.statuses++
-			if shown.Status, err = s.status(ctx, d.Host); err != nil {
-				return true, err
-			}
-		}
-		if !p.byStatus() || p.takesStatus(shown.Status) {
-			if p.size += len(d.Settings); p.size > maxPageSettings && len(p.list) > 0 {
+// rows reads rows in the order of hosts.
+func (s *server) rows(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
+	return s.query(ctx, shingle.DomainQuery{Tenant: tenant, Order: shingle.ByHost, After: shingle.DomainPlace{Host: after}, Limit: limit})
+}
+
+func (s *server) query(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	if q.Tenant == "" && q.Order == shingle.ByHost {
+		return s.Store.Domains(ctx, q.After.Host, q.Limit)
+	}
+	return s.Store.FindDomains(ctx, q)
+}
+
+// add takes those candidates into the page that are wanted. It reports whether the page
+// is to end, with the last that was taken or, when one does not fit, before it.
+func (s *server) add(ctx context.Context, p *listing, some []candidate) (full bool, err error) {
+	if err := s.load(ctx, p, some); err != nil {
+		return true, err
+	}
+	for _, c := range some {
+		p.rows++
+		if c.row != nil && p.takes(c.row) && (!p.byStatus() || p.takesStatus(c.status)) {
+			if p.size += len(c.row.Settings); p.size > maxPageSettings && len(p.list) > 0 {
 				return true, nil
 			}
+			shown := show(*c.row)
+			shown.Status = c.status
 			p.list = append(p.list, shown)
 		}
+		if p.next = c.DomainPlace; len(p.list) == p.limit {
+			return true, nil
+		}
 	}
-	p.next = d.Host
-	return len(p.list) == p.limit || p.rows >= rowsAPage || p.statuses >= statusesPage, nil
+	return p.rows >= rowsAPage || p.reads > readsAPage-readsAtOnce, nil
+}
+
+// load reads the statuses of candidates, many at once, where they matter.
+func (s *server) load(ctx context.Context, p *listing, some []candidate) error {
+	if !p.byStatus() && !p.Status {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(readersAPage)
+	for i := range some {
+		c := &some[i]
+		if c.row == nil || !p.takes(c.row) {
+			continue
+		}
+		p.reads++
+		group.Go(func() (err error) {
+			c.status, err = s.status(ctx, c.Host)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// cursorTo is the after of a page behind a place in the order of sort; empty for none.
+func cursorTo(sort string, p shingle.DomainPlace) string {
+	text := p.Host
+	if p.Host != "" && sort != string(shingle.ByHost) {
+		text = sort + " " + strconv.FormatInt(p.Created.UnixMicro(), 10) + " " + p.Host
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(text))
+}
+
+// placeOf reads what cursorTo wrote for the same order.
+func placeOf(sort, cursor string) (p shingle.DomainPlace, err error) {
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	p.Host = string(text)
+	if err == nil && cursor != "" && sort != string(shingle.ByHost) {
+		var us int64
+		part := strings.Split(p.Host, " ")
+		if len(part) != 3 || part[0] != sort {
+			return p, at("query.after", errCursor)
+		}
+		us, err = strconv.ParseInt(part[1], 10, 64)
+		p = shingle.DomainPlace{Created: time.UnixMicro(us).UTC(), Host: part[2]}
+	}
+	if err != nil || len(p.Host) > shingle.MaxHost || strings.Contains(p.Host, " ") {
+		return p, at("query.after", errCursor)
+	}
+	return p, nil
 }

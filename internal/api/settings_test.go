@@ -133,7 +133,7 @@ func TestDomains_ByTag(t *testing.T) {
 		t.Errorf("got %+v", page)
 	}
 	var got []string
-	for d, err := range s.client().FindDomains(t.Context(), api.FilterInput{Tag: "eu"}) {
+	for d, err := range s.client().FindDomains(t.Context(), api.FilterInput{Tag: "eu"}, "") {
 		check(t, err)
 		got = append(got, d.Host)
 	}

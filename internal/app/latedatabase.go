@@ -14,7 +14,6 @@ import (
 // database keeps everything in one file.
 type database interface {
 	shingle.DomainStore
-	shingle.TenantLister
 	shingle.Blobs
 	io.Closer
 }
@@ -122,6 +121,15 @@ func (l *lateDatabase) Domains(ctx context.Context, after string, limit int) ([]
 	return db.Domains(ctx, after, limit)
 }
 
+// FindDomains implements [shingle.DomainStore].
+func (l *lateDatabase) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	db, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return db.FindDomains(ctx, q)
+}
+
 // Head implements [shingle.DomainStore].
 func (l *lateDatabase) Head(ctx context.Context) (shingle.Cursor, error) {
 	db, err := l.get(ctx)
@@ -138,15 +146,6 @@ func (l *lateDatabase) Changes(ctx context.Context, after shingle.Cursor, limit 
 		return nil, "", err
 	}
 	return db.Changes(ctx, after, limit)
-}
-
-// TenantDomains implements [shingle.TenantLister].
-func (l *lateDatabase) TenantDomains(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
-	db, err := l.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return db.TenantDomains(ctx, tenant, after, limit)
 }
 
 // Get implements [shingle.Blobs].

@@ -15,7 +15,7 @@ const (
 	domainReads  = 255          // its checks, and half a renewal
 	domainWrites = 130
 	newReads     = 37 // a new domain, with its certificate
-	newWrites    = 29
+	newWrites    = 35
 	newTurns     = 30   // until its certificate is there
 	domainBytes  = 12e3 // with its certificate, plan, status and history
 

@@ -104,7 +104,7 @@ func (s *Store) append(ctx context.Context, host string, who author, old, next *
 	if err != nil {
 		return err
 	}
-	err = s.commit(ctx, []types.TransactWriteItem{s.writeRow(host, old, next), entry, s.writeHead(shard, log.last, end)})
+	err = s.commit(ctx, append([]types.TransactWriteItem{s.writeRow(host, old, next), entry, s.writeHead(shard, log.last, end)}, s.writePlaces(old, next)...))
 	switch {
 	case err == nil:
 		log.last = end

@@ -11,6 +11,9 @@
 //	change#07   000000000042  a change of a domain, numbered without gaps in its shard; TTL
 //	head        07            the number of the shard's last change
 //	blob#07     KEY           a blob, in the shard of its key
+//	made#07     TIME/HOST     that there is a domain, by its creation, in the shard of its host
+//	of#ACME     HOST          that the tenant ACME has a domain
+//	madeof#ACME TIME/HOST     the same, by its creation
 //	check       RANDOM        written by an inspection, and deleted by it; TTL
 //
 // docs/decisions/011-dynamodb.md says why.

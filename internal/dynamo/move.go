@@ -13,8 +13,8 @@ var _ shingle.MovableStore = (*Store)(nil)
 // loaders is how many rows are on their way at once.
 const loaders = 32
 
-// LoadDomains implements [shingle.MovableStore]. It costs a write a row: half of
-// what a domain costs that is written with its change.
+// LoadDomains implements [shingle.MovableStore]. It costs a write a row, and one for
+// each of its places: half of what a domain costs that is written with its change.
 func (s *Store) LoadDomains(ctx context.Context, rows []shingle.Domain) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(loaders)
@@ -25,11 +25,15 @@ func (s *Store) LoadDomains(ctx context.Context, rows []shingle.Domain) error {
 			}
 			k := domainKey(rows[i].Host)
 			k.setDomain(&rows[i])
-			_, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
-				_, err := s.home.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: k})
-				return err
-			})
-			return err
+			for _, k := range append(places(&rows[i]), k) {
+				if _, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
+					_, err := s.home.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: k})
+					return err
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	return group.Wait()

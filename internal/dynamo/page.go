@@ -15,6 +15,7 @@ import (
 type listing struct {
 	partitions    []string
 	prefix, after string // of the sort key
+	backwards     bool   // from the largest sort key; without a prefix
 	limit         int
 	attributes    string // to return, as a projection; empty: all
 }
@@ -22,7 +23,7 @@ type listing struct {
 // list answers a listing. It reads from each partition its share of the page and
 // a little more, so that few have to be asked twice.
 func (s *Store) list(ctx context.Context, c *client, l listing) ([]item, error) {
-	if l.after >= l.prefix && !strings.HasPrefix(l.after, l.prefix) {
+	if !l.backwards && l.after >= l.prefix && !strings.HasPrefix(l.after, l.prefix) {
 		return nil, nil // behind all that have the prefix
 	}
 	streams := make([]*stream, len(l.partitions))
@@ -35,7 +36,7 @@ func (s *Store) list(ctx context.Context, c *client, l listing) ([]item, error) 
 			return nil, err
 		}
 		for len(page) < l.limit {
-			first := least(streams)
+			first := l.next(streams)
 			if first == nil {
 				return page, nil
 			}
@@ -66,11 +67,11 @@ type stream struct {
 	ended     bool
 }
 
-// least returns the stream with the smallest item, nil when all have ended.
-func least(streams []*stream) *stream {
+// next returns the stream with the first item, nil when all have ended.
+func (l *listing) next(streams []*stream) *stream {
 	var first *stream
 	for _, s := range streams {
-		if len(s.items) > 0 && (first == nil || s.items[0].text("sk") < first.items[0].text("sk")) {
+		if len(s.items) > 0 && (first == nil || (s.items[0].text("sk") < first.items[0].text("sk")) != l.backwards) {
 			first = s
 		}
 	}
@@ -95,11 +96,17 @@ func (s *Store) read(ctx context.Context, c *client, l listing, st *stream, n in
 		TableName: &c.table, ConsistentRead: aws.Bool(true), Limit: aws.Int32(int32(n)),
 		ExpressionAttributeValues: item{":p": text(st.partition)},
 	}
+	if l.backwards {
+		in.ScanIndexForward = aws.Bool(false)
+	}
 	if l.attributes != "" {
 		in.ProjectionExpression = &l.attributes
 	}
 	condition := "pk = :p"
 	switch {
+	case l.backwards && st.after != "":
+		condition += " AND sk < :after"
+		in.ExpressionAttributeValues[":after"] = text(st.after)
 	case l.prefix == "" && st.after != "":
 		condition += " AND sk > :after"
 		in.ExpressionAttributeValues[":after"] = text(st.after)

@@ -59,6 +59,11 @@ func (r *Replica) Domains(ctx context.Context, after string, limit int) ([]shing
 	return r.store.domains(ctx, r.store.local, after, limit)
 }
 
+// FindDomains implements [shingle.DomainStore].
+func (r *Replica) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	return r.store.findDomains(ctx, r.store.local, q)
+}
+
 // Changes implements [shingle.DomainStore]. A change that others have overtaken on
 // their way to this region holds up those behind it in its log.
 func (r *Replica) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {

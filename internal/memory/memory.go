@@ -2,9 +2,11 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,8 +28,6 @@ type Store struct {
 var (
 	_ shingle.DomainStore = (*Store)(nil)
 	_ shingle.Blobs       = (*Store)(nil)
-
-	_ shingle.TenantLister = (*Store)(nil)
 )
 
 // locked runs f under the lock, unless ctx has ended.
@@ -115,26 +115,34 @@ func (s *Store) Domains(ctx context.Context, after string, limit int) (list []sh
 	return list, err
 }
 
-// TenantDomains implements [shingle.TenantLister].
-func (s *Store) TenantDomains(ctx context.Context, tenant, after string, limit int) (list []shingle.Domain, err error) {
+// FindDomains implements [shingle.DomainStore]. It goes through all domains.
+func (s *Store) FindDomains(ctx context.Context, q shingle.DomainQuery) (list []shingle.Domain, err error) {
 	err = s.locked(ctx, func() error {
-		if err := checkLimit(limit); err != nil {
+		if err := q.Validate(); err != nil {
 			return err
 		}
-		for len(list) < limit {
-			hosts := s.hosts.list("", after, 1000)
-			if len(hosts) == 0 {
-				break
-			}
-			for _, host := range hosts {
-				if after = host; s.domains[host].Tenant == tenant && len(list) < limit {
-					list = append(list, s.domains[host])
-				}
+		for _, d := range s.domains {
+			begun := q.After.Host == "" || compare(q.Order, shingle.PlaceOf(&d), q.After) > 0
+			if begun && (q.Tenant == "" || q.Tenant == d.Tenant) {
+				list = append(list, d)
 			}
 		}
+		slices.SortFunc(list, func(a, b shingle.Domain) int { return compare(q.Order, shingle.PlaceOf(&a), shingle.PlaceOf(&b)) })
+		list = list[:min(len(list), q.Limit)]
 		return nil
 	})
 	return list, err
+}
+
+func compare(order shingle.DomainOrder, a, b shingle.DomainPlace) int {
+	byHost := strings.Compare(a.Host, b.Host)
+	switch order {
+	case shingle.OldestFirst:
+		return cmp.Or(a.Created.Compare(b.Created), byHost)
+	case shingle.NewestFirst:
+		return -cmp.Or(a.Created.Compare(b.Created), byHost)
+	}
+	return byHost
 }
 
 // Head implements [shingle.DomainStore].

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -78,12 +79,34 @@ func (db *DB) Domains(ctx context.Context, after string, limit int) ([]shingle.D
 	return db.domains(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
 }
 
-// TenantDomains implements [shingle.TenantLister].
-func (db *DB) TenantDomains(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
-	if err := checkLimit(limit); err != nil {
+// FindDomains implements [shingle.DomainStore].
+func (db *DB) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	return db.domains(ctx, "SELECT "+domainColumns+" FROM domains WHERE tenant = ? AND host > ? ORDER BY host LIMIT ?", tenant, after, limit)
+	var where []string
+	var args []any
+	if q.Tenant != "" {
+		where, args = append(where, "tenant = ?"), append(args, q.Tenant)
+	}
+	order := "host"
+	switch {
+	case q.Order == shingle.ByHost:
+		where, args = append(where, "host > ?"), append(args, q.After.Host)
+	case q.Order == shingle.NewestFirst:
+		order = "created_at DESC, host DESC"
+	default:
+		order = "created_at, host"
+	}
+	if q.Order != shingle.ByHost && q.After.Host != "" {
+		compare := map[shingle.DomainOrder]string{shingle.OldestFirst: ">", shingle.NewestFirst: "<"}[q.Order]
+		where, args = append(where, "(created_at, host) "+compare+" (?, ?)"), append(args, micros(q.After.Created), q.After.Host)
+	}
+	text := "SELECT " + domainColumns + " FROM domains"
+	if len(where) > 0 {
+		text += " WHERE " + strings.Join(where, " AND ")
+	}
+	return db.domains(ctx, text+" ORDER BY "+order+" LIMIT ?", append(args, q.Limit)...)
 }
 
 func (db *DB) domains(ctx context.Context, query string, args ...any) ([]shingle.Domain, error) {

@@ -73,8 +73,6 @@ type DB struct {
 var (
 	_ shingle.DomainStore = (*DB)(nil)
 	_ shingle.Blobs       = (*DB)(nil)
-
-	_ shingle.TenantLister = (*DB)(nil)
 )
 
 // Open opens or creates the database and brings its schema up to date.

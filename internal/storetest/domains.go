@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +27,9 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 		{"DeleteComparesVersions", testDeleteDomain},
 		{"FieldsComeBackWhole", testFields},
 		{"Paging", testPaging},
-		{"TenantPaging", testTenantPaging},
+		{"Orders", testOrders},
+		{"OrdersFollowWrites", testOrdersFollowWrites},
+		{"OrdersUnderWriters", testOrdersUnderWriters},
 		{"OneCreatorWins", testOneCreatorWins},
 		{"OneWriterWins", testOneWriterWins},
 		{"NoLostUpdate", testNoLostDomainUpdate},
@@ -174,45 +175,6 @@ func testPaging(t *testing.T, s shingle.DomainStore) {
 	}
 }
 
-// testTenantPaging checks a store that is a [shingle.TenantLister].
-func testTenantPaging(t *testing.T, s shingle.DomainStore) {
-	lister, ok := s.(shingle.TenantLister)
-	if !ok {
-		return
-	}
-	ctx := t.Context()
-	var want []string
-	for i := range 30 {
-		d := shingle.Domain{Host: fmt.Sprintf("%c.example.com", 'a'+i%26), Tenant: []string{"acme", "acme2", "acm", ""}[i%4]}
-		if i >= 26 {
-			d.Host = "x" + d.Host
-		}
-		if _, err := s.CreateDomain(ctx, d, now); err != nil {
-			t.Fatal(err)
-		}
-		if d.Tenant == "acme" {
-			want = append(want, d.Host)
-		}
-	}
-	slices.Sort(want)
-	for _, limit := range []int{1, 3, pageLimit} {
-		var got []string
-		for after := ""; ; {
-			list, err := lister.TenantDomains(ctx, "acme", after, limit)
-			check(t, err)
-			for _, d := range list {
-				got, after = append(got, d.Host), d.Host
-			}
-			if len(list) < limit {
-				break
-			}
-		}
-		same(t, got, want)
-	}
-	_, err := lister.TenantDomains(ctx, "acme", "", 0)
-	is(t, err, shingle.ErrInvalid)
-}
-
 func testOneCreatorWins(t *testing.T, s shingle.DomainStore) {
 	for round := range 5 {
 		wins := race(8, func(i int) bool {
@@ -282,6 +244,7 @@ func testEndedContext(t *testing.T, s shingle.DomainStore) {
 	_, errs["Domain"] = s.Domain(ctx, host)
 	_, errs["UpdateDomain"] = s.UpdateDomain(ctx, d, now)
 	_, errs["Domains"] = s.Domains(ctx, "", 10)
+	_, errs["FindDomains"] = s.FindDomains(ctx, shingle.DomainQuery{Order: shingle.NewestFirst, Limit: 10})
 	_, errs["Head"] = s.Head(ctx)
 	_, _, errs["Changes"] = s.Changes(ctx, head, 10)
 	errs["DeleteDomain"] = s.DeleteDomain(ctx, host, 0, "", now)

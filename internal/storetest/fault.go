@@ -159,6 +159,11 @@ func (s *FaultyDomainStore) Domains(ctx context.Context, after string, limit int
 	return result(ctx, &s.Faults, "Domains", after, func() ([]shingle.Domain, error) { return s.Store.Domains(ctx, after, limit) })
 }
 
+// FindDomains implements [shingle.DomainStore].
+func (s *FaultyDomainStore) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	return result(ctx, &s.Faults, "FindDomains", q.After.Host, func() ([]shingle.Domain, error) { return s.Store.FindDomains(ctx, q) })
+}
+
 // Head implements [shingle.DomainStore].
 func (s *FaultyDomainStore) Head(ctx context.Context) (shingle.Cursor, error) {
 	return result(ctx, &s.Faults, "Head", "", func() (shingle.Cursor, error) { return s.Store.Head(ctx) })
