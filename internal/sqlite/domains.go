@@ -89,18 +89,18 @@ func (db *DB) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle
 	if q.Tenant != "" {
 		where, args = append(where, "tenant = ?"), append(args, q.Tenant)
 	}
-	order := "host"
-	switch {
-	case q.Order == shingle.ByHost:
-		where, args = append(where, "host > ?"), append(args, q.After.Host)
-	case q.Order == shingle.NewestFirst:
-		order = "created_at DESC, host DESC"
-	default:
-		order = "created_at, host"
+	order, behind, place := "host", "host > ?", []any{q.After.Host}
+	if q.Order != shingle.ByHost {
+		place = []any{micros(q.After.Created), q.After.Host}
 	}
-	if q.Order != shingle.ByHost && q.After.Host != "" {
-		compare := map[shingle.DomainOrder]string{shingle.OldestFirst: ">", shingle.NewestFirst: "<"}[q.Order]
-		where, args = append(where, "(created_at, host) "+compare+" (?, ?)"), append(args, micros(q.After.Created), q.After.Host)
+	switch q.Order {
+	case shingle.OldestFirst:
+		order, behind = "created_at, host", "(created_at, host) > (?, ?)"
+	case shingle.NewestFirst:
+		order, behind = "created_at DESC, host DESC", "(created_at, host) < (?, ?)"
+	}
+	if q.After.Host != "" {
+		where, args = append(where, behind), append(args, place...)
 	}
 	text := "SELECT " + domainColumns + " FROM domains"
 	if len(where) > 0 {
