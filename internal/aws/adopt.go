@@ -97,13 +97,13 @@ func (x *Deployer) keptZone(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// keptKey returns the ARN of the KMS key that a stage of this name once made, or "". A
-// table without its key is an error: a new one would open nothing in it.
+// keptKey returns the ARN of the KMS key that a stage of this name once made, or "".
+// Records without their key are an error: a new one would open nothing.
 func (x *Deployer) keptKey(ctx context.Context) (string, error) {
 	d := x.Deployment
 	out, err := kms.NewFromConfig(x.Account.in(d.Home())).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(d.keyAlias())})
 	if _, none := errors.AsType[*kmstypes.NotFoundException](err); none {
-		return "", x.noTable(ctx, "the key "+d.keyAlias())
+		return "", x.noData(ctx, "the key "+d.keyAlias())
 	}
 	if err != nil {
 		return "", fmt.Errorf("look for the key %s: %w", d.keyAlias(), err)

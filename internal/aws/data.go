@@ -39,6 +39,10 @@ func (d *Deployment) data() Stack {
 		s.output("MasterKeyArn", "ARN of the master key", d.MasterKeyARN)
 	default:
 		d.masterKey(&s)
+		// The table is the last to be made, so that no failure of another has to delete it.
+		table := s.Template.Resources["Table"]
+		table.DependsOn = []string{"MasterKeyName"}
+		s.Template.Resources["Table"] = table
 	}
 	return s
 }

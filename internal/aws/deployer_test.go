@@ -227,7 +227,7 @@ func TestDeploy_MasterKeyIsOneInAllRegionsAndNeverReplaced(t *testing.T) {
 	d := deployment(FrontRoute53, usEast)
 	w := newWorld(t, d)
 	w.deploy(t)
-	w.cloud.table = true
+	w.cloud.rows = 1
 	d.Regions = append(d.Regions, euWest)
 	w.deploy(t)
 	name := "/shingle/prd/master-key"
@@ -282,18 +282,22 @@ func TestDeploy_TakesUpWhatAnEarlierLifeLeft(t *testing.T) {
 	if err := w.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.cloud.table = true
-	if err := w.Deploy(t.Context(), Plan{}); !errors.Is(err, shingle.ErrConflict) || !strings.Contains(err.Error(), "alias/shingle-prd") {
-		t.Fatalf("a table without its key: %v", err)
+	key, zone := w.cloud.key, w.cloud.zone
+	if !w.cloud.table || key == "" || zone == "" {
+		t.Fatalf("the removal kept the table: %v, the key %q and the zone %q", w.cloud.table, key, zone)
 	}
-	w.cloud.key, w.cloud.zone = "arn:aws:kms:us-east-1:1:key/mrk-1", "ZKEPT"
+	w.cloud.rows, w.cloud.key = 1, ""
+	if err := w.Deploy(t.Context(), Plan{}); !errors.Is(err, shingle.ErrConflict) || !strings.Contains(err.Error(), "alias/shingle-prd") {
+		t.Fatalf("records without their key: %v", err)
+	}
+	w.cloud.key = key
 	w.deploy(t)
-	if made("shingle-prd-data", "MasterKey") || made("shingle-prd-front", "Zone") || d.ZoneID != "ZKEPT" || d.MasterKeyARN != w.cloud.key {
+	if made("shingle-prd-data", "MasterKey") || made("shingle-prd-front", "Zone") || d.ZoneID != zone || d.MasterKeyARN != key {
 		t.Errorf("the second life has the zone %q and the key %q", d.ZoneID, d.MasterKeyARN)
 	}
 	again := deployment(FrontRoute53, usEast) // from the flags, which do not know
 	again.MasterKey, again.InstanceType = MasterKeyKMS, d.InstanceType
-	w.Deployment, w.cloud.key, w.cloud.zone = again, "", ""
+	w.Deployment, w.cloud.key, w.cloud.zone = again, "", "" // not even looked for
 	if plan, err := w.Plan(t.Context()); err != nil || len(plan.Changes) != 0 {
 		t.Errorf("a deployment without changes: %+v, %v", plan.Changes, err)
 	}
@@ -310,12 +314,54 @@ func TestDeploy_CutShortKeepsItsOwn(t *testing.T) {
 		t.Fatal("it went well")
 	}
 	for range 2 { // until the stacks beside the failed one are there, too
-		w.cloud.table, w.cloud.key, w.cloud.zone = true, "arn:aws:kms:us-east-1:1:key/mrk-1", "ZOWN"
 		_ = w.Deploy(t.Context(), Plan{})
 	}
 	clear(w.cloud.fail)
 	w.deploy(t)
 	if got := w.status("us-east-1", "shingle-prd-data"); got != "CREATE_COMPLETE" || d.MasterKeyARN != "" {
 		t.Errorf("the data are %s, with the key %q", got, d.MasterKeyARN)
+	}
+}
+
+// TestDeploy_FirstCreationThatFailsLeavesNothing has the stack with the table fail, in
+// each of its resources, also when the table is there by then: the next deployment
+// works without anybody's help.
+func TestDeploy_FirstCreationThatFailsLeavesNothing(t *testing.T) {
+	for _, fails := range []string{"MasterKey", "MasterKeyName", "Table", "half/Table"} {
+		d := deployment(FrontRoute53, usEast)
+		d.MasterKey = MasterKeyKMS
+		w := newWorld(t, d)
+		w.cloud.fail["shingle-prd-data/"+fails] = "no such luck"
+		if err := w.Deploy(t.Context(), Plan{}); err == nil || !strings.Contains(err.Error(), "no such luck") {
+			t.Fatalf("%s: %v", fails, err)
+		}
+		if w.cloud.key != "" || w.cloud.table != (fails == "half/Table") {
+			t.Errorf("%s: left are the key %q and a table: %v", fails, w.cloud.key, w.cloud.table)
+		}
+		clear(w.cloud.fail)
+		w.deploy(t)
+		if w.status("us-east-1", "shingle-prd-data") != "CREATE_COMPLETE" || !w.cloud.table || w.cloud.key == "" || d.MasterKeyARN != "" {
+			t.Errorf("%s: after another deployment: key %q, table: %v", fails, w.cloud.key, w.cloud.table)
+		}
+	}
+}
+
+// TestDeleteData_AfterTheRecordIsGone deletes the data of a stage of two regions when
+// its stacks, which knew of the second, were removed before.
+func TestDeleteData_AfterTheRecordIsGone(t *testing.T) {
+	w := newWorld(t, deployment(FrontRoute53, usEast, euWest))
+	w.deploy(t)
+	w.cloud.replicas = []string{"eu-west-1"}
+	if err := w.Remove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.Deployment = &Deployment{Stage: "prd", Regions: []Region{usEast}}
+	for range 2 { // again: nothing is there
+		if err := w.DeleteData(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.cloud.table || len(w.cloud.replicas) > 0 {
+		t.Errorf("left are the table: %v, replicas %v", w.cloud.table, w.cloud.replicas)
 	}
 }

@@ -26,7 +26,7 @@ type fakeCloud struct {
 	calls  map[string]int  // by the actions of IAM that they need
 	serial int
 
-	fail       map[string]string // stack/resource -> the reason why it cannot be made
+	fail       map[string]string // stack/resource -> the reason why it cannot be made; stack/half/resource: it is there all the same
 	failBack   map[string]string // the same, when the stack is rolled back
 	throttle   int               // answer that many calls with throttling
 	emptyShape string            // "error" or "failed": how it says that nothing changes
@@ -35,9 +35,11 @@ type fakeCloud struct {
 
 	objects    map[string]bool   // bucket/key
 	parameters map[string]string // region/name -> value
-	table      bool              // the table is there
-	zone       string            // ID of a zone example.com that a stage made; likewise
-	key        string            // ARN of a KMS key under the alias of a stage
+	table      bool              // the table is there, protected from deletion
+	rows       int               // in it
+	replicas   []string          // regions of it, apart from home
+	zone       string            // ID of a zone example.com that a stage made
+	key        string            // ARN of the KMS key under the alias of a stage
 }
 
 type fakeStack struct {
@@ -60,6 +62,7 @@ type fakeSet struct {
 	kind                     string
 	template                 Template
 	params                   map[string]string
+	imports                  bool // what is there
 	looks                    int
 	changes                  []fakeChange
 }
@@ -199,7 +202,10 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 	region := scope[2]
 	_, action, _ := strings.Cut(target, ".")
 	f.calls[scope[3]+":"+action]++
-	var in struct{ Name, Value, Type string }
+	var in struct {
+		Name, Value, Type string
+		ReplicaUpdates    []replicaUpdate
+	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	value, there := f.parameters[region+in.Name]
 	switch target {
@@ -222,19 +228,44 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 			return
 		}
 		_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q}}`, f.key)
-	case "DynamoDB_20120810.UpdateTable", "DynamoDB_20120810.DeleteTable":
-		f.table = f.table && target != "DynamoDB_20120810.DeleteTable"
+	default:
+		f.serveTable(w, region, target, in.ReplicaUpdates)
+	}
+}
+
+// serveTable is as much of DynamoDB as a deployment needs.
+func (f *fakeCloud) serveTable(w http.ResponseWriter, region, target string, updates []replicaUpdate) {
+	if there := f.table && region == "us-east-1" || slices.Contains(f.replicas, region); !there {
+		jsonFault(w, "ResourceNotFoundException")
+		return
+	}
+	switch target {
+	case "DynamoDB_20120810.UpdateTable":
+		for _, u := range updates {
+			f.replicas = slices.DeleteFunc(f.replicas, func(r string) bool { return r == u.Delete.RegionName })
+		}
 		_, _ = fmt.Fprint(w, "{}")
-	case "DynamoDB_20120810.DescribeTable":
-		if !f.table {
-			jsonFault(w, "ResourceNotFoundException")
+	case "DynamoDB_20120810.DeleteTable":
+		if len(f.replicas) > 0 {
+			jsonFault(w, "ValidationException")
 			return
 		}
-		_, _ = fmt.Fprint(w, `{"Table":{"TableStatus":"ACTIVE"}}`)
+		f.table, f.rows = false, 0
+		_, _ = fmt.Fprint(w, "{}")
+	case "DynamoDB_20120810.Scan":
+		_, _ = fmt.Fprintf(w, `{"Count":%d}`, min(f.rows, 1))
+	case "DynamoDB_20120810.DescribeTable":
+		list := []string{}
+		for _, r := range f.replicas {
+			list = append(list, fmt.Sprintf(`{"RegionName":%q}`, r))
+		}
+		_, _ = fmt.Fprintf(w, `{"Table":{"TableStatus":"ACTIVE","Replicas":[%s]}}`, strings.Join(list, ","))
 	default:
 		jsonFault(w, "UnknownOperationException")
 	}
 }
+
+type replicaUpdate struct{ Delete struct{ RegionName string } }
 
 func jsonFault(w http.ResponseWriter, code string) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
@@ -367,7 +398,7 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 		return
 	}
 	f.names[s.id+q.Get("ChangeSetName")] = true
-	set := &fakeSet{name: q.Get("ChangeSetName"), stack: s, kind: kind, params: map[string]string{}, looks: 1}
+	set := &fakeSet{name: q.Get("ChangeSetName"), stack: s, kind: kind, params: map[string]string{}, looks: 1, imports: q.Get("ImportExistingResources") == "true"}
 	if err := json.Unmarshal([]byte(q.Get("TemplateBody")), &set.template); err != nil {
 		fault(w, "ValidationError", "Template format error: "+err.Error())
 		return
@@ -382,6 +413,11 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 		}
 	}
 	set.changes = changesOf(s, set)
+	for i, c := range set.changes {
+		if set.imports && f.table && c.kind == "AWS::DynamoDB::GlobalTable" && c.action == "Add" {
+			set.changes[i].action = "Import"
+		}
+	}
 	if len(set.changes) == 0 {
 		if f.emptyShape == "error" {
 			fault(w, "ValidationError", "No updates are to be performed.")
@@ -475,8 +511,19 @@ func (f *fakeCloud) executeChangeSet(w http.ResponseWriter, q url.Values) {
 func (f *fakeCloud) finish(s *fakeStack, set *fakeSet, verb string) {
 	failed := ""
 	s.making = nil
+	var made []string
 	for _, c := range set.changes {
 		reason, bad := f.fail[s.name+"/"+c.id]
+		if half, ok := f.fail[s.name+"/half/"+c.id]; ok {
+			reason, bad = half, true
+			made = append(made, c.id)
+			_ = f.make(s.region, c)
+		} else if !bad && failed == "" && (c.action == "Add" || c.action == "Import") {
+			if reason = f.make(s.region, c); reason == "" && c.action == "Add" {
+				made = append(made, c.id)
+			}
+			bad = reason != ""
+		}
 		if bad && failed == "" {
 			failed = c.id
 			f.event(s, c.id, c.kind, verb+"_FAILED", reason)
@@ -498,12 +545,65 @@ func (f *fakeCloud) finish(s *fakeStack, set *fakeSet, verb string) {
 	f.event(s, "", "", s.status, s.reason)
 	s.steps = append(s.steps, func() {
 		s.status = back + "_COMPLETE"
+		if !f.unmake(s, set.template, made) {
+			s.status = back + "_FAILED"
+		}
 		if reason, bad := f.failBack[s.name]; bad {
 			s.status = back + "_FAILED"
 			f.event(s, failed, "AWS::Test::Resource", "UPDATE_FAILED", reason)
 		}
 		f.event(s, "", "", s.status, "")
 	})
+}
+
+// make makes what outlives its stack, or says why it cannot.
+func (f *fakeCloud) make(region string, c fakeChange) (reason string) {
+	switch c.kind {
+	case "AWS::DynamoDB::GlobalTable":
+		if f.table && c.action != "Import" {
+			return "Table already exists"
+		}
+		f.table = true
+	case "AWS::KMS::Alias":
+		if f.key != "" {
+			return "An alias with that name already exists"
+		}
+		f.serial++
+		f.key = fmt.Sprintf("arn:aws:kms:%s:123456789012:key/mrk-%d", region, f.serial)
+	case "AWS::Route53::HostedZone":
+		f.serial++
+		f.zone = "ZMADE" + strconv.Itoa(f.serial)
+	}
+	return ""
+}
+
+// unmake rolls back a creation, and reports whether all is gone that should be: a
+// table is protected.
+func (f *fakeCloud) unmake(s *fakeStack, t Template, made []string) bool {
+	good := true
+	for _, id := range slices.Backward(made) {
+		r := t.Resources[id]
+		switch {
+		case r.DeletionPolicy == "Retain":
+			f.event(s, id, r.Type, "DELETE_SKIPPED", "")
+		case r.Type == "AWS::DynamoDB::GlobalTable":
+			good = false
+			f.event(s, id, r.Type, "DELETE_FAILED", "Resource cannot be deleted as it is currently protected against deletion")
+		default:
+			f.forget(r.Type)
+			f.event(s, id, r.Type, "DELETE_COMPLETE", "")
+		}
+	}
+	return good
+}
+
+func (f *fakeCloud) forget(kind string) {
+	switch kind {
+	case "AWS::KMS::Alias":
+		f.key = ""
+	case "AWS::Route53::HostedZone":
+		f.zone = ""
+	}
 }
 
 func (f *fakeCloud) deleteStack(w http.ResponseWriter, region string, q url.Values) {
@@ -514,6 +614,9 @@ func (f *fakeCloud) deleteStack(w http.ResponseWriter, region string, q url.Valu
 		s.steps = []func(){func() {
 			s.status = "DELETE_COMPLETE"
 			for id, r := range s.template.Resources {
+				if !strings.HasPrefix(r.DeletionPolicy, "Retain") {
+					f.forget(r.Type)
+				}
 				if reason, bad := f.fail[s.name+"/delete/"+id]; bad {
 					s.status = "DELETE_FAILED"
 					f.event(s, id, r.Type, "DELETE_FAILED", reason)

@@ -13,7 +13,7 @@ var ownActions = []string{
 	"cloudformation:ContinueUpdateRollback", "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack",
 	"cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet",
 	"cloudformation:GetTemplate",
-	"dynamodb:DeleteTable", "dynamodb:DescribeTable", "dynamodb:UpdateTable",
+	"dynamodb:DeleteTable", "dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:UpdateTable",
 	"kms:DescribeKey", "lambda:InvokeFunction", "route53:ListHostedZonesByName",
 	"s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
 	"ssm:GetParameter", "ssm:PutParameter",

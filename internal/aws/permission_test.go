@@ -38,7 +38,6 @@ func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 	kept := newWorld(t, deployment(FrontRoute53, usEast))
 	kept.deploy(t) // with a parameter
 	maps.Copy(w.cloud.calls, kept.cloud.calls)
-	w.cloud.table = true
 	if err := w.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 		}
 	}
 	if text == "" {
-		if err := x.noTable(ctx, "the parameter "+name); err != nil {
+		if err := x.noData(ctx, "the parameter "+name); err != nil {
 			return err
 		}
 		key := make([]byte, shingle.MasterKeySize)
@@ -58,18 +58,21 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 	return nil
 }
 
-// noTable returns an error when the table is there: a new master key would open
-// nothing in it. key names the one that is missing.
-func (x *Deployer) noTable(ctx context.Context, key string) error {
+// noData returns an error when the table has records: a new master key would open
+// nothing in them. key names the one that is missing. An empty table is what a first
+// deployment that failed may leave, for its protection outlives a rollback.
+func (x *Deployer) noData(ctx context.Context, key string) error {
 	table := x.Deployment.table()
-	_, err := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home())).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
-	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none {
+	out, err := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home())).Scan(ctx, &dynamodb.ScanInput{
+		TableName: &table, Limit: aws.Int32(1), ConsistentRead: aws.Bool(true), Select: ddbtypes.SelectCount,
+	})
+	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none || err == nil && out.Count == 0 {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("look for table %s: %w", table, err)
+		return fmt.Errorf("look into table %s: %w", table, err)
 	}
-	return shingle.Errorf(shingle.CodeConflict, "the table %s is there, but not %s, its master key, without which no private key in it can be read: put it back. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, key)
+	return shingle.Errorf(shingle.CodeConflict, "the table %s has records, but %s, its master key, is not there, without which no private key in it can be read: put it back. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, key)
 }
 
 // Token has the control plane make an API token for whoever may call its function.

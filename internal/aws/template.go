@@ -59,8 +59,12 @@ func sub(format string) props    { return props{"Fn::Sub": format} }
 func base64(v any) props         { return props{"Fn::Base64": v} }
 func zoneOf(i int) props         { return props{"Fn::Select": []any{i, props{"Fn::GetAZs": ""}}} }
 func text(what string) Parameter { return Parameter{Type: "String", Description: what} }
+
+// retained has a resource stay whatever happens to its stack. The rollback of its own
+// creation alone deletes it: what was never used is not left behind, where it would
+// cost, and stand in the way of the next attempt.
 func retained(r Resource) Resource {
-	r.DeletionPolicy, r.UpdateReplacePolicy = "Retain", "Retain"
+	r.DeletionPolicy, r.UpdateReplacePolicy = "RetainExceptOnCreate", "Retain"
 	return r
 }
 

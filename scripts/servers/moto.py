@@ -5,7 +5,8 @@
 #
 # Stacks: one that was made by a change set has outputs; a global table is a table
 # in its own region; and what moto has no model of, which it leaves out without a
-# word, can be referred to; a network has an IPv6 block, and blocks have parts.
+# word, can be referred to; a network has an IPv6 block, and blocks have parts; and
+# RetainExceptOnCreate retains.
 import ipaddress
 import itertools
 import sys
@@ -91,6 +92,17 @@ def clean(value, resources):
 
 
 parsing.clean_json = clean
+without_exceptions = parsing.ResourceMap.delete
+
+
+def delete(resources):
+    for resource in resources._resource_json_map.values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"
+    without_exceptions(resources)
+
+
+parsing.ResourceMap.delete = delete
 
 
 def in_turn(environ, start_response):
