@@ -14,7 +14,8 @@ import (
 
 // budgets are the token buckets of the fleet, one record each. Two machines
 // whose clocks disagree share a bucket as the later one sees it: the difference
-// is earned once at most.
+// is earned once at most. A clock that is more than maxSkew ahead does not count:
+// nothing would be earned until the others are there.
 type budgets struct{ store *store }
 
 // bucket is a token bucket as it is stored.
@@ -23,10 +24,16 @@ type bucket struct {
 	At     time.Time `json:"at"` // when there were so many
 }
 
+// maxSkew is how far the clocks of a fleet may be apart.
+const maxSkew = 24 * time.Hour
+
 // fill returns the bucket as it is at now.
 func (b bucket) fill(r Rate, now time.Time) bucket {
 	if b.At.IsZero() {
 		return bucket{Tokens: float64(r.Count), At: now}
+	}
+	if b.At.Sub(now) > maxSkew {
+		b.At = now
 	}
 	if earned := now.Sub(b.At); earned > 0 {
 		b.Tokens = min(float64(r.Count), b.Tokens+float64(earned)/float64(r.every()))

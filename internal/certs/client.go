@@ -84,7 +84,8 @@ func noteAnswer(ctx context.Context, last *answer) context.Context {
 	return context.WithValue(ctx, answerKey{}, last)
 }
 
-// caTransport bounds the CA's answers, and notes them. It keeps the renewal
+// caTransport bounds the CA's answers, and notes them. It makes plain when to come
+// again, as the acme.Client gives up for a field that it cannot read. It keeps the renewal
 // information out of the directory that the acme.Client reads, which would ask
 // for it after each order, and hold up the certificate if there was no answer.
 type caTransport struct {
@@ -105,6 +106,7 @@ func (t *caTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	*last = answer{status: resp.StatusCode, retryAt: retryAfter(resp.Header.Get("Retry-After"), t.now())}
+	plainRetryAfter(resp.Header, last.retryAt.Sub(t.now()))
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxACMEBody}
 	if r.URL.String() != t.directory || r.Context().Value(wholeDirectory{}) != nil || resp.StatusCode != http.StatusOK {
 		return resp, nil
@@ -147,6 +149,18 @@ func retryAfter(field string, now time.Time) time.Time {
 		return latest
 	}
 	return at
+}
+
+// plainRetryAfter replaces a Retry-After field by wait in whole seconds, or drops one that
+// says nothing.
+func plainRetryAfter(h http.Header, wait time.Duration) {
+	switch {
+	case h.Get("Retry-After") == "":
+	case wait <= 0: // it would be asked without a pause
+		h.Del("Retry-After")
+	default:
+		h.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	}
 }
 
 var errBodyTooLong = errors.New("the answer is longer than 1 MiB")

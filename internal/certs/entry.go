@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/tls"
+	"encoding/pem"
 	"sync/atomic"
 	"time"
 )
@@ -42,6 +43,15 @@ const (
 // renewPause is the least time between two renewals begun for one entry: a busy
 // host in its renewal period costs its handshakes no more than a comparison.
 const renewPause = time.Minute
+
+// pem returns the chain as it is stored, the leaf first.
+func (e *entry) pem() string {
+	var chain []byte
+	for _, der := range e.cert.Certificate {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return string(chain)
+}
 
 // brought notes that the operator brought the certificate, unless u is nil. One that
 // is to be kept is not due before it ends.

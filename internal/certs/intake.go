@@ -8,8 +8,8 @@ import (
 )
 
 // intake follows the domains: one that appears is wanted, one that goes is
-// dropped. What was deleted while the worker fell behind the feed is found when it
-// comes up for renewal and is no longer allowed.
+// dropped. What was deleted while the worker fell behind the feed is found, and
+// dropped, when it comes up for renewal and is no longer allowed.
 func (m *Manager) intake() *records.Feed {
 	return &records.Feed{
 		Records: records.New(m.cfg.Blobs), Domains: m.cfg.Domains, Key: "worker/domains", All: true, Take: m.takeIn,

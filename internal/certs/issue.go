@@ -1,7 +1,9 @@
 package certs
 
 import (
+	"cmp"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,7 +92,7 @@ type issuance struct {
 func (i *issuance) run(ctx context.Context) (*entry, error) {
 	now := i.cfg.Now()
 	if e := i.cache.get(i.host); e != nil && e.unsaved.Load() && !e.due(now) {
-		return e, nil // just issued, and the store did not take it
+		return i.keepAgain(ctx, e, now), nil
 	}
 	if err := i.read(ctx, now); err != nil {
 		return nil, err
@@ -249,9 +251,9 @@ func (i *issuance) issueAt(ctx context.Context, ca *authority) (*entry, error) {
 	log.Info("certificate issued", "order", o.state.Location, "challenge", o.challenge,
 		"took", i.cfg.Now().Sub(now), "expires", e.notAfter)
 	i.refusals.clear(i.host)
-	e.fence = i.fence
+	e.issuer, e.fence = ca.Directory, i.fence
 	i.cache.put(i.host, e)
-	if err := i.keep(ctx, o, e); err != nil {
+	if err := i.keep(ctx, e); err != nil {
 		log.Error("certificate not stored, it is in memory only", "error", err)
 	}
 	return e, nil
@@ -384,29 +386,12 @@ func (i *issuance) challenges(ctx context.Context, may methods) ([]string, error
 // keep stores a certificate. After the first attempt the waiters have it in any
 // case, and a store that fails is tried again for as long as ctx lasts. Even a
 // Manager that is closing makes one whole attempt: a certificate costs an order.
-func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
-	whole := context.WithoutCancel(ctx)
-	key, err := i.store.sealKey(whole, o.key, certKey(i.host))
-	if err != nil {
-		return err
-	}
+func (i *issuance) keep(ctx context.Context, e *entry) error {
 	e.unsaved.Store(true)
-	r := record{
-		Chain: string(o.chain), Key: key, Issuer: o.ca.Directory, Issued: i.cfg.Now().UTC(), NotAfter: e.notAfter, Fence: i.fence,
-	}
 	for pause := firstStoreRetry; ; pause *= 2 {
-		stored, err := i.save(whole, i.host, e, r, i.stored, i.version)
-		if err == nil {
-			e.unsaved.Store(false)
-			i.cache.put(i.host, stored)
-			if _, err := i.adopt(whole, stored, o.ca.Directory); err != nil {
-				i.log.Error("plan not updated", "host", i.host, "error", err)
-			}
-			i.flight.settle(stored, nil)
-			return nil
-		}
-		i.flight.settle(e, nil)
-		if errors.Is(err, shingle.ErrInvalid) {
+		stored, err := i.write(ctx, e)
+		i.flight.settle(cmp.Or(stored, e), nil)
+		if err == nil || errors.Is(err, shingle.ErrInvalid) {
 			return err
 		}
 		select {
@@ -415,6 +400,48 @@ func (i *issuance) keep(ctx context.Context, o *order, e *entry) error {
 			return err
 		}
 	}
+}
+
+// keepAgain makes another attempt to store a certificate that is in memory only, as the
+// store did not take it when it was issued. It returns what is to be served.
+func (i *issuance) keepAgain(ctx context.Context, e *entry, now time.Time) *entry {
+	err := i.read(ctx, now)
+	if err == nil && i.stored != nil && i.stored.fence > e.fence && !i.stored.due(now) {
+		i.cache.put(i.host, i.stored) // another process has gone on with the order, or has placed one
+		return i.stored
+	}
+	stored := e
+	if err == nil {
+		stored, err = i.write(ctx, e)
+	}
+	if err != nil {
+		i.log.Warn("certificate still not stored, it is in memory only", "host", i.host, "error", err)
+		return e
+	}
+	return stored
+}
+
+// write stores e, unless another process was quicker, and does what follows. It returns
+// what is stored.
+func (i *issuance) write(ctx context.Context, e *entry) (*entry, error) {
+	ctx = context.WithoutCancel(ctx)
+	key, err := i.store.sealKey(ctx, e.cert.PrivateKey.(crypto.Signer), certKey(i.host))
+	if err != nil {
+		return nil, err
+	}
+	r := record{
+		Chain: e.pem(), Key: key, Issuer: e.issuer, Issued: i.cfg.Now().UTC(), NotAfter: e.notAfter, Fence: i.fence,
+	}
+	stored, err := i.save(ctx, i.host, e, r, i.stored, i.version)
+	if err != nil {
+		return nil, err
+	}
+	e.unsaved.Store(false)
+	i.cache.put(i.host, stored)
+	if _, err := i.adopt(ctx, stored, stored.issuer); err != nil {
+		i.log.Error("plan not updated", "host", i.host, "error", err)
+	}
+	return stored, nil
 }
 
 // finish tells the fleet of a stored certificate, and forgets its order.

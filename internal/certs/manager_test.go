@@ -316,7 +316,7 @@ func TestCertificate_ServedBeforeTheStoreTakesIt(t *testing.T) {
 func TestCertificate_InMemoryOnlyIsNotIssuedAgain(t *testing.T) {
 	f := newFixture(t)
 	m := f.start()
-	only := fakeEntry(f.now(), 90*24*time.Hour)
+	only := newChainMaker(t).entry(t, testHost)
 	only.unsaved.Store(true)
 	m.cache.put(testHost, only)
 	e, err := m.obtain(t.Context(), testHost, nil) // as a handshake that came just before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,14 +21,14 @@ import (
 // for the first.
 // A follower reads what is younger than newsSpan each time, and than its last
 // reading by as much, and remembers what it has seen, so that a writer whose clock
-// is behind is heard too. The worker
-// removes what is older than newsLife.
+// is behind is heard too. When there is more of it than maxNews, that time is shorter.
+// The worker removes what is older than newsLife.
 const (
 	newsPrefix = "news/"
 	newsSpan   = 2 * time.Hour
 	newsLife   = 24 * time.Hour
 	newsEvery  = 30 * time.Second
-	maxNews    = 20_000 // of one reading; beyond that everything is news
+	maxNews    = 20_000 // remembered
 )
 
 // announce makes news of host.
@@ -49,7 +50,7 @@ func (m *Manager) Follow(ctx context.Context) {
 		span = newsLife // the copies are of before the start
 	}
 	since := m.cfg.Now().Add(-span)
-	seen := map[string]bool{}
+	var seen []string
 	tick := time.NewTicker(m.cfg.News)
 	defer tick.Stop()
 	for {
@@ -69,11 +70,13 @@ func (m *Manager) Follow(ctx context.Context) {
 	}
 }
 
-// follow reads the news since a time, forgets the hosts in what is new, and
-// returns what it has seen.
-func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]bool) (map[string]bool, error) {
+// follow reads the news since a time, forgets the hosts in what is not among those
+// seen, and returns what it has seen then, in order: of more than maxNews the latest.
+func (m *Manager) follow(ctx context.Context, since time.Time, seen []string) (next []string, err error) {
 	after := newsPrefix + since.UTC().Format(dueTime)
-	next := map[string]bool{}
+	if len(seen) == maxNews && seen[0] > after { // what was before is not remembered
+		after, next = seen[0], append(next, seen[0])
+	}
 	for more := true; more; {
 		keys, err := m.store.list(ctx, newsPrefix, after, duePage)
 		if err != nil {
@@ -81,24 +84,29 @@ func (m *Manager) follow(ctx context.Context, since time.Time, seen map[string]b
 		}
 		for _, key := range keys {
 			after = key
-			if next[key] = true; !seen[key] {
-				m.heard(ctx, key[strings.LastIndexByte(key, '/')+1:])
+			if _, known := slices.BinarySearch(seen, key); !known {
+				m.heard(ctx, newsOf(key))
 			}
 		}
-		more = len(keys) == duePage && len(next) < maxNews
+		next = append(next, keys...)
+		next = slices.Delete(next, 0, max(0, len(next)-maxNews))
+		more = len(keys) == duePage
 	}
 	return next, nil
 }
 
+// newsOf returns what a key is news of.
+func newsOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
 // named has the certificates that there is news of read where they are written: a
 // replica may still have the ones from before.
-func (m *Manager) named(news map[string]bool) {
+func (m *Manager) named(news []string) {
 	if m.cfg.Near == nil {
 		return
 	}
 	hosts := make(map[string]bool, len(news))
-	for key := range news {
-		hosts[key[strings.LastIndexByte(key, '/')+1:]] = true
+	for _, key := range news {
+		hosts[newsOf(key)] = true
 	}
 	m.renewed.Store(&hosts)
 }

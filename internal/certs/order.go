@@ -79,8 +79,8 @@ func (o *order) create(ctx context.Context) error {
 		return err
 	}
 	o.account = account
-	if o.resume(ctx) {
-		return nil
+	if resumed, err := o.resume(ctx); resumed || err != nil {
+		return err
 	}
 	if o.key, err = o.newKey(); err != nil {
 		return err
@@ -97,22 +97,26 @@ func (o *order) create(ctx context.Context) error {
 }
 
 // resume takes over an order that was journalled and may still lead to a
-// certificate. An order that the CA does not know, or has refused, is forgotten.
-func (o *order) resume(ctx context.Context) bool {
+// certificate. An order that the CA does not know, or has refused, is forgotten; while
+// the CA is out of order nothing can be said of it.
+func (o *order) resume(ctx context.Context) (resumed bool, err error) {
 	url, key, ok := o.journal.read(ctx, o)
 	if !ok {
-		return false
+		return false, nil
 	}
 	state, err := o.ca.client.GetOrder(ctx, o.account, acme.Order{Location: url})
+	if p, told := problemOf(err); err != nil && isOutage(p, told, o.last) {
+		return false, err
+	}
 	if err == nil && state.Status == acme.StatusInvalid {
 		o.spoilt(ctx, o) // and who did it has not told
 	}
 	if err != nil || state.Status == acme.StatusInvalid {
-		return false
+		return false, nil //nolint:nilerr // another order mends it
 	}
 	state.Location = url
 	o.state, o.key = state, key
-	return true
+	return true, nil
 }
 
 // place asks for an order. A CA that has lost the account, as a CA for tests

@@ -63,8 +63,15 @@ func (m *Manager) renewDue(ctx context.Context, host string) error {
 }
 
 // forbidden stops the attempts for a host that the operator does not allow, or
-// whose DNS is such that they would be in vain.
+// whose DNS is such that they would be in vain. What is left of a domain that is gone
+// goes too: it was deleted while its certificate was being stored, or its deletion was
+// not told.
 func (m *Manager) forbidden(ctx context.Context, host string, why error) error {
+	if m.cfg.Domains != nil {
+		if _, err := m.cfg.Domains.Domain(ctx, host); errors.Is(err, shingle.ErrNotFound) {
+			return m.Drop(ctx, host)
+		}
+	}
 	now, who, reason := m.cfg.Now(), shingle.WhoOperator, shingle.Reason("")
 	if refusal, ok := errors.AsType[*shingle.Refusal](why); ok {
 		who, reason = refusal.Who, refusal.Reason

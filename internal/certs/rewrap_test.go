@@ -419,7 +419,7 @@ func TestRewrap_LostKeyIsSavedByAnotherProcess(t *testing.T) {
 // hear has a process read the news.
 func (s *safe) hear(m *Manager) {
 	s.t.Helper()
-	_, err := m.follow(s.t.Context(), s.now().Add(-newsSpan), map[string]bool{})
+	_, err := m.follow(s.t.Context(), s.now().Add(-newsSpan), nil)
 	s.check(err)
 }
 

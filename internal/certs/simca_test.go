@@ -42,6 +42,9 @@ type simCA struct {
 	invalid func(host string) bool // whose validations fail; nil: nobody's
 	latency time.Duration          // of each request
 
+	processing int    // how often it says that it is still signing an order
+	retryField string // Retry-After of that
+
 	mu        sync.Mutex
 	revoked   bool
 	limits    map[string]*gcra
@@ -61,6 +64,7 @@ type simOrder struct {
 	host   string
 	chain  []byte
 	status string
+	looked int // while it was being signed
 }
 
 type simHost struct {
@@ -78,6 +82,7 @@ type simAccepted struct {
 
 type simRequest struct {
 	step     string // of the URL: order, authz, challenge, finalize, certificate, ari
+	id       string // of what is asked for; empty: something new
 	host     string
 	replaces string
 	now      time.Time
@@ -135,7 +140,7 @@ func (c *simCA) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	step, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	req := &simRequest{step: step, now: time.Now()}
+	req := &simRequest{step: step, id: id, now: time.Now()}
 	var payload []byte
 	if r.Body != nil {
 		var jws struct{ Payload string }
@@ -269,10 +274,16 @@ func (c *simCA) show(id string, status int) *http.Response {
 		"status": o.status, "finalize": c.url + "/finalize/" + id, "authorizations": []string{c.url + "/authz/" + id},
 		"identifiers": []map[string]string{{"type": "dns", "value": o.host}},
 	}
-	if o.chain != nil {
+	header := []string{"Location", c.url + "/order/" + id}
+	switch {
+	case o.chain != nil && o.looked < c.processing:
+		o.looked++
+		doc["status"] = "processing"
+		header = append(header, "Retry-After", c.retryField)
+	case o.chain != nil:
 		doc["status"], doc["certificate"] = "valid", c.url+"/certificate/"+id
 	}
-	return reply(status, doc, "Location", c.url+"/order/"+id)
+	return reply(status, doc, header...)
 }
 
 func (c *simCA) finalize(id string, payload []byte) (*http.Response, error) {
