@@ -316,6 +316,9 @@ func (a *App) housekeeping() map[string]func(context.Context) error {
 	if a.cfg.checks() {
 		parts["checks"] = a.keeper.Run
 	}
+	if store, ok := a.stores.domains.(indexer); ok {
+		parts["index"] = func(ctx context.Context) error { return a.index(ctx, store) }
+	}
 	return parts
 }
 

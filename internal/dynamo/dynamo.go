@@ -14,6 +14,7 @@
 //	made#07     TIME/HOST     that there is a domain, by its creation, in the shard of its host
 //	of#ACME     HOST          that the tenant ACME has a domain
 //	madeof#ACME TIME/HOST     the same, by its creation
+//	index       places        how far older domains have got the three before
 //	check       RANDOM        written by an inspection, and deleted by it; TTL
 //
 // docs/decisions/011-dynamodb.md says why.
@@ -59,6 +60,8 @@ type Config struct {
 	OnChange func()
 	// Timeout bounds one attempt of a call. Default: 2 s.
 	Timeout time.Duration
+	// IndexStep is how many domains a call of [Store.Index] looks at. Default: 1000.
+	IndexStep int
 	// Middleware, for tests, sees every request.
 	Middleware func(*dynamodb.Options)
 	// Now is the clock. Default: time.Now.
@@ -86,6 +89,9 @@ func (c *Config) validate() error {
 	if c.Timeout == 0 {
 		c.Timeout = attemptTimeout
 	}
+	if c.IndexStep == 0 {
+		c.IndexStep = 1000
+	}
 	if c.OnChange == nil {
 		c.OnChange = func() {}
 	}
@@ -103,6 +109,7 @@ type Store struct {
 	local *client // of the replica; home itself where that is home
 
 	logs   [shards]changeLog
+	ready  atomic.Bool  // all domains are known to have their places
 	lastAt atomic.Int64 // of the changes written here, Unix microseconds
 }
 

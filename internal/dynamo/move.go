@@ -26,10 +26,7 @@ func (s *Store) LoadDomains(ctx context.Context, rows []shingle.Domain) error {
 			k := domainKey(rows[i].Host)
 			k.setDomain(&rows[i])
 			for _, k := range append(places(&rows[i]), k) {
-				if _, err := s.home.call(ctx, "PutItem", func(ctx context.Context) error {
-					_, err := s.home.PutItem(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: k})
-					return err
-				}); err != nil {
+				if err := s.put(ctx, &dynamodb.PutItemInput{TableName: &s.home.table, Item: k}); err != nil {
 					return err
 				}
 			}

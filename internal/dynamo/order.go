@@ -62,6 +62,9 @@ func (s *Store) findDomains(ctx context.Context, c *client, q shingle.DomainQuer
 	if q.Order == shingle.ByHost && q.Tenant == "" {
 		return s.domains(ctx, c, q.After.Host, q.Limit)
 	}
+	if err := s.placed(ctx, c); err != nil {
+		return nil, err
+	}
 	l := listing{after: q.After.Host, backwards: q.Order == shingle.NewestFirst, attributes: "sk"}
 	l.partitions = partitions("made", shards)
 	if q.Tenant != "" {
