@@ -29,6 +29,8 @@ type deployCmd struct {
 	Print  string `placeholder:"DIR" type:"path" help:"Only write the templates into this folder, for a pipeline of your own, and an IAM policy for whoever deploys them."`
 	Yes    bool   `help:"Do not ask."`
 
+	OIDCClientSecret string `name:"oidc-client-secret" placeholder:"SECRET" env:"SHINGLE_OIDC_CLIENT_SECRET" help:"The secret that goes with --oidc-client-id: in the environment others on the machine do not see it. It is put into the encrypted parameter /shingle/STAGE/oidc-client-secret, and nowhere else; once it is there it may be left out."`
+
 	NewToken bool `help:"Have an API token made, and print it. The first deployment does so."`
 }
 
@@ -53,6 +55,10 @@ func (c *deployCmd) Run(ctx context.Context, s streams) error {
 	}
 	x, err := c.deployer(ctx, d, s)
 	if err != nil {
+		return err
+	}
+	x.ClientSecret = c.OIDCClientSecret
+	if err := x.CheckClientSecret(ctx); err != nil {
 		return err
 	}
 	if x.Artifacts, err = c.artifacts(ctx, s); err != nil {
@@ -311,7 +317,7 @@ func (c *removeCmd) Run(ctx context.Context, s streams) error {
 	if c.DeleteData {
 		return x.DeleteData(ctx)
 	}
-	fmt.Fprintln(s.Out, "The table, the master key and a zone that was made stay: shingle deploy takes them up again.")
+	fmt.Fprintln(s.Out, "The table, the encrypted parameters and a zone that was made stay: shingle deploy takes them up again.")
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/app"
 	"github.com/shingle-proxy/shingle/internal/aws"
 
 	"github.com/alecthomas/kong"
@@ -21,6 +22,39 @@ type deploymentFlags struct {
 	Product      string          `name:"target" placeholder:"HOST" help:"The product behind the domains: app.example.com, or a URL."`
 	Email        string          `placeholder:"ADDRESS" help:"Where the CA and the alarms write to."`
 	SSHFrom      string          `name:"ssh-from" placeholder:"CIDR" help:"Network that may reach SSH on the edges. Default: none; use Session Manager."`
+	pagesFlags
+}
+
+// pagesFlags say what the control plane shows to people: those of shingle control, in the
+// words of a stage.
+type pagesFlags struct {
+	ControlURL    string   `name:"control-url" placeholder:"URL" help:"Where people reach the API, set-up pages and the panel, such as https://shingle.example.com. Default: the function's own URL, which deploy prints."`
+	ServiceName   string   `name:"service-name" placeholder:"NAME" help:"What customers know your product as: set-up pages and e-mails name it."`
+	Support       string   `placeholder:"ADDRESS" help:"E-mail address or URL of your help, which set-up pages name."`
+	DomainConnect string   `name:"domain-connect" placeholder:"DOMAIN" help:"Your domain, by which DNS providers that speak Domain Connect know your templates; shingle domains connect-setup says what to publish."`
+	EdgeAddress   []string `name:"edge-address" placeholder:"IP" help:"Address that customers are told for domains which cannot have a CNAME record: those of the accelerator, or of your edges. Several: repeat it."`
+
+	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" help:"OpenID Connect provider at which people may sign in to the panel, at --control-url."`
+	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --control-url with /panel/sign-in/elsewhere/end behind it."`
+	OIDCPublicClient bool     `name:"oidc-public-client" help:"The client has no secret."`
+	OIDCRole         []string `name:"oidc-role" placeholder:"ROLE=WHO" help:"Who may sign in, as what: admin=you@example.com, read=*@example.com, operator=group:ops, tenant:acme=*@acme.example. Several: the first that fits."`
+}
+
+// pages returns what the flags say, or what is wrong with them.
+func (f *pagesFlags) pages() (aws.Pages, error) {
+	c := app.Config{
+		ControlURL: f.ControlURL, Service: f.ServiceName, Support: f.Support, DomainConnect: f.DomainConnect,
+		OIDC: app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, Roles: f.OIDCRole},
+	}
+	if f.ControlURL != "" || f.OIDCIssuer == "" { // otherwise the deployment has a better error
+		if err := c.ValidatePages(); err != nil {
+			return aws.Pages{}, err
+		}
+	}
+	return aws.Pages{
+		URL: c.ControlURL, Service: c.Service, Support: c.Support, DomainConnect: c.DomainConnect, EdgeAddresses: f.EdgeAddress,
+		SignIn: aws.SignIn{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, Public: f.OIDCPublicClient, Roles: f.OIDCRole},
+	}, nil
 }
 
 func (f *deploymentFlags) deployment() (*aws.Deployment, error) {
@@ -38,5 +72,7 @@ func (f *deploymentFlags) deployment() (*aws.Deployment, error) {
 		}
 		d.Regions = append(d.Regions, r)
 	}
-	return d, nil
+	var err error
+	d.Pages, err = f.pages()
+	return d, err
 }

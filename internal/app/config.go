@@ -206,10 +206,7 @@ func (c *Config) validate() error {
 	if c.CloudflareZone != "" && !api.IsCloudflareZone(c.CloudflareZone) {
 		return fmt.Errorf("--cloudflare-zone: an ID has at most 64 letters, digits, - and _, not %q", c.CloudflareZone)
 	}
-	if err := c.validateSetup(); err != nil {
-		return err
-	}
-	if _, err := c.OIDC.provider(c.ControlURL); err != nil {
+	if err := c.ValidatePages(); err != nil {
 		return err
 	}
 	for _, target := range c.CNAMETargets {

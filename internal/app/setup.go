@@ -15,6 +15,16 @@ import (
 // maxSetupName bounds what set-up pages say of the operator, in bytes.
 const maxSetupName = 100
 
+// ValidatePages normalises what set-up pages and the sign-in to the panel are made of,
+// and refuses what they cannot work with, saying which flag is at fault.
+func (c *Config) ValidatePages() error {
+	if err := c.validateSetup(); err != nil {
+		return err
+	}
+	_, err := c.provider()
+	return err
+}
+
 // validateSetup refuses what set-up pages cannot say.
 func (c *Config) validateSetup() error {
 	if c.ControlURL != "" {

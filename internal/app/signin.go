@@ -23,30 +23,35 @@ import (
 type OIDCConfig struct {
 	Issuer       string // empty: nobody does
 	ClientID     string
-	ClientSecret string   // empty: a public client
+	ClientSecret string   // or "parameter:" and the name of an encrypted parameter of AWS Systems Manager that has it; empty: a public client
 	Roles        []string // as [oidc.ParseRule] reads them
 }
 
-// provider returns nil when nobody signs in so. at is where people reach the panel.
-func (c *OIDCConfig) provider(at string) (*oidc.Provider, error) {
-	if c.Issuer == "" {
-		if c.ClientID != "" || c.ClientSecret != "" || len(c.Roles) > 0 {
+// provider returns nil when nobody signs in so.
+func (c *Config) provider() (*oidc.Provider, error) {
+	is := &c.OIDC
+	if is.Issuer == "" {
+		if is.ClientID != "" || is.ClientSecret != "" || len(is.Roles) > 0 {
 			return nil, errors.New("--oidc-issuer: name the provider at which people sign in")
 		}
 		return nil, nil
 	}
-	if u, err := url.Parse(at); err != nil || u.Host == "" {
+	if u, err := url.Parse(c.ControlURL); err != nil || u.Host == "" {
 		return nil, errors.New("--control-url: with --oidc-issuer, say at which address people reach the panel, such as https://shingle.example.com")
 	}
 	var rules []oidc.Rule
-	for _, text := range c.Roles {
+	for _, text := range is.Roles {
 		r, err := oidc.ParseRule(text)
 		if err != nil {
 			return nil, fmt.Errorf("--oidc-role: %s", shingle.MessageOf(err))
 		}
 		rules = append(rules, r)
 	}
-	p, err := oidc.New(oidc.Config{Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Rules: rules})
+	secret, err := c.clientSecret()
+	if err != nil {
+		return nil, err
+	}
+	p, err := oidc.New(oidc.Config{Issuer: is.Issuer, ClientID: is.ClientID, ClientSecret: secret, Rules: rules})
 	if e, ok := errors.AsType[*shingle.Error](err); ok {
 		return nil, fmt.Errorf("--oidc-%s: %s", strings.ToLower(strings.ReplaceAll(e.Field, " ", "-")), e.Message)
 	}
@@ -69,7 +74,7 @@ type signIn struct {
 const sweepEvery = 24 * time.Hour
 
 func (a *App) openSignIn() (panel.SignIn, error) {
-	p, err := a.cfg.OIDC.provider(a.cfg.ControlURL)
+	p, err := a.cfg.provider()
 	if p == nil || err != nil {
 		return nil, err
 	}

@@ -77,15 +77,18 @@ func TestOIDCConfig_WhatIsMissingIsNamed(t *testing.T) {
 		"--oidc-client-id":      func(c *OIDCConfig, _ *string) { c.ClientID = "" },
 		"--oidc-role: say who":  func(c *OIDCConfig, _ *string) { c.Roles = nil },
 		`--oidc-role: "root=x"`: func(c *OIDCConfig, _ *string) { c.Roles = []string{"root=x"} },
+		"--oidc-client-secret":  func(c *OIDCConfig, _ *string) { c.ClientSecret = "parameter:" },
 		"--control-url: with":   func(_ *OIDCConfig, at *string) { *at = "" },
 	} {
 		c, url := good, at
 		spoil(&c, &url)
-		if _, err := c.provider(url); err == nil || !strings.HasPrefix(err.Error(), flag) {
+		cfg := Config{OIDC: c, ControlURL: url}
+		if _, err := cfg.provider(); err == nil || !strings.HasPrefix(err.Error(), flag) {
 			t.Errorf("%s: %v", flag, err)
 		}
 	}
-	if _, err := good.provider(at); err != nil {
+	cfg := Config{OIDC: good, ControlURL: at}
+	if _, err := cfg.provider(); err != nil {
 		t.Error(err)
 	}
 }

@@ -21,20 +21,26 @@ func (d *Deployment) control() Stack {
 // record is a parameter that tells the next deployment what there is. It is a
 // resource, because CloudFormation takes no change of a template's metadata alone.
 func (d *Deployment) record() Resource {
+	return Resource{Type: "AWS::SSM::Parameter", Properties: props{
+		"Name": "/shingle/" + d.Stage + "/deployment", "Type": "String", "Value": d.recorded(),
+		"Description": "What Shingle's stage " + d.Stage + " was deployed as; written by shingle deploy",
+	}}
+}
+
+// recorded is the deployment as text.
+func (d *Deployment) recorded() string {
 	value, err := json.Marshal(d)
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	return Resource{Type: "AWS::SSM::Parameter", Properties: props{
-		"Name": "/shingle/" + d.Stage + "/deployment", "Type": "String", "Value": string(value),
-		"Description": "What Shingle's stage " + d.Stage + " was deployed as; written by shingle deploy",
-	}}
+	return string(value)
 }
 
 func (d *Deployment) controlRole(s *Stack, table any) {
 	statements := append(d.tableRights(table),
 		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
 		d.masterKeyRights(s))
+	statements = append(statements, d.clientSecretRights()...)
 	s.Template.Resources["Log"] = d.log("/shingle/" + d.Stage + "/control")
 	s.Template.Resources["Role"] = Resource{
 		Type: "AWS::IAM::Role",
@@ -57,8 +63,8 @@ func (d *Deployment) log(name string) Resource {
 
 func (d *Deployment) function(s *Stack, bucket any) {
 	r := s.Template.Resources
-	environment := props{"SHINGLE_DATA": "/tmp/shingle"}
-	for name, value := range d.environment(d.Home()) {
+	environment := props{}
+	for name, value := range d.functionEnvironment() {
 		environment[name] = value
 	}
 	if d.MasterKey == MasterKeyKMS {

@@ -22,7 +22,10 @@ type Deployer struct {
 	Account    *Account
 	Deployment *Deployment
 	Artifacts  *Artifacts
-	Report     Report
+	// ClientSecret is what goes with Pages.SignIn.ClientID. Deploy puts it into a
+	// parameter; empty: what is there stays.
+	ClientSecret string
+	Report       Report
 	// Poll is how often CloudFormation is asked how far it is. Default: 3 s.
 	Poll time.Duration
 
@@ -133,6 +136,9 @@ func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
 		return err
 	}
 	stale := x.stale(before)
+	if err := x.ensureClientSecret(ctx); err != nil {
+		return err
+	}
 	if err := x.ensureMasterKey(ctx); err != nil {
 		return err
 	}
@@ -372,12 +378,14 @@ func (x *Deployer) run(s *Stack) *stackRun {
 	if poll == 0 {
 		poll = defaultPoll
 	}
-	return &stackRun{cloud: x.Account.cloudFormation(s.Region), stack: s, poll: poll, report: func(e Event) {
-		if x.Report == nil {
-			return
-		}
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.Report(e)
-	}}
+	return &stackRun{cloud: x.Account.cloudFormation(s.Region), stack: s, poll: poll, report: x.report}
+}
+
+func (x *Deployer) report(e Event) {
+	if x.Report == nil {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.Report(e)
 }

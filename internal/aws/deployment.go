@@ -59,6 +59,8 @@ type Deployment struct {
 	// SSHFrom, if set, is the network (CIDR) that may reach SSH on the edges.
 	// Without it there is Session Manager alone.
 	SSHFrom string
+	// Pages is what the control plane shows to people.
+	Pages Pages `json:",omitzero"`
 }
 
 // Region is a region with edges.
@@ -103,6 +105,7 @@ func (d *Deployment) Validate() error {
 	var f faults
 	d.validateSize(&f)
 	d.validateNames(&f)
+	d.validatePages(&f)
 	return errors.Join(f...)
 }
 

@@ -35,6 +35,7 @@ type fakeCloud struct {
 
 	objects    map[string]bool   // bucket/key
 	parameters map[string]string // region/name -> value
+	said       []string          // what CloudFormation was told
 	table      bool              // the table is there, protected from deletion
 	rows       int               // in it
 	replicas   []string          // regions of it, apart from home
@@ -121,6 +122,7 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not signed", http.StatusForbidden)
 		return
 	}
+	f.said = append(f.said, fmt.Sprint(r.Form))
 	action := r.Form.Get("Action")
 	f.calls[strings.Split(r.Header.Get("Authorization"), "/")[3]+":"+action]++
 	if f.throttle > 0 {
@@ -205,6 +207,8 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 	var in struct {
 		Name, Value, Type string
 		ReplicaUpdates    []replicaUpdate
+		Overwrite         bool
+		Tags              []struct{}
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	value, there := f.parameters[region+in.Name]
@@ -216,7 +220,7 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 		}
 		_, _ = fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
 	case "AmazonSSM.PutParameter":
-		if there || in.Type != "SecureString" {
+		if there != in.Overwrite || there && len(in.Tags) > 0 || in.Type != "SecureString" {
 			jsonFault(w, "ParameterAlreadyExists")
 			return
 		}

@@ -27,6 +27,15 @@ func variants() map[string]*Deployment {
 	elsewhere := deployment(FrontAccelerator, usEast)
 	elsewhere.Zone = ""
 	all["accelerator-zone-elsewhere"] = elsewhere
+	for _, key := range []MasterKey{MasterKeyParameter, MasterKeyKMS} {
+		d := deployment(FrontRoute53, usEast)
+		d.MasterKey, d.Pages = key, pages()
+		all["pages-"+string(key)] = d
+	}
+	public := deployment(FrontRoute53, usEast)
+	public.Pages = pages()
+	public.Pages.SignIn.Public = true
+	all["pages-public"] = public
 	return all
 }
 

@@ -33,10 +33,13 @@ const groupScope = "groups"
 
 // Config is what a [Provider] is made of. Issuer, ClientID and Rules are required.
 type Config struct {
-	Issuer       string // such as https://accounts.example.com; its discovery document says the rest
-	ClientID     string
-	ClientSecret string // empty: a public client, for whom PKCE alone speaks
-	Rules        []Rule // the first that fits a person gives the role
+	Issuer   string // such as https://accounts.example.com; its discovery document says the rest
+	ClientID string
+	Rules    []Rule // the first that fits a person gives the role
+
+	// ClientSecret returns the secret that goes with ClientID, when somebody signs in.
+	// Nil: a public client, for whom PKCE alone speaks.
+	ClientSecret func(ctx context.Context) (string, error)
 
 	Transport http.RoundTripper // nil: http.DefaultTransport
 	Now       func() time.Time  // nil: time.Now
@@ -130,6 +133,13 @@ func (p *Provider) redeem(ctx context.Context, flow Flow, code string) (claims, 
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), callTimeout)
 	defer cancel()
+	if p.cfg.ClientSecret != nil {
+		if c.ClientSecret, err = p.cfg.ClientSecret(ctx); err != nil {
+			return claims{}, &shingle.Error{
+				Code: shingle.CodeUnavailable, Message: "the secret for the sign-in service cannot be read now: try again, or sign in with a token", Err: err,
+			}
+		}
+	}
 	tokens, err := c.Exchange(ctx, code, oauth2.VerifierOption(flow.Verifier))
 	if refusal, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refusal.Response.StatusCode < 500 {
 		return claims{}, refuse("the sign-in service does not take its own code (%.100s): begin again", refusal.ErrorCode)
@@ -162,7 +172,7 @@ func (p *Provider) oauth(ctx context.Context, redirect string) (*oauth2.Config, 
 		return nil, err
 	}
 	return &oauth2.Config{
-		ClientID: p.cfg.ClientID, ClientSecret: p.cfg.ClientSecret, Endpoint: provider.Endpoint(),
+		ClientID: p.cfg.ClientID, Endpoint: provider.Endpoint(),
 		RedirectURL: redirect, Scopes: p.scopes(provider),
 	}, nil
 }

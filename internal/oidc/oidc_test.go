@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -32,7 +33,8 @@ func rules(t *testing.T, texts ...string) (list []oidc.Rule) {
 
 func newProvider(t *testing.T, p *oidctest.Provider, now func() time.Time, texts ...string) *oidc.Provider {
 	t.Helper()
-	out, err := oidc.New(oidc.Config{Issuer: p.URL, ClientID: "client", ClientSecret: "client-secret", Rules: rules(t, texts...), Now: now})
+	secret := func(context.Context) (string, error) { return "client-secret", nil }
+	out, err := oidc.New(oidc.Config{Issuer: p.URL, ClientID: "client", ClientSecret: secret, Rules: rules(t, texts...), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

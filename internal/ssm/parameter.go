@@ -1,5 +1,5 @@
-// Package ssm reads master keys from an encrypted parameter of AWS Systems Manager,
-// which costs nothing.
+// Package ssm reads secrets from encrypted parameters of AWS Systems Manager, which cost
+// nothing.
 package ssm
 
 import (
@@ -30,7 +30,7 @@ type Config struct {
 	Endpoint string // for tests: a URL in place of AWS's
 }
 
-// Parameter is an encrypted parameter whose text [shingle.FormatMasterKeys] made.
+// Parameter is an encrypted parameter.
 type Parameter struct {
 	name   string
 	client *ssm.Client
@@ -55,17 +55,26 @@ func Open(ctx context.Context, cfg Config) (*Parameter, error) {
 	})}, nil
 }
 
-// Keys returns the master keys, the oldest first. Its errors are
-// [shingle.ErrInvalid] for what the operator must mend, and
-// [shingle.ErrUnavailable] when it may work later.
-func (p *Parameter) Keys(ctx context.Context) ([][]byte, error) {
+// Text returns what is in the parameter. Its errors are [shingle.ErrInvalid] for what
+// the operator must mend, and [shingle.ErrUnavailable] when it may work later.
+func (p *Parameter) Text(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	out, err := p.client.GetParameter(ctx, &ssm.GetParameterInput{Name: &p.name, WithDecryption: aws.Bool(true)})
 	if err != nil {
-		return nil, p.translate(err)
+		return "", p.translate(err)
 	}
-	keys, err := shingle.ParseMasterKeys(aws.ToString(out.Parameter.Value))
+	return aws.ToString(out.Parameter.Value), nil
+}
+
+// Keys returns the master keys that [shingle.FormatMasterKeys] made the text of, the
+// oldest first. Its errors are those of Text.
+func (p *Parameter) Keys(ctx context.Context) ([][]byte, error) {
+	text, err := p.Text(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := shingle.ParseMasterKeys(text)
 	if err != nil {
 		return nil, shingle.Errorf(shingle.CodeInvalid, "the parameter %s: %s", p.name, shingle.MessageOf(err))
 	}

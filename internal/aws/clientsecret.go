@@ -1,0 +1,63 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/shingle-proxy/shingle"
+)
+
+// CheckClientSecret returns an error when people are to sign in at a provider, and the
+// client's secret is neither given nor in its parameter.
+func (x *Deployer) CheckClientSecret(ctx context.Context) error {
+	_, err := x.clientSecret(ctx)
+	return err
+}
+
+// clientSecret returns what is in the parameter; empty when it is not there, or nobody
+// needs it.
+func (x *Deployer) clientSecret(ctx context.Context) (string, error) {
+	d := x.Deployment
+	if !d.Pages.SignIn.hasSecret() {
+		return "", nil
+	}
+	name := d.clientSecretParameter()
+	out, err := x.Account.ssm(d.Home()).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+	_, none := errors.AsType[*ssmtypes.ParameterNotFound](err)
+	switch {
+	case none && x.ClientSecret == "":
+		return "", shingle.Errorf(shingle.CodeInvalid, "--oidc-client-secret: the parameter %s is not there yet: put the secret into SHINGLE_OIDC_CLIENT_SECRET for this deployment, or say --oidc-public-client when the client has none", name)
+	case none:
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read parameter %s: %w", name, err)
+	}
+	return aws.ToString(out.Parameter.Value), nil
+}
+
+// ensureClientSecret puts the client's secret, when it is given, into its parameter,
+// where the function reads it: it is in no template, and nowhere else.
+func (x *Deployer) ensureClientSecret(ctx context.Context) error {
+	is, err := x.clientSecret(ctx)
+	if err != nil || !x.Deployment.Pages.SignIn.hasSecret() || x.ClientSecret == "" || is == x.ClientSecret {
+		return err
+	}
+	name, home := x.Deployment.clientSecretParameter(), x.Deployment.Home()
+	in := &ssm.PutParameterInput{
+		Name: &name, Value: &x.ClientSecret, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(is != ""),
+		Description: aws.String("Shingle, stage " + x.Deployment.Stage + ": the secret of the panel's OpenID Connect client"),
+	}
+	if is == "" { // AWS takes tags with a new one alone
+		in.Tags = []ssmtypes.Tag{{Key: aws.String("shingle:stage"), Value: &x.Deployment.Stage}}
+	}
+	if _, err := x.Account.ssm(home).PutParameter(ctx, in); err != nil {
+		return fmt.Errorf("write parameter %s: %w", name, err)
+	}
+	x.report(Event{At: time.Now(), Stack: home, Status: "written", Resource: name, Type: "AWS::SSM::Parameter"})
+	return nil
+}
