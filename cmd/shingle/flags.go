@@ -117,7 +117,7 @@ type controlFlags struct {
 
 	OIDCIssuer       string   `name:"oidc-issuer" placeholder:"URL" env:"SHINGLE_OIDC_ISSUER" help:"OpenID Connect provider at which people may sign in to the panel, instead of with a token; --control-url says where that is."`
 	OIDCClientID     string   `name:"oidc-client-id" placeholder:"ID" env:"SHINGLE_OIDC_CLIENT_ID" help:"What the provider calls this panel. Register there, as where it sends people back to, --control-url with /panel/sign-in/elsewhere/end behind it."`
-	OIDCClientSecret string   `name:"oidc-client-secret" placeholder:"SECRET" env:"SHINGLE_OIDC_CLIENT_SECRET" help:"The secret that goes with it: better in the environment, where others on the machine do not see it."`
+	OIDCClientSecret string   `name:"oidc-client-secret" placeholder:"SECRET" env:"SHINGLE_OIDC_CLIENT_SECRET" help:"The secret that goes with it, better in the environment, where others on the machine do not see it; or parameter:NAME, an encrypted parameter of AWS Systems Manager that has it."`
 	OIDCRole         []string `name:"oidc-role" placeholder:"ROLE=WHO" env:"SHINGLE_OIDC_ROLE" help:"Who may sign in, as what: admin=you@example.com, read=*@example.com, operator=group:ops, tenant:acme=*@acme.example. Several: the first that fits."`
 
 	PrivateWebhooks bool `name:"private-webhooks" env:"SHINGLE_PRIVATE_WEBHOOKS" help:"Let webhooks be in a private network, and plain HTTP. Whoever may set up a webhook can then reach what this machine can."`

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -41,8 +43,42 @@ func (f tomlFile) Validate(app *kong.Application) error {
 
 // Resolve implements kong.Resolver.
 func (f tomlFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if v, ok := f[flag.Name]; ok {
-		return v, nil
+	key := flag.Name
+	v, ok := f[key]
+	if !ok {
+		key = strings.ReplaceAll(key, "-", "_")
+		v, ok = f[key]
 	}
-	return f[strings.ReplaceAll(flag.Name, "-", "_")], nil
+	if !ok {
+		return nil, nil
+	}
+	if want := wanted(flag.Target.Kind()); want.is != nil && !want.is(v) {
+		return nil, fmt.Errorf("configuration: %s has to be %s, not %v", key, want.words, v)
+	}
+	return v, nil
+}
+
+// form is what a setting looks like in the file; is is nil where all forms are the
+// flag's own affair.
+type form struct {
+	words string
+	is    func(v any) bool
+}
+
+func wanted(kind reflect.Kind) form {
+	isText := func(v any) bool { _, ok := v.(string); return ok }
+	switch kind {
+	case reflect.String:
+		return form{`text in quotes`, isText}
+	case reflect.Slice:
+		return form{`texts in quotes, such as ["a", "b"]`, func(v any) bool {
+			list, ok := v.([]any)
+			return isText(v) || ok && !slices.ContainsFunc(list, func(v any) bool { return !isText(v) })
+		}}
+	case reflect.Bool:
+		return form{`true or false, without quotes`, func(v any) bool { _, ok := v.(bool); return ok }}
+	case reflect.Int:
+		return form{`a number, without quotes`, func(v any) bool { _, ok := v.(int64); return ok }}
+	}
+	return form{}
 }

@@ -32,9 +32,10 @@ type recorder struct {
 
 	mu      sync.Mutex
 	actions map[string]bool
-	leaving bool // the group is about to terminate the instance
-	inside  bool // the instance has an address, or is an endpoint
-	stream  bool // its log stream was made
+	secrets map[string]bool // parameters that were read
+	leaving bool            // the group is about to terminate the instance
+	inside  bool            // the instance has an address, or is an endpoint
+	stream  bool            // its log stream was made
 }
 
 func newRecorder(t *testing.T) *recorder {
@@ -42,7 +43,7 @@ func newRecorder(t *testing.T) *recorder {
 	upstream, err := url.Parse(storetest.Endpoint(t, storetest.DynamoDB))
 	check(t, err)
 	r := &recorder{
-		t: t, actions: map[string]bool{}, keys: shingle.FormatMasterKeys([][]byte{bytes.Repeat([]byte{7}, shingle.MasterKeySize)}),
+		t: t, actions: map[string]bool{}, secrets: map[string]bool{}, keys: shingle.FormatMasterKeys([][]byte{bytes.Repeat([]byte{7}, shingle.MasterKeySize)}),
 		table: &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(upstream); p.Out.Host = p.In.Host }},
 	}
 	s := httptest.NewServer(r)
@@ -121,11 +122,16 @@ func (r *recorder) serveMetadata(w http.ResponseWriter, path string) {
 
 // answer is what AWS says, as far as the process cares.
 func (r *recorder) answer(w http.ResponseWriter, action string, body []byte) {
-	var in struct{ Plaintext, CiphertextBlob string }
+	var in struct{ Plaintext, CiphertextBlob, Name string }
 	_ = json.Unmarshal(body, &in)
 	switch action {
 	case "GetParameter":
-		_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]string{"Value": r.keys}})
+		r.secrets[in.Name] = true
+		value := r.keys
+		if strings.HasSuffix(in.Name, "/oidc-client-secret") {
+			value = "client-secret" // of oidctest
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]string{"Value": value}})
 	case "Encrypt":
 		_ = json.NewEncoder(w).Encode(map[string]any{"CiphertextBlob": in.Plaintext, "KeyId": masterKeyARN})
 	case "Decrypt":
