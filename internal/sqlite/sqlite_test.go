@@ -333,3 +333,15 @@ func TestMigration_KeepsTokens(t *testing.T) {
 	_, err = db.Put(t.Context(), b.Key, []byte("{}"), b.Version)
 	check(t, err)
 }
+
+// TestMigrations_EachHasANumber: a database knows how many it had, so two that were written
+// side by side must not have the same.
+func TestMigrations_EachHasANumber(t *testing.T) {
+	names, err := filepath.Glob("migrations/*.sql")
+	check(t, err)
+	for i, name := range names {
+		if want := fmt.Sprintf("%03d_", i+1); !strings.HasPrefix(filepath.Base(name), want) {
+			t.Errorf("%s: its number is to be %s, behind all that are there", name, want)
+		}
+	}
+}
