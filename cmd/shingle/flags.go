@@ -36,6 +36,8 @@ type edgeFlags struct {
 	HTTP3          bool          `name:"http3" negatable:"" default:"true" env:"SHINGLE_HTTP3" help:"Speak HTTP/3, by UDP on the address for HTTPS, and tell browsers so. --no-http3: do not."`
 	PublicPort     int           `placeholder:"PORT" env:"SHINGLE_PUBLIC_PORT" help:"The port by which visitors reach HTTPS, when another program maps it."`
 	HandshakeWait  time.Duration `name:"handshake-wait" default:"10s" placeholder:"TIME" env:"SHINGLE_HANDSHAKE_WAIT" help:"How long a visitor's TLS handshake waits for a certificate that is not there yet, 1s to 1m. The issuance goes on after that."`
+	ShutdownDelay  time.Duration `name:"shutdown-delay" default:"0s" placeholder:"TIME" env:"SHINGLE_SHUTDOWN_DELAY" help:"How long this edge serves on after it was told to end, up to 1h, while /health answers 503: as long as your balancers take to lead visitors elsewhere."`
+	GracePeriod    time.Duration `name:"grace-period" default:"10s" placeholder:"TIME" env:"SHINGLE_GRACE_PERIOD" help:"How long requests under way may take to finish after that, 1s to 1h, when nobody is let in any more. A second signal ends them at once."`
 	CertMemory     int           `name:"cert-memory" default:"64" placeholder:"MIB" env:"SHINGLE_CERT_MEMORY" help:"MiB of memory for certificates, 450 of them in each; those that are visited stay."`
 	SettingsMemory int           `name:"settings-memory" default:"256" placeholder:"MIB" env:"SHINGLE_SETTINGS_MEMORY" help:"MiB of memory for the settings of domains, equal ones once. Domains for whose settings there is no room are not served."`
 	LocalCopy      int           `name:"local-copy" default:"512" placeholder:"MIB" env:"SHINGLE_LOCAL_COPY" help:"MiB in --data for a sealed copy of the certificates that this edge has to do with, 128 of them in each, from which it serves when the store does not answer. 0: none."`
@@ -47,7 +49,7 @@ type edgeFlags struct {
 func (f *edgeFlags) apply(c *app.Config) {
 	c.Target, c.EdgeHTTPS, c.EdgeHTTP, c.PublicPort = f.Target, f.EdgeHTTPS, f.EdgeHTTP, f.PublicPort
 	c.HandshakeWait, c.Poll, c.AskURL, c.AccessLog = f.HandshakeWait, f.Poll, f.AskURL, f.AccessLog
-	c.HTTP3 = f.HTTP3
+	c.HTTP3, c.ShutdownDelay, c.GracePeriod = f.HTTP3, f.ShutdownDelay, f.GracePeriod
 	c.CertMemory, c.SettingsMemory, c.LocalCopy = f.CertMemory, f.SettingsMemory, f.LocalCopy
 }
 

@@ -12,6 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	args := os.Args[1:]
 	if len(args) == 0 && app.OnLambda() {
 		args = []string{"control"} // Lambda gives its bootstrap no arguments

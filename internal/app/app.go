@@ -173,6 +173,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
+		ShutdownDelay: a.cfg.ShutdownDelay, GracePeriod: a.cfg.GracePeriod,
 	})
 	if err != nil || a.cfg.Instance.Group == "" {
 		return err
@@ -181,7 +182,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	if err != nil {
 		return fmt.Errorf("--aws-group: %w", err)
 	}
-	a.agent = &ec2.Agent{Cloud: cloud, Healthy: a.edge.Healthy, Logger: a.log}
+	a.agent = &ec2.Agent{Cloud: cloud, Healthy: a.edge.Healthy, Drain: a.edge.Drain, Logger: a.log}
 	if a.cfg.Instance.Log != "" {
 		a.agent.Measure = edgeMeasures(a.cfg.Stage, a.edge.Healthy, a.edge.Answers)
 	}
@@ -252,16 +253,19 @@ func (a *App) Allow(ctx context.Context, d shingle.Domain) error {
 	return nil
 }
 
-// Run serves until ctx ends or a part fails, and then closes everything. ready
-// is called once when requests are answered.
+// Run serves until ctx ends or a part fails, and then closes everything: first what
+// others can take over, and what visitors need when the edge has ended. ready is called
+// once when requests are answered.
 func (a *App) Run(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var parts sync.WaitGroup
+	serving, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
+	var parts, edge sync.WaitGroup
 	if a.edge != nil {
-		parts.Go(func() { cancel(a.edge.Run(ctx)) })
+		edge.Go(func() { cancel(a.edge.Run(ctx)) })
 	}
-	parts.Go(func() { a.work(ctx) })
+	parts.Go(func() { a.work(ctx, serving) })
 	if a.agent != nil {
 		parts.Go(func() { a.agent.Run(ctx) })
 	}
@@ -288,6 +292,8 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	}
 	<-ctx.Done()
 	a.endControl()
+	edge.Wait()
+	ended()
 	if scrapes != nil {
 		_ = scrapes.Close()
 	}
@@ -299,12 +305,13 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 	return errors.Join(err, a.Close())
 }
 
-// work does what is due, as far as it is this process's to do, until ctx ends.
-func (a *App) work(ctx context.Context) {
+// work does what is due, as far as it is this process's to do: until ctx ends, and what
+// serves visitors until serving does.
+func (a *App) work(ctx, serving context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	parts.Go(func() { a.certs.Follow(ctx) })
-	parts.Go(func() { a.roster.Report(ctx, a.reporter()) })
+	parts.Go(func() { a.certs.Follow(serving) })
+	parts.Go(func() { a.roster.Report(serving, a.reporter()) })
 	if a.control != nil {
 		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
 	}

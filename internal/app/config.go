@@ -74,6 +74,8 @@ type Config struct {
 	DNS01Provider string // who hosts it: "route53", or "route53:ZONEID"
 
 	HandshakeWait  time.Duration // for a certificate that is not there yet; 0: 10 s
+	ShutdownDelay  time.Duration // from the wish to end, in which /health says 503, to the end of the listeners
+	GracePeriod    time.Duration // for requests under way from then on; 0: 10 s
 	Poll           time.Duration // how often an edge asks for changed domains; 0: 500 ms
 	CertMemory     int           // MiB for certificates in memory; 0: 64
 	SettingsMemory int           // MiB for the settings of domains; 0: 256
@@ -147,6 +149,9 @@ const (
 	newsPoll = 60
 )
 
+// maxShutdown bounds both parts of an edge's end.
+const maxShutdown = time.Hour
+
 const maxQuarantine = 10 * 365 * 24 * time.Hour
 
 // validate resolves names and refuses what cannot work, saying which flag is at
@@ -167,6 +172,13 @@ func (c *Config) validate() error {
 	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
 	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
 		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
+	}
+	if c.ShutdownDelay < 0 || c.ShutdownDelay > maxShutdown {
+		return fmt.Errorf("--shutdown-delay: it must be 0s to %s, not %s", maxShutdown, c.ShutdownDelay)
+	}
+	c.GracePeriod = cmp.Or(c.GracePeriod, 10*time.Second)
+	if c.GracePeriod < time.Second || c.GracePeriod > maxShutdown {
+		return fmt.Errorf("--grace-period: it must be 1s to %s, not %s", maxShutdown, c.GracePeriod)
 	}
 	c.Poll = cmp.Or(c.Poll, 500*time.Millisecond)
 	if c.Poll < minPoll || c.Poll > maxPoll {

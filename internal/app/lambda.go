@@ -81,7 +81,7 @@ func (a *App) workFor(ctx context.Context, d time.Duration) {
 	defer tick.Stop()
 	var done sync.WaitGroup
 	defer done.Wait()
-	done.Go(func() { a.work(ctx) })
+	done.Go(func() { a.work(ctx, ctx) })
 	for !a.activity.quiet(quietTime) || a.certs.Issuing() || a.keeper.Checking() || a.events.Sending() {
 		select {
 		case <-tick.C:

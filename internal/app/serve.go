@@ -2,9 +2,14 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
+	"time"
 )
+
+// closingTime is what all but the edge takes to end, at the most.
+const closingTime = 15 * time.Second
 
 // Serve runs what cfg's role says on real networks. ready is called when
 // requests are answered.
@@ -23,10 +28,10 @@ func Serve(ctx context.Context, cfg Config, ready func(l *Listeners, tokenPath s
 	manager := supervisorOf(os.Getenv, a.log)
 	var watch sync.WaitGroup
 	defer watch.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	lives, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	watch.Go(func() { manager.watch(ctx, a.alive) })
-	context.AfterFunc(ctx, func() { manager.tell("STOPPING=1\nSTATUS=requests under way end") })
+	watch.Go(func() { manager.watch(lives, a.alive) })
+	defer context.AfterFunc(ctx, func() { manager.tell(stopping(&cfg)) })()
 	// It listens, and is up: that it waits for its domains is no failure to start.
 	manager.tell("READY=1\nSTATUS=waits for the domains")
 	return a.Run(ctx, func() error {
@@ -34,4 +39,10 @@ func Serve(ctx context.Context, cfg Config, ready func(l *Listeners, tokenPath s
 		ready(l, a.TokenPath())
 		return nil
 	})
+}
+
+// stopping tells a service manager that the process ends, and how long that may take.
+func stopping(cfg *Config) string {
+	most := cfg.ShutdownDelay + cfg.GracePeriod + closingTime
+	return fmt.Sprintf("STOPPING=1\nSTATUS=requests under way end\nEXTEND_TIMEOUT_USEC=%d", most.Microseconds())
 }

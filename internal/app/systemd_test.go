@@ -65,3 +65,11 @@ func TestSupervisor_NoneAsks(t *testing.T) {
 		s.watch(t.Context(), func() { t.Error("watched") })
 	}
 }
+
+// TestStopping_AsksForTheTimeThatItTakes: else systemd kills what still drains.
+func TestStopping_AsksForTheTimeThatItTakes(t *testing.T) {
+	got := stopping(&Config{ShutdownDelay: 30 * time.Second, GracePeriod: 2 * time.Minute})
+	if want := "STOPPING=1\nSTATUS=requests under way end\nEXTEND_TIMEOUT_USEC=165000000"; got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}

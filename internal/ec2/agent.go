@@ -52,6 +52,9 @@ var ErrFull = errors.New("no address is free yet")
 type Agent struct {
 	Cloud   Cloud
 	Healthy func() error // nil: visitors can be served
+	// Drain has health checks fail, and clients sent away, while all are served on. It is
+	// called at each step of an instance that leaves.
+	Drain func()
 	// Measure returns the line that tells how the instance is since the last one; nil:
 	// nobody wants to know.
 	Measure func(now time.Time) []byte
@@ -170,6 +173,7 @@ func (a *Agent) sick(ctx context.Context, now time.Time, why error) error {
 // leave takes the instance away from visitors, waits for connections to end, and
 // lets it go.
 func (a *Agent) leave(ctx context.Context, now time.Time) error {
+	a.Drain()
 	if a.left.IsZero() {
 		if err := a.Cloud.Leave(ctx); err != nil {
 			return fmt.Errorf("lead visitors elsewhere: %w", err)

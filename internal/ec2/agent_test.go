@@ -38,14 +38,15 @@ func (f *fakeCloud) Record(_ context.Context, _ time.Time, line []byte) error {
 // life is an agent on a fake, and its clock.
 type life struct {
 	*Agent
-	cloud *fakeCloud
-	now   time.Time
-	sick  error
+	cloud  *fakeCloud
+	now    time.Time
+	sick   error
+	drains bool // its health check fails, and clients are sent away
 }
 
 func newLife() *life {
 	l := &life{cloud: &fakeCloud{fails: map[string]error{}}, now: time.Unix(1e9, 0)}
-	l.Agent = &Agent{Cloud: l.cloud, Healthy: func() error { return l.sick }, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return l.now }}
+	l.Agent = &Agent{Cloud: l.cloud, Healthy: func() error { return l.sick }, Drain: func() { l.drains = true }, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return l.now }}
 	return l
 }
 
@@ -118,8 +119,11 @@ func TestAgent_LeavesBeforeItEnds(t *testing.T) {
 	}
 	l.cloud.leaving = true
 	l.cloud.fails["leave"] = errors.New("throttled")
-	if did, err := l.live(t, tickTime); err == nil || did != nil {
-		t.Errorf("a leave that fails: %v, %v", did, err)
+	if l.drains {
+		t.Error("it drains while it stays")
+	}
+	if did, err := l.live(t, tickTime); err == nil || did != nil || !l.drains {
+		t.Errorf("a leave that fails: %v, %v, drains: %v", did, err, l.drains)
 	}
 	delete(l.cloud.fails, "leave")
 	if did, _ := l.live(t, drainTime); !slices.Equal(did, []string{"leave"}) {

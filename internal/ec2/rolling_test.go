@@ -30,6 +30,7 @@ type instance struct {
 	id             string
 	sick           error
 	leaving, gone  bool
+	drains         bool
 	signalled      bool
 	drainedAt, end time.Time
 }
@@ -52,7 +53,7 @@ func newFleet(t *testing.T, n int, accelerator bool) *fleet {
 
 func (f *fleet) launch(id string, sick error) *instance {
 	i := &instance{fleet: f, id: id, sick: sick}
-	i.Agent = &Agent{Cloud: i, Healthy: func() error { return i.sick }, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return f.now }}
+	i.Agent = &Agent{Cloud: i, Healthy: func() error { return i.sick }, Drain: func() { i.drains = true }, Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return f.now }}
 	f.instances[id] = i
 	return i
 }
@@ -145,6 +146,9 @@ func (i *instance) Enter(context.Context) error {
 }
 
 func (i *instance) Leave(context.Context) error {
+	if !i.drains {
+		return errors.New("visitors are led elsewhere before the instance says that it leaves")
+	}
 	i.drainedAt = i.fleet.now
 	delete(i.fleet.endpoints, i.id)
 	for a, of := range i.fleet.addresses {

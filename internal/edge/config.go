@@ -95,7 +95,8 @@ type Config struct {
 	ConnectTimeout    time.Duration // to an origin, with its TLS handshake. Default 5 s
 	OriginTimeout     time.Duration // for an origin to begin its answer. Default 60 s
 	OriginIdleTimeout time.Duration // of an idle origin connection. Default 15 s
-	ShutdownTimeout   time.Duration // for requests under way at Close. Default 4 s
+	ShutdownDelay     time.Duration // from the end of Run's context, in which /health says 503, to that of the listeners. Default none
+	GracePeriod       time.Duration // for requests under way from then on. Default 10 s
 
 	AccessLog bool // one line a request, at level info
 	Logger    *slog.Logger
@@ -133,6 +134,6 @@ func (c *Config) validate() error {
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 5*time.Second)
 	c.OriginTimeout = cmp.Or(c.OriginTimeout, time.Minute)
 	c.OriginIdleTimeout = cmp.Or(c.OriginIdleTimeout, 15*time.Second)
-	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 4*time.Second)
+	c.GracePeriod = cmp.Or(c.GracePeriod, 10*time.Second)
 	return nil
 }

@@ -36,8 +36,7 @@ type Edge struct {
 	changes  atomic.Uint64 // how often the table has changed
 	underWay underWay
 	tunnels  tunnelSet
-	closing  chan struct{}
-	once     sync.Once
+	drain    drain
 }
 
 // New checks cfg and returns an Edge that does not serve yet.
@@ -45,7 +44,8 @@ func New(cfg Config) (*Edge, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	e := &Edge{cfg: cfg, log: cfg.Logger, closing: make(chan struct{})}
+	e := &Edge{cfg: cfg, log: cfg.Logger}
+	e.drain.delay = cfg.ShutdownDelay
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
 	e.sites.dropped = e.cfg.Certificates.Forget
@@ -65,18 +65,19 @@ func New(cfg Config) (*Edge, error) {
 	return e, nil
 }
 
-// Run serves until ctx ends, then lets requests under way finish for the
-// shutdown time-out. It returns nil after such an end, and the cause otherwise.
+// Run serves until ctx ends, goes on for the shutdown delay, and then lets requests under
+// way finish for the grace period. It returns nil after such an end, and the cause
+// otherwise.
 func (e *Edge) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	e.sites.restore() // before anybody is served
 	secure := newHandshaker(e.https, e.gate, e.gate.base, &e.cfg)
 
 	var running sync.WaitGroup
-	running.Go(func() { e.sites.run(ctx) })
+	running.Go(func() { e.sites.run(serving) })
 	if e.cfg.TicketKeys != nil {
-		running.Go(func() { e.cfg.TicketKeys.FollowTicketKeys(ctx, e.gate.base.SetSessionTicketKeys) })
+		running.Go(func() { e.cfg.TicketKeys.FollowTicketKeys(serving, e.gate.base.SetSessionTicketKeys) })
 	}
 	failed := make(chan error, 3)
 	servedQUIC := make(chan struct{})
@@ -89,6 +90,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		err = e.awaitDrained(failed)
 	case err = <-failed:
 	}
 	cancel()
@@ -100,33 +102,11 @@ func (e *Edge) Run(ctx context.Context) error {
 	return err
 }
 
-func (e *Edge) shutdown(servedQUIC <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
-	defer cancel()
-	e.once.Do(func() { close(e.closing) })
-	e.tunnels.close()
-	var all sync.WaitGroup
-	if e.quic != nil {
-		all.Go(func() { e.quic.shutdown(ctx, servedQUIC) })
-	}
-	for _, s := range []*http.Server{e.secure.server, e.plain.server} {
-		all.Go(func() {
-			if s.Shutdown(ctx) != nil {
-				_ = s.Close()
-			}
-		})
-	}
-	all.Wait()
-	e.origins.close()
-}
-
 // Healthy returns nil while the edge can really serve, and otherwise the reason
 // why it cannot.
 func (e *Edge) Healthy() error {
-	select {
-	case <-e.closing:
+	if e.drain.began.Load() != 0 {
 		return errors.New("shutting down")
-	default:
 	}
 	if !e.sites.loaded.Load() {
 		return errors.New("the domain table is not loaded yet")
@@ -143,6 +123,9 @@ func (e *Edge) Allowed(ctx context.Context, host string) bool {
 // serveSecure answers requests that came over TLS.
 func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	r.table = e.changes.Load()
+	if e.drain.sendsAway() {
+		w.CloseAfter()
+	}
 	host, s := e.route(ctx, r.Authority)
 	switch {
 	case host == "":

@@ -58,6 +58,9 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	}
 }
 
+// open is how many connections are.
+func (l *limitListener) open() int { return len(l.slots) }
+
 // Close ends Accept.
 func (l *limitListener) Close() error {
 	l.once.Do(func() { close(l.done) })
@@ -114,7 +117,7 @@ func (c *clientConn) refuse() {
 // handshaker accepts TLS connections. It is the listener of the protocol
 // engine, which gets connections whose handshake is complete.
 type handshaker struct {
-	inner   net.Listener
+	inner   *limitListener
 	gate    *gate
 	config  *tls.Config
 	timeout time.Duration
@@ -125,7 +128,7 @@ type handshaker struct {
 	running sync.WaitGroup
 }
 
-func newHandshaker(inner net.Listener, g *gate, config *tls.Config, cfg *Config) *handshaker {
+func newHandshaker(inner *limitListener, g *gate, config *tls.Config, cfg *Config) *handshaker {
 	h := &handshaker{
 		inner: inner, gate: g, config: config, timeout: cfg.HandshakeTimeout, log: cfg.Logger, ready: make(chan net.Conn),
 	}
@@ -140,7 +143,19 @@ func (h *handshaker) Accept() (net.Conn, error) {
 	case c := <-h.ready:
 		return c, nil
 	case <-h.ctx.Done():
+		h.linger()
 		return nil, net.ErrClosed
+	}
+}
+
+// linger gives clients a moment to leave. When net/http's server is shut down it sends
+// GOAWAY, waits for its listeners, and then closes what is idle: a request that crosses
+// with that would be lost, and not be known to be safe to repeat.
+func (h *handshaker) linger() {
+	tick := time.NewTicker(goAwayTime / 50)
+	defer tick.Stop()
+	for end := time.Now().Add(goAwayTime); h.inner.open() > 0 && time.Now().Before(end); {
+		<-tick.C
 	}
 }
 

@@ -166,6 +166,7 @@ type httpWriter struct {
 	status      int      // of the final answer; 0: none yet
 	altSvc      []string // the field's values, not changed; nil: none
 	aborted     bool
+	closeAfter  bool
 	wholeDuplex bool // only the body's reader touches it
 	mu          sync.Mutex
 	cut         bool // InterruptBody was called
@@ -183,6 +184,10 @@ func (w *httpWriter) Inform(status int, header Fields) error {
 	return nil
 }
 
+// closeField is the value of Connection by which an answer ends its connection. On HTTP/2
+// it makes net/http send GOAWAY.
+var closeField = []string{"close"}
+
 // WriteHead implements ResponseWriter.
 func (w *httpWriter) WriteHead(status int, header Fields) error {
 	w.status = status
@@ -190,6 +195,9 @@ func (w *httpWriter) WriteHead(status int, header Fields) error {
 	setFields(h, header)
 	if w.altSvc != nil {
 		h["Alt-Svc"] = w.altSvc
+	}
+	if w.closeAfter {
+		h["Connection"] = closeField
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // no guessing
@@ -250,9 +258,8 @@ func (w *httpWriter) Advertise(altSvc []string) { w.altSvc = altSvc }
 // Abort implements ResponseWriter.
 func (w *httpWriter) Abort() { w.aborted = true }
 
-// CloseAfter implements ResponseWriter. On HTTP/2 the field makes net/http send
-// GOAWAY.
-func (w *httpWriter) CloseAfter() { w.w.Header().Set("Connection", "close") }
+// CloseAfter implements ResponseWriter.
+func (w *httpWriter) CloseAfter() { w.closeAfter = true }
 
 // InterruptBody implements ResponseWriter.
 func (w *httpWriter) InterruptBody() {

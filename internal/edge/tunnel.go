@@ -30,15 +30,18 @@ func (x *exchange) switchProtocols() error {
 	if _, err := client.Write(header); err != nil {
 		return nil
 	}
-	if !x.tunnels.add(client, tunnelOwner{x.host, x.r}) {
+	t := &tunnel{client: client, origin: origin.Conn, idle: x.cfg.TunnelTimeout}
+	if equalFold(x.head.header.Get("Upgrade"), "websocket") {
+		t.sent = &frames{}
+	}
+	t.active.Store(time.Now().UnixNano())
+	if !x.tunnels.add(t, tunnelOwner{x.host, x.r}) {
 		return nil
 	}
-	defer x.tunnels.remove(client)
-	t := tunnel{idle: x.cfg.TunnelTimeout}
-	t.active.Store(time.Now().UnixNano())
+	defer x.tunnels.remove(t)
 	var both sync.WaitGroup
-	both.Go(func() { t.copy(origin.Conn, early, client) })
-	t.copy(client, &origin.in, origin.Conn)
+	both.Go(func() { t.copy(origin.Conn, early, client, nil) })
+	t.copy(client, &origin.in, origin.Conn, t.sent)
 	both.Wait()
 	return nil
 }
@@ -59,30 +62,46 @@ func appendUpgradeHead(b []byte, h *responseHead) []byte {
 	return append(b, "\r\n"...)
 }
 
+// closeTime is what both sides of a WebSocket get to close it when the edge goes away.
+const closeTime = 2 * time.Second
+
 // tunnel is two streams that share one idle time.
 type tunnel struct {
-	idle   time.Duration
-	active atomic.Int64 // when bytes last moved either way, in Unix nanoseconds
+	client, origin net.Conn
+	idle           time.Duration
+	active         atomic.Int64 // when bytes last moved either way, in Unix nanoseconds
+	sent           *frames      // what the origin has sent; nil: it is no WebSocket
+	leaving        atomic.Bool  // the edge goes away
+}
+
+// leave ends the tunnel, a WebSocket by words.
+func (t *tunnel) leave() {
+	if t.sent == nil {
+		_ = underTLS(t.client).Close()
+		return
+	}
+	t.leaving.Store(true) // before the deadline: copy looks after it has set its own
+	_ = t.origin.SetReadDeadline(aLongTimeAgo)
 }
 
 // copy moves bytes from src, which reads from conn, to dst until src ends, and
-// then closes dst for writing, or both when that is not possible.
-func (t *tunnel) copy(dst net.Conn, src io.Reader, conn net.Conn) {
+// then closes dst for writing, or both when that is not possible. sent, which is not nil
+// for what the origin of a WebSocket sends, follows them.
+func (t *tunnel) copy(dst net.Conn, src io.Reader, conn net.Conn, sent *frames) {
 	buf := copyBuffers.Get().(*[copyBufferSize]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		last := time.Unix(0, t.active.Load())
 		_ = conn.SetReadDeadline(last.Add(t.idle))
-		n, err := src.Read(buf[:])
-		if n > 0 {
-			now := time.Now()
-			t.active.Store(now.UnixNano())
-			_ = dst.SetWriteDeadline(now.Add(t.idle))
-			if _, err := dst.Write(buf[:n]); err != nil {
-				break
-			}
+		if sent != nil && t.leaving.Load() {
+			t.sayGoodbye(src, buf[:])
+			break
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && time.Unix(0, t.active.Load()).After(last) {
+		n, err := src.Read(buf[:])
+		if n > 0 && !t.pass(dst, buf[:n], sent) {
+			break
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && (time.Unix(0, t.active.Load()).After(last) || t.leaving.Load()) {
 			continue // the other direction was active
 		}
 		if err == nil {
@@ -97,12 +116,45 @@ func (t *tunnel) copy(dst net.Conn, src io.Reader, conn net.Conn) {
 	_ = conn.Close()
 }
 
+// pass writes p to dst. It reports whether it could.
+func (t *tunnel) pass(dst net.Conn, p []byte, sent *frames) bool {
+	now := time.Now()
+	t.active.Store(now.UnixNano())
+	_ = dst.SetWriteDeadline(now.Add(t.idle))
+	if sent != nil {
+		sent.follow(p)
+	}
+	_, err := dst.Write(p)
+	return err == nil
+}
+
+// sayGoodbye tells the client that the edge goes away, when the frame under way is
+// through. Its answer goes to the origin, which closes the connection then (RFC 6455
+// section 7.1.1); that is waited for.
+func (t *tunnel) sayGoodbye(src io.Reader, buf []byte) {
+	until := time.Now().Add(closeTime)
+	_, _ = t.origin.SetReadDeadline(until), t.client.SetWriteDeadline(until)
+	for !t.sent.between() {
+		n, err := src.Read(buf)
+		if _, failed := t.client.Write(buf[:t.sent.finish(buf[:n])]); failed != nil || err != nil {
+			return
+		}
+	}
+	if !t.sent.closed {
+		if _, err := t.client.Write(goingAway); err != nil {
+			return
+		}
+	}
+	_, _ = io.Copy(io.Discard, src)
+}
+
 // tunnelSet is the tunnels that are open, so that a shutdown can end them, and a
 // change of what their domains allow.
 type tunnelSet struct {
 	mu     sync.Mutex
-	conns  map[net.Conn]tunnelOwner
+	open   map[*tunnel]tunnelOwner
 	closed bool
+	ended  sync.WaitGroup
 }
 
 // tunnelOwner is whose a tunnel is. The request is valid as long as the tunnel is open.
@@ -115,9 +167,9 @@ type tunnelOwner struct {
 func (s *tunnelSet) review(admits func(host string, r *Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c, of := range s.conns {
+	for t, of := range s.open {
 		if !admits(of.host, of.r) {
-			_ = underTLS(c).Close()
+			_ = underTLS(t.client).Close()
 		}
 	}
 }
@@ -131,30 +183,34 @@ func underTLS(c net.Conn) net.Conn {
 }
 
 // add reports false when the set was closed.
-func (s *tunnelSet) add(c net.Conn, of tunnelOwner) bool {
+func (s *tunnelSet) add(t *tunnel, of tunnelOwner) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	if s.conns == nil {
-		s.conns = map[net.Conn]tunnelOwner{}
+	if s.open == nil {
+		s.open = map[*tunnel]tunnelOwner{}
 	}
-	s.conns[c] = of
+	s.open[t] = of
+	s.ended.Add(1)
 	return true
 }
 
-func (s *tunnelSet) remove(c net.Conn) {
+func (s *tunnelSet) remove(t *tunnel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
+	delete(s.open, t)
+	s.ended.Done()
 }
 
-func (s *tunnelSet) close() {
+// shutdown ends the tunnels and waits for that. None is added any more.
+func (s *tunnelSet) shutdown() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
-	for c := range s.conns {
-		_ = c.Close()
+	for t := range s.open {
+		t.leave()
 	}
+	s.mu.Unlock()
+	s.ended.Wait()
 }
