@@ -66,6 +66,19 @@ func (f *EventFilter) Takes(e *Event) bool {
 	return (f.Host == "" || f.Host == e.Host) && (f.Tenant == "" || f.Tenant == e.Tenant)
 }
 
+// ForTenant returns the event as a tenant may see it: of a domain that it got from
+// another one, what the domain was there is left out. Without a tenant it is the whole.
+func (e Event) ForTenant(tenant string) Event {
+	var data map[string]json.RawMessage
+	var before struct{ Tenant string }
+	if tenant == "" || json.Unmarshal(e.Data, &data) != nil || json.Unmarshal(data["before"], &before) != nil || before.Tenant == tenant {
+		return e
+	}
+	delete(data, "before")
+	e.Data, _ = json.Marshal(data) // it has just been read
+	return e
+}
+
 // MaxEventData bounds the data of an event, in bytes.
 const MaxEventData = 16 << 10
 

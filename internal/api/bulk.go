@@ -110,6 +110,9 @@ func (b *Bulk) remove(ctx context.Context, j *shingle.Job, line json.RawMessage,
 			out.Result = shingle.JobLineNotFound
 			return out, nil
 		}
+		if err := mayDelete(ctx, &d); err != nil {
+			return out, err
+		}
 		if err = b.s.delete(ctx, d.Host, d.Version, j.Revoke); !errors.Is(err, shingle.ErrConflict) && !errors.Is(err, shingle.ErrNotFound) {
 			out.Result = shingle.JobLineDeleted
 			return out, err

@@ -53,9 +53,12 @@ func (s *server) claim(ctx context.Context, in *claimInput) (*domainAnswer, erro
 		return nil, err
 	}
 	if old.Host == "" {
-		d, err = s.Store.CreateDomain(ctx, d, s.Now())
+		if err = s.mustNotBeCovered(ctx, d, true); err == nil {
+			d, err = s.Store.CreateDomain(ctx, d, s.Now())
+		}
 	} else if err = s.mustBeGivenUp(ctx, old); err == nil {
 		d.Version = old.Version
+		d.Paused = old.Paused && tenantOf(ctx) != "" // a pause is not a customer's to end
 		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
 	}
 	if err != nil {
@@ -96,18 +99,23 @@ func (s *server) mustBeGivenUp(ctx context.Context, d shingle.Domain) error {
 }
 
 // mustNotBeCovered refuses a host below a wildcard of another tenant: to claim it
-// takes a proof of control, as its requests would no longer be that tenant's.
-func (s *server) mustNotBeCovered(ctx context.Context, d shingle.Domain) error {
+// takes a proof of control, as its requests would no longer be that tenant's. Below one
+// that the operator has paused a tenant adds none in any case: it would be served.
+func (s *server) mustNotBeCovered(ctx context.Context, d shingle.Domain, proven bool) error {
 	wildcard := shingle.Covering(d.Host)
 	if wildcard == "" || d.Tenant == "" || shingle.IsWildcard(d.Host) {
 		return nil
 	}
 	over, err := s.Store.Domain(ctx, wildcard)
 	switch {
-	case errors.Is(err, shingle.ErrNotFound), err == nil && (over.Tenant == "" || over.Tenant == d.Tenant):
+	case errors.Is(err, shingle.ErrNotFound):
 		return nil
 	case err != nil:
 		return err
+	case !proven && over.Tenant != "" && over.Tenant != d.Tenant:
+		return shingle.Errorf(shingle.CodeExists, "%s is covered by %s, which another tenant has: claim it, with a proof of control", d.Host, wildcard)
+	case over.Paused && tenantOf(ctx) != "":
+		return shingle.Errorf(shingle.CodeForbidden, "%s is covered by %s, which the operator has paused", d.Host, wildcard)
 	}
-	return shingle.Errorf(shingle.CodeExists, "%s is covered by %s, which another tenant has: claim it, with a proof of control", d.Host, wildcard)
+	return nil
 }

@@ -40,7 +40,8 @@ func newCFID(host string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// cfHost returns the host with an ID. It may have been deleted since.
+// cfHost returns the host with an ID, if it is one that the caller may know. It may have
+// been deleted since.
 func (s *server) cfHost(ctx context.Context, id string) (string, error) {
 	unknown := shingle.Errorf(shingle.CodeNotFound, "No custom hostname has the ID %.80q", id)
 	if strings.Contains(id, ".") { // every host has one, and no other ID
@@ -62,7 +63,7 @@ func (s *server) cfHost(ctx context.Context, id string) (string, error) {
 		return "", fmt.Errorf("read ID: %w", err)
 	}
 	d, err := s.Store.Domain(ctx, is.Host)
-	if errors.Is(err, shingle.ErrNotFound) || err == nil && d.Settings.CloudflareID() != id {
+	if errors.Is(err, shingle.ErrNotFound) || err == nil && (d.Settings.CloudflareID() != id || owns(ctx, &d) != nil) {
 		return "", unknown
 	}
 	return is.Host, err

@@ -156,7 +156,7 @@ func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, 
 	if err := mayWrite(ctx, shingle.Domain{Tenant: own}, d); err != nil {
 		return d, err
 	}
-	if err := s.mustNotBeCovered(ctx, d); err != nil {
+	if err := s.mustNotBeCovered(ctx, d, false); err != nil {
 		return d, err
 	}
 	if err := s.claimID(ctx, &d); err != nil {
@@ -241,24 +241,25 @@ func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.ownHost(ctx, host); err != nil {
-		return nil, err
+	if in.IfMatch == "" && tenantOf(ctx) == "" {
+		return nil, named(host, s.delete(ctx, host, 0, in.Revoke)) // whatever it is
 	}
-	version := int64(0) // whatever it is
-	if in.IfMatch != "" {
+	for attempt := 1; ; attempt++ {
 		d, err := s.find(ctx, host)
+		if err == nil && !matches(in.IfMatch, d) {
+			err = named(host, shingle.ErrConflict)
+		}
+		if err == nil {
+			err = mayDelete(ctx, &d)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !matches(in.IfMatch, d) {
-			return nil, named(host, shingle.ErrConflict)
+		err = s.delete(ctx, host, d.Version, in.Revoke)
+		if !errors.Is(err, shingle.ErrConflict) || attempt == attempts {
+			return nil, named(host, err)
 		}
-		version = d.Version
 	}
-	if err := s.delete(ctx, host, version, in.Revoke); err != nil {
-		return nil, named(host, err)
-	}
-	return nil, nil
 }
 
 // delete removes a row of a version, 0 being any, and its certificate.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -92,15 +93,36 @@ func (s *server) listEvents(ctx context.Context, in *eventsInput) (*eventsAnswer
 			return nil, at("query.host", err)
 		}
 	}
-	list, next, err := s.Events.Log(ctx, shingle.EventFilter{Host: host, Tenant: tenantOf(ctx)}, in.After, in.Limit)
+	about, err := s.logFor(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	list, next, err := s.Events.Log(ctx, about, in.After, in.Limit)
 	if err != nil {
 		return nil, inQuery(err)
 	}
-	out := EventList{Events: make([]Event, len(list)), Next: next}
+	out := EventList{Events: []Event{}, Next: next}
 	for i := range list {
-		out.Events[i] = showEvent(&list[i])
+		if e := list[i].ForTenant(tenantOf(ctx)); host == "" || host == e.Host {
+			out.Events = append(out.Events, showEvent(&e))
+		}
 	}
 	return &eventsAnswer{out}, nil
+}
+
+// logFor returns the log that has a host's events, or all for none. For a tenant whose
+// domain it is not, or no more, that is the tenant's own: places in the host's would tell
+// when something happened to it since.
+func (s *server) logFor(ctx context.Context, host string) (shingle.EventFilter, error) {
+	about := shingle.EventFilter{Host: host, Tenant: tenantOf(ctx)}
+	if host == "" {
+		return about, nil
+	}
+	err := s.ownHost(ctx, host)
+	if errors.Is(err, shingle.ErrNotFound) {
+		about.Host, err = "", nil
+	}
+	return about, err
 }
 
 // inQuery places an invalid cursor where it was sent.

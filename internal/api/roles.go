@@ -147,6 +147,15 @@ func (s *server) ownTenant(ctx context.Context, tenant string) error {
 	return nil
 }
 
+// mayDelete refuses to a tenant a domain that the operator has paused: added anew, it
+// would be served.
+func mayDelete(ctx context.Context, d *shingle.Domain) error {
+	if tenantOf(ctx) != "" && d.Paused {
+		return shingle.Errorf(shingle.CodeForbidden, "the operator has paused %s: a tenant's token may not delete it", d.Host)
+	}
+	return nil
+}
+
 // mayWrite refuses what a tenant may not decide of its own domain: where the
 // edge connects to, whether it is served, and whose it is, are the operator's.
 func mayWrite(ctx context.Context, was, d shingle.Domain) error {

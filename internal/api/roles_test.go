@@ -192,6 +192,8 @@ func TestRoles_TenantDecidesLittle(t *testing.T) {
 	acme.want(403, acme.do("PATCH", "/v1/domains/a.example.com", `{"paused":false}`))
 	acme.want(200, acme.do("PATCH", "/v1/domains/a.example.com", `{"redirect":"www.example.com"}`))
 	acme.want(409, acme.do("POST", "/v1/domains", `{"host":"a.example.com"}`))
+	acme.want(403, acme.do("DELETE", "/v1/domains/a.example.com", ""))
+	s.want(200, s.do("PATCH", "/v1/domains/a.example.com", `{"paused":false}`))
 	acme.want(204, acme.do("DELETE", "/v1/domains/a.example.com", ""))
 }
 

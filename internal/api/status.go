@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -42,7 +43,8 @@ type Step struct {
 	_ struct{} `additionalProperties:"true"` // more will come
 }
 
-// status returns the status of a host, nil when there is none.
+// status returns the status of a host, nil when there is none. That of the tenant before,
+// which is there until the checks hear of the next, is none for a tenant.
 func (s *server) status(ctx context.Context, host string) (*Status, error) {
 	if s.Statuses == nil {
 		return nil, nil
@@ -54,6 +56,12 @@ func (s *server) status(ctx context.Context, host string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	if own := tenantOf(ctx); own != "" {
+		if own != st.Tenant {
+			return nil, nil
+		}
+		st.History = sinceAdded(st.History)
+	}
 	out := &Status{
 		State: string(st.State), Reason: string(st.Reason), Message: st.Message, Who: st.Who,
 		Since: st.Since, Checked: st.Checked, Next: st.Next, Proven: st.Proven, ProofNeeded: st.ProofNeeded, History: make([]Step, len(st.History)),
@@ -62,4 +70,15 @@ func (s *server) status(ctx context.Context, host string) (*Status, error) {
 		out.History[i] = Step{At: step.At, State: string(step.State), Reason: string(step.Reason), Who: step.Who, Message: step.Message}
 	}
 	return out, nil
+}
+
+// sinceAdded leaves out what was before the domain was added, or given to the tenant who
+// has it.
+func sinceAdded(list []shingle.Step) []shingle.Step {
+	for i, step := range slices.Backward(list) {
+		if step.Reason == shingle.ReasonNew {
+			return list[i:]
+		}
+	}
+	return list
 }

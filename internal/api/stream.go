@@ -75,7 +75,7 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 			}
 		}()
 	}
-	out := &eventStream{w: w, control: http.NewResponseController(w), now: s.Now, alive: func() error { return s.stillGood(ctx, r) }}
+	out := &eventStream{tenant: tenantOf(ctx), w: w, control: http.NewResponseController(w), now: s.Now, alive: func() error { return s.stillGood(ctx, r) }}
 	err = s.Events.Stream(ctx, about, r.Header.Get("Last-Event-ID"), out.send, out.idle)
 	switch {
 	case ctx.Err() != nil || out.failed:
@@ -125,6 +125,7 @@ func filterOf(r *http.Request) (f shingle.EventFilter, err error) {
 
 // eventStream writes server-sent events.
 type eventStream struct {
+	tenant  string // of the caller
 	w       http.ResponseWriter
 	control *http.ResponseController
 	now     func() time.Time
@@ -136,6 +137,7 @@ type eventStream struct {
 }
 
 func (o *eventStream) send(id string, e shingle.Event) error {
+	e = e.ForTenant(o.tenant)
 	data, err := json.Marshal(showEvent(&e))
 	if err != nil {
 		return err

@@ -152,7 +152,7 @@ func (l *leader) fanOut(ctx context.Context, key string) error {
 		if to.Deleted || !to.Webhook.Takes(&e) {
 			continue
 		}
-		d := delivery{Webhook: id, Event: e}
+		d := delivery{Webhook: id, Event: e.ForTenant(to.Webhook.Tenant)}
 		if err := l.records.Create(ctx, d.key(first), d); err != nil {
 			return fmt.Errorf("make delivery: %w", err)
 		}

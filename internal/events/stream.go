@@ -32,6 +32,9 @@ func (h *Hub) Stream(ctx context.Context, about shingle.EventFilter, after strin
 		return &shingle.Error{Code: shingle.CodeInvalid, Field: "after", Message: "this is not the id of an event of this stream"}
 	}
 	prefix := logOf(about)
+	if about.Tenant != "" { // a host's log may have those of others
+		prefix = tenantPrefix(about.Tenant)
+	}
 	seen, err := h.newest(ctx, prefix)
 	if err != nil {
 		return err
