@@ -100,7 +100,9 @@ func (r *stackRun) execute(ctx context.Context, set *changeSet) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	if _, err := r.cloud.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: &set.id}); err != nil {
+	token := proposalName()
+	_, err = r.cloud.ExecuteChangeSet(ctx, &cloudformation.ExecuteChangeSetInput{ChangeSetName: &set.id, ClientRequestToken: &token})
+	if err != nil && !r.executed(ctx, set, err) {
 		return state{}, fmt.Errorf("change stack %s: %w", r.stack.ID(), err)
 	}
 	s, err := f.wait(ctx)
@@ -111,6 +113,16 @@ func (r *stackRun) execute(ctx context.Context, set *changeSet) (state, error) {
 		return s, nil
 	}
 	return s, shingle.Errorf(shingle.CodeConflict, "stack %s is %s: %s", r.stack.ID(), s.status, s.reason)
+}
+
+// executed reports whether an execution that was refused was under way already: by an
+// attempt whose reply was lost, for nobody else knows the change set.
+func (r *stackRun) executed(ctx context.Context, set *changeSet, refused error) bool {
+	if _, status := errors.AsType[*types.InvalidChangeSetStatusException](refused); !status {
+		return false
+	}
+	out, err := r.cloud.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{ChangeSetName: &set.id})
+	return err == nil && strings.HasPrefix(string(out.ExecutionStatus), "EXECUTE_")
 }
 
 // nothing and unchanged know the shapes in which CloudFormation says that there

@@ -196,6 +196,17 @@ func TestDeploy_WaitsForWhatIsUnderWay(t *testing.T) {
 	w.deploy(t)
 }
 
+// TestDeploy_ExecutionWhoseReplyIsLost has connections end after executions have begun: the
+// next attempt, which is refused, is not taken for a failure.
+func TestDeploy_ExecutionWhoseReplyIsLost(t *testing.T) {
+	w := newWorld(t, deployment(FrontRoute53, usEast))
+	w.cloud.lose = 3
+	w.deploy(t)
+	if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" || w.cloud.lose > 0 {
+		t.Errorf("the edges are %s; %d replies were not lost", got, w.cloud.lose)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	w := newWorld(t, deployment(FrontAccelerator, usEast, euWest))
 	w.deploy(t)

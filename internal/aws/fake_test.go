@@ -22,13 +22,15 @@ type fakeCloud struct {
 	mu     sync.Mutex
 	stacks []*fakeStack // a deleted one stays, under its ARN
 	sets   map[string]*fakeSet
-	names  map[string]bool // of all sets that were
-	calls  map[string]int  // by the actions of IAM that they need
+	done   map[string]*fakeSet // executed
+	names  map[string]bool     // of all sets that were
+	calls  map[string]int      // by the actions of IAM that they need
 	serial int
 
 	fail       map[string]string // stack/resource -> the reason why it cannot be made; stack/half/resource: it is there all the same
 	failBack   map[string]string // the same, when the stack is rolled back
 	throttle   int               // answer that many calls with throttling
+	lose       int               // end that many connections after an execution has begun
 	emptyShape string            // "error" or "failed": how it says that nothing changes
 	onExecute  func(stack string)
 	pageSize   int
@@ -65,6 +67,7 @@ type fakeSet struct {
 	params                   map[string]string
 	imports                  bool // what is there
 	looks                    int
+	execution                string // its status, once executed
 	changes                  []fakeChange
 }
 
@@ -72,7 +75,7 @@ type fakeChange struct{ action, id, kind, replacement string }
 
 func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	t.Helper()
-	f := &fakeCloud{sets: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
+	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
@@ -464,6 +467,9 @@ func changesOf(s *fakeStack, set *fakeSet) (list []fakeChange) {
 
 func (f *fakeCloud) describeChangeSet(w http.ResponseWriter, q url.Values) {
 	set := f.sets[q.Get("ChangeSetName")]
+	if done := f.done[q.Get("ChangeSetName")]; done != nil {
+		set = done
+	}
 	if set == nil {
 		fault(w, "ChangeSetNotFound", "ChangeSet does not exist")
 		return
@@ -477,7 +483,7 @@ func (f *fakeCloud) describeChangeSet(w http.ResponseWriter, q url.Values) {
 	from, _ := strconv.Atoi(q.Get("NextToken"))
 	to := min(len(set.changes), from+f.pageSize)
 	var b strings.Builder
-	fmt.Fprintf(&b, "<ChangeSetName>%s</ChangeSetName><ChangeSetId>%s</ChangeSetId><Status>%s</Status><StatusReason>%s</StatusReason><Changes>", set.name, set.id, set.status, set.reason)
+	fmt.Fprintf(&b, "<ChangeSetName>%s</ChangeSetName><ChangeSetId>%s</ChangeSetId><Status>%s</Status><StatusReason>%s</StatusReason><ExecutionStatus>%s</ExecutionStatus><Changes>", set.name, set.id, set.status, set.reason, set.execution)
 	for _, c := range set.changes[from:to] {
 		fmt.Fprintf(&b, "<member><Type>Resource</Type><ResourceChange><Action>%s</Action><LogicalResourceId>%s</LogicalResourceId><ResourceType>%s</ResourceType><Replacement>%s</Replacement></ResourceChange></member>", c.action, c.id, c.kind, c.replacement)
 	}
@@ -498,6 +504,7 @@ func (f *fakeCloud) executeChangeSet(w http.ResponseWriter, q url.Values) {
 		f.onExecute(set.stack.name)
 	}
 	delete(f.sets, set.id)
+	f.done[set.id], set.execution = set, "EXECUTE_IN_PROGRESS"
 	s := set.stack
 	s.steps, s.left = nil, 2
 	verb := "UPDATE"
@@ -508,6 +515,10 @@ func (f *fakeCloud) executeChangeSet(w http.ResponseWriter, q url.Values) {
 	s.status = verb + "_IN_PROGRESS"
 	f.event(s, "", "", s.status, "User Initiated")
 	s.steps = append(s.steps, func() { f.finish(s, set, verb) })
+	if f.lose > 0 {
+		f.lose--
+		panic(http.ErrAbortHandler)
+	}
 	answer(w, "ExecuteChangeSet", "")
 }
 

@@ -132,7 +132,8 @@ func (r *stackRun) continueRollback(ctx context.Context, s state) (state, error)
 	if err != nil {
 		return s, err
 	}
-	if _, err := r.cloud.ContinueUpdateRollback(ctx, &cloudformation.ContinueUpdateRollbackInput{StackName: &s.id}); err != nil {
+	token := proposalName()
+	if _, err := r.cloud.ContinueUpdateRollback(ctx, &cloudformation.ContinueUpdateRollbackInput{StackName: &s.id, ClientRequestToken: &token}); err != nil {
 		return s, fmt.Errorf("continue the rollback of %s: %w", r.stack.ID(), err)
 	}
 	after, err := f.wait(ctx)

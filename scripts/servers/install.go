@@ -125,6 +125,10 @@ func installMoto(ctx context.Context, dir string) error {
 	return installPython(ctx, dir, "moto[server]=="+motoVersion, "cfn-lint=="+cfnLintVersion)
 }
 
+func installMinistack(ctx context.Context, dir string) error {
+	return installPython(ctx, dir, "ministack=="+ministackVersion)
+}
+
 func installSchemathesis(ctx context.Context, dir string) error {
 	return installPython(ctx, dir, "schemathesis=="+schemathesisVersion)
 }

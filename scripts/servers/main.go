@@ -1,6 +1,6 @@
 // Servers runs a command beside the outside servers that the tests use: AWS's
 // own DynamoDB Local, moto (a second opinion on DynamoDB, and KMS, Route 53,
-// CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
+// CloudFormation), ministack (a second opinion on CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
 // which asks an API whatever its description allows, is installed with them, and so are
 // Chromium and axe-core, which look at pages, and for root the file system of a
 // Debian, which tests boot. nfpm makes Debian packages.
@@ -15,6 +15,8 @@
 //	SHINGLE_TEST_DYNAMODB   URL of DynamoDB Local; any credentials. Each access key and region has tables of its own
 //	SHINGLE_TEST_MOTO       URL of moto, for every AWS service; any credentials
 //	SHINGLE_TEST_CFNLINT    path of cfn-lint, which comes with moto
+//	SHINGLE_TEST_BOTO       path of a Python that has boto3, likewise
+//	SHINGLE_TEST_MINISTACK  URL of ministack, for every AWS service; any credentials. An access key of 12 digits is an account of its own
 //	SHINGLE_TEST_S3         URL of versitygw; region us-east-1, and
 //	SHINGLE_TEST_S3_KEY     its access key
 //	SHINGLE_TEST_S3_SECRET  and secret key
@@ -42,7 +44,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,s3,schemathesis,chromium,debian,nfpm", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,ministack,s3,schemathesis,chromium,debian,nfpm", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {

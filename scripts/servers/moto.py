@@ -4,7 +4,7 @@
 # that of two threads both may win, or meet halfway and fail.
 #
 # Stacks: one that was made by a change set has outputs; a global table is a table
-# in its own region; and what moto has no model of, which it leaves out without a
+# in its own region, with the settings of its replica there; and what moto has no model of, which it leaves out without a
 # word, can be referred to; a network has an IPv6 block, and blocks have parts; and
 # RetainExceptOnCreate retains.
 import ipaddress
@@ -14,6 +14,7 @@ import threading
 
 import moto.cloudformation.parsing as parsing
 from moto.cloudformation.models import ChangeSet
+from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
@@ -57,6 +58,17 @@ class Other:
 
 class GlobalTable(Table):
     __module__ = Table.__module__  # by which moto tells services
+
+    @classmethod
+    def create_from_cloudformation_json(cls, resource_name, cloudformation_json, account_id, region_name, **kwargs):
+        properties = dict(cloudformation_json["Properties"])
+        (here,) = [r for r in properties["Replicas"] if r["Region"] == region_name]
+        properties["DeletionProtectionEnabled"] = here["DeletionProtectionEnabled"]
+        table = super().create_from_cloudformation_json(resource_name, cloudformation_json | {"Properties": properties}, account_id, region_name, **kwargs)
+        backend = dynamodb_backends[account_id][region_name]
+        backend.update_time_to_live(table.name, properties["TimeToLiveSpecification"])
+        backend.update_continuous_backups(table.name, here["PointInTimeRecoverySpecification"])
+        return table
 
     @classmethod
     def update_from_cloudformation_json(cls, original_resource, *_, **__):

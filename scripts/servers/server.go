@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	_ "embed" // of moto.py
+	_ "embed" // of moto.py and ministack.py
 	"errors"
 	"fmt"
 	"net"
@@ -19,10 +19,11 @@ import (
 
 // The versions that the tests are known to agree with.
 const (
-	dynamoVersion  = "3.1.0"
-	motoVersion    = "5.2.1"
-	cfnLintVersion = "1.51.0" // beside moto
-	s3Version      = "v1.8.0"
+	dynamoVersion    = "3.1.0"
+	motoVersion      = "5.2.1"
+	cfnLintVersion   = "1.51.0" // beside moto
+	ministackVersion = "1.5.33"
+	s3Version        = "v1.8.0"
 
 	schemathesisVersion = "4.32.5"
 	axeVersion          = "4.14.1" // beside Debian's Chromium, whichever that is
@@ -54,6 +55,7 @@ func (s *server) folder() string { return s.name + "-" + s.version }
 var servers = []*server{
 	{name: "dynamodb", version: dynamoVersion, programs: []program{java, maven}, install: installDynamoDB, command: dynamoDB},
 	{name: "moto", version: motoVersion + "-" + cfnLintVersion, programs: []program{python}, install: installMoto, command: moto},
+	{name: "ministack", version: ministackVersion, programs: []program{python}, install: installMinistack, command: ministack},
 	{name: "s3", version: s3Version, install: installS3, command: s3},
 	{name: "schemathesis", version: schemathesisVersion, programs: []program{python}, install: installSchemathesis, command: schemathesis},
 	{name: "chromium", version: axeVersion, programs: []program{browser, fonts, npm}, install: installAxe, command: chromium},
@@ -92,7 +94,18 @@ var motoScript string
 
 func moto(dir, _, port string) (arguments, environment []string) {
 	return []string{filepath.Join(dir, "bin", "python"), "-c", motoScript, port},
-		[]string{"SHINGLE_TEST_MOTO=http://127.0.0.1:" + port, "SHINGLE_TEST_CFNLINT=" + filepath.Join(dir, "bin", "cfn-lint")}
+		[]string{"SHINGLE_TEST_MOTO=http://127.0.0.1:" + port, "SHINGLE_TEST_CFNLINT=" + filepath.Join(dir, "bin", "cfn-lint"), "SHINGLE_TEST_BOTO=" + filepath.Join(dir, "bin", "python")}
+}
+
+//go:embed ministack.py
+var ministackScript string
+
+// ministack has settings in its environment alone: without them it listens on all
+// addresses, and on a second port.
+func ministack(dir, _, port string) (arguments, environment []string) {
+	return []string{"env", "BIND_HOST=127.0.0.1", "GATEWAY_PORT=" + port, "IOT_MTLS_ENABLED=0", "LAMBDA_EXECUTOR=local",
+			filepath.Join(dir, "bin", "python"), "-c", ministackScript},
+		[]string{"SHINGLE_TEST_MINISTACK=http://127.0.0.1:" + port}
 }
 
 func s3(dir, data, port string) (arguments, environment []string) {
