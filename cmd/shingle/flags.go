@@ -141,7 +141,7 @@ func (f *controlFlags) apply(c *app.Config) {
 // storeFlags say where everything is kept.
 type storeFlags struct {
 	Data         string `default:"/var/lib/shingle" env:"SHINGLE_DATA" help:"Folder for everything that is kept on this machine." type:"path"`
-	MasterKey    string `placeholder:"KEY" default:"file" env:"SHINGLE_MASTER_KEY" help:"What protects the private keys in the store, the same for the whole fleet: file (seal.key in --data), file:PATH, kms:KEY with the ARN or alias of an AWS KMS key, or parameter:NAME with an encrypted parameter of AWS Systems Manager."`
+	MasterKey    string `placeholder:"KEY" default:"file" env:"SHINGLE_MASTER_KEY" help:"What protects the private keys in the store, the same for the whole fleet: file (seal.key in --data), file:PATH, kms:KEY with the ARN or alias of an AWS KMS key (ARN@REGION: by its replica there), or parameter:NAME with an encrypted parameter of AWS Systems Manager."`
 	SSMEndpoint  string `name:"ssm-endpoint" placeholder:"URL" env:"SHINGLE_SSM_ENDPOINT" hidden:"" help:"For tests: in place of AWS's."`
 	Table        string `placeholder:"NAME" env:"SHINGLE_TABLE,TABLE_NAME" help:"DynamoDB table that keeps domains and certificates for a fleet, instead of a database in --data."`
 	TableRegion  string `placeholder:"REGION" env:"SHINGLE_TABLE_REGION,TABLE_REGION" help:"Region of the table, or of its replica near this machine."`

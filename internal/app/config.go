@@ -58,8 +58,8 @@ type Config struct {
 
 	// MasterKey wraps the keys that seal private keys in the store: "file" or empty
 	// for seal.key in Data, "file:PATH" for another, "kms:" and the ARN, ID or alias
-	// of an AWS KMS key, or "parameter:" and the name of an encrypted parameter of
-	// AWS Systems Manager. SSMEndpoint, for tests, is a URL in place of AWS's.
+	// of an AWS KMS key (ARN@REGION: by its replica in that region), or "parameter:" and
+	// the name of an encrypted parameter of AWS Systems Manager. SSMEndpoint, for tests, is a URL in place of AWS's.
 	MasterKey   string
 	SSMEndpoint string
 

@@ -25,7 +25,9 @@ import (
 // Config says which key wraps. A zero takes the default.
 type Config struct {
 	// Key is the ARN, the ID or the alias (alias/NAME) of a symmetric KMS key.
-	// Without one the Key unwraps only.
+	// Without one the Key unwraps only. Of a multi-region key, ARN@REGION uses the
+	// replica in that region, while what is wrapped bears the ARN: so that it has one
+	// name in the whole fleet, though each process asks the region that it is in.
 	Key string
 	// Region is that of a Key which is not an ARN. Default: that of the
 	// environment.
@@ -51,8 +53,9 @@ const aliasLife = time.Minute
 
 // Key is a [shingle.MasterKey]. The IDs are ARNs.
 type Key struct {
-	cfg Config
-	aws aws.Config
+	cfg     Config // its Key without @REGION
+	replica string // the region of the replica that is used; empty: the Key's own
+	aws     aws.Config
 
 	mu      sync.Mutex
 	clients map[string]*kms.Client // by region
@@ -61,6 +64,7 @@ type Key struct {
 }
 
 var (
+	replicaKey = regexp.MustCompile(`^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/mrk-[0-9a-f]{32})@([a-z0-9-]+)$`)
 	arnPattern = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:(key|alias)/(.+)$`)
 	keyPattern = regexp.MustCompile(`^(alias/[a-zA-Z0-9:/_-]{1,250}|(mrk-)?[0-9a-f-]{32,36})$`)
 )
@@ -87,8 +91,13 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 		return nil, &shingle.Error{Code: shingle.CodeInvalid, Message: "the AWS settings of this machine cannot be read", Err: err}
 	}
 	k := &Key{cfg: cfg, aws: loaded, clients: map[string]*kms.Client{}}
+	m := replicaKey.FindStringSubmatch(cfg.Key)
 	switch {
 	case cfg.Key == "":
+	case m != nil:
+		k.cfg.Key, k.replica, k.aws.Region = m[1], m[2], m[2]
+	case strings.Contains(cfg.Key, "@"):
+		return nil, shingle.Errorf(shingle.CodeInvalid, "%q: before the @ is the ARN of a multi-region KMS key (key/mrk-...), behind it the region of the replica to use", cfg.Key)
 	case arnPattern.MatchString(cfg.Key):
 		k.aws.Region = arnPattern.FindStringSubmatch(cfg.Key)[1]
 	case !keyPattern.MatchString(cfg.Key):
@@ -134,13 +143,17 @@ func (k *Key) Wrap(ctx context.Context, secret []byte, purpose string) (shingle.
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
 	defer cancel()
+	used := k.here()
 	out, err := k.client(k.aws.Region).Encrypt(ctx, &kms.EncryptInput{
-		KeyId: &k.cfg.Key, Plaintext: secret, EncryptionContext: map[string]string{contextName: purpose},
+		KeyId: &used, Plaintext: secret, EncryptionContext: map[string]string{contextName: purpose},
 	})
 	if err != nil {
-		return shingle.WrappedKey{}, translate(err, "kms:Encrypt", k.cfg.Key)
+		return shingle.WrappedKey{}, translate(err, "kms:Encrypt", used)
 	}
 	id := aws.ToString(out.KeyId)
+	if id == used {
+		id = k.cfg.Key
+	}
 	if !arnPattern.MatchString(id) || len(out.CiphertextBlob) == 0 {
 		return shingle.WrappedKey{}, shingle.Errorf(shingle.CodeUnavailable, "the KMS server's answer is not that of AWS KMS")
 	}
@@ -176,9 +189,19 @@ func (k *Key) place(id string) (region, arn string, err error) {
 		return "", "", shingle.Errorf(shingle.CodeInvalid, "%q is not the ARN of a KMS key", id)
 	}
 	if own := arnPattern.FindStringSubmatch(k.cfg.Key); own != nil && own[3] == m[3] && strings.HasPrefix(m[3], "mrk-") {
-		return own[1], k.cfg.Key, nil
+		return cmp.Or(k.replica, own[1]), k.here(), nil
 	}
 	return m[1], id, nil
+}
+
+// here returns the ARN of the configured key in the region in which it is used.
+func (k *Key) here() string {
+	if k.replica == "" {
+		return k.cfg.Key
+	}
+	part := strings.Split(k.cfg.Key, ":")
+	part[3] = k.replica
+	return strings.Join(part, ":")
 }
 
 func (k *Key) client(region string) *kms.Client {

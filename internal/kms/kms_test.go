@@ -190,6 +190,13 @@ func TestKey_WithoutCredentials(t *testing.T) {
 func TestOpen_RefusesWhatIsNoKey(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	for _, key := range []string{
+		someARN + "@eu-west-1", "alias/shingle@eu-west-1", "arn:aws:kms:eu-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab@",
+	} {
+		if _, err := Open(t.Context(), Config{Key: key}); shingle.CodeOf(err) != shingle.CodeInvalid || !strings.Contains(err.Error(), "multi-region") {
+			t.Errorf("%q: %v", key, err)
+		}
+	}
 	for _, key := range []string{"alias/", "my key", "arn:aws:s3:::bucket", "1234", "alias/without-region"} {
 		if _, err := Open(t.Context(), Config{Key: key}); shingle.CodeOf(err) != shingle.CodeInvalid {
 			t.Errorf("%q: %v", key, err)
@@ -198,6 +205,7 @@ func TestOpen_RefusesWhatIsNoKey(t *testing.T) {
 	for _, key := range []string{
 		someARN, "arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/shingle",
 		"arn:aws:kms:eu-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab",
+		"arn:aws:kms:eu-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab@us-east-1",
 	} {
 		if _, err := Open(t.Context(), Config{Key: key}); err != nil {
 			t.Errorf("%q: %v", key, err)
@@ -228,8 +236,51 @@ func TestKey_EachRegionUsesItsOwnReplica(t *testing.T) {
 			t.Errorf("asked %s, want %s", *host.Load(), want)
 		}
 	}
+	k = open(t, Config{Key: fmt.Sprintf(replica, "us-east-1") + "@eu-west-1", Transport: transport})
+	for id, region := range map[string]string{fmt.Sprintf(replica, "us-east-1"): "eu-west-1", fmt.Sprintf(replica, "ap-east-1"): "eu-west-1"} {
+		if _, err := k.Unwrap(t.Context(), shingle.WrappedKey{KeyID: id, Data: []byte("x")}, "x"); err != nil || *host.Load() != "kms."+region+".amazonaws.com" {
+			t.Errorf("%s: asked %s, %v", id, *host.Load(), err)
+		}
+	}
 	if _, err := k.Unwrap(t.Context(), shingle.WrappedKey{KeyID: "file-0123"}, "x"); shingle.CodeOf(err) != shingle.CodeInvalid {
 		t.Errorf("a key file's: %v", err)
+	}
+}
+
+// TestKey_ReplicasOpenWhatTheOthersWrapped makes a multi-region key with a replica at
+// ministack; moto does not decrypt under such a key. What is wrapped in one region is
+// opened in the other, and bears one name.
+func TestKey_ReplicasOpenWhatTheOthersWrapped(t *testing.T) {
+	url := os.Getenv("SHINGLE_TEST_MINISTACK")
+	if url == "" {
+		t.Skip("SHINGLE_TEST_MINISTACK is not set: run `make test`, or `go run ./scripts/servers -only ministack go test ./internal/kms`")
+	}
+	admin := open(t, Config{Endpoint: url})
+	made, err := admin.client("us-east-1").CreateKey(t.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn := *made.KeyMetadata.Arn
+	if _, err := admin.client("us-east-1").ReplicateKey(t.Context(), &kms.ReplicateKeyInput{KeyId: made.KeyMetadata.KeyId, ReplicaRegion: aws.String("eu-west-1")}); err != nil {
+		t.Fatal(err)
+	}
+	home, away := open(t, Config{Key: arn, Endpoint: url}), open(t, Config{Key: arn + "@eu-west-1", Endpoint: url})
+	for _, way := range [][2]*Key{{home, away}, {away, home}, {away, away}} {
+		w, err := way[0].Wrap(t.Context(), []byte("secret"), "keys/data-a")
+		if err != nil || w.KeyID != arn {
+			t.Fatalf("wrapped under %q, %v", w.KeyID, err)
+		}
+		if got, err := way[1].Unwrap(t.Context(), w, "keys/data-a"); err != nil || string(got) != "secret" {
+			t.Errorf("unwrapped %q, %v", got, err)
+		}
+	}
+	if id, err := away.Current(t.Context()); err != nil || id != arn {
+		t.Errorf("current %q, %v", id, err)
+	}
+	// A region without a replica is one in which there is no such key.
+	err = open(t, Config{Key: arn + "@ap-east-1", Endpoint: url}).Check(t.Context())
+	if shingle.CodeOf(err) != shingle.CodeInvalid || !strings.Contains(shingle.MessageOf(err), strings.Replace(arn, "us-east-1", "ap-east-1", 1)) {
+		t.Errorf("without a replica: %v", err)
 	}
 }
 
