@@ -20,6 +20,7 @@ type devCmd struct {
 	AccessLog bool   `env:"SHINGLE_ACCESS_LOG" help:"Log each request, at level info."`
 	Metrics   string `placeholder:"ADDRESS" env:"SHINGLE_METRICS" help:"Address for Prometheus, which scrapes /metrics there. Default: none."`
 
+	DomainConnect  string `name:"domain-connect" placeholder:"DOMAIN" env:"SHINGLE_DOMAIN_CONNECT" help:"Your domain, by which DNS providers that speak Domain Connect know your templates. One on this machine may play such a provider."`
 	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" default:"dev" env:"SHINGLE_CLOUDFLARE_ZONE" help:"The zone by which programs that are written for Cloudflare's API for custom hostnames find the domains, below /client/v4."`
 }
 
@@ -31,7 +32,7 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 	}
 	return app.Dev(ctx, app.Config{
 		Target: c.Target, EdgeHTTPS: c.EdgeHTTPS, EdgeHTTP: c.EdgeHTTP, HTTP3: c.HTTP3, Control: c.Control, Data: data,
-		CloudflareZone: c.CloudflareZone, AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
+		DomainConnect: c.DomainConnect, CloudflareZone: c.CloudflareZone, AccessLog: c.AccessLog, Metrics: c.Metrics, Version: version(), Logger: newLogger(s.Err, c.LogLevel),
 	}, func(e app.Endpoints) { greet(s, data, e) })
 }
 

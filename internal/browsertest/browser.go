@@ -78,9 +78,15 @@ var (
 // report: scripts that throw, and everything that a content security policy refused.
 func (b *Browser) Page(t *testing.T, look Look) *Page {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
+	return b.attach(b.ctx, t, look, chromedp.WithNewBrowserContext())
+}
+
+// attach opens a page, or takes one that is there, as the option says.
+func (b *Browser) attach(parent context.Context, t *testing.T, look Look, what chromedp.ContextOption) *Page {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, what)
 	t.Cleanup(cancel)
-	p := &Page{Browser: b, t: t, ctx: ctx, axe: b.axe}
+	p := &Page{Browser: b, t: t, ctx: ctx, axe: b.axe, look: look}
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("open a page: %v", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -27,9 +28,10 @@ import (
 type Page struct {
 	Browser *Browser // whose page it is
 
-	t   *testing.T
-	ctx context.Context
-	axe string
+	t    *testing.T
+	ctx  context.Context
+	axe  string
+	look Look
 
 	mu       sync.Mutex
 	requests []string // URLs, in the order in which they were asked for
@@ -123,6 +125,24 @@ func (p *Page) Follow(selector string) {
 	defer cancel()
 	_, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 	p.must("follow "+selector, err)
+}
+
+// FollowOut clicks a link that opens a window of its own, and returns the page in that,
+// which has the same look.
+func (p *Page) FollowOut(selector string) *Page {
+	p.t.Helper()
+	to := Eval[string](p, `document.querySelector(`+quote(selector)+`)?.href ?? ""`)
+	opened := chromedp.WaitNewTarget(p.ctx, func(*target.Info) bool { return true })
+	p.Click(selector)
+	var id target.ID
+	select {
+	case id = <-opened:
+	case <-time.After(patience):
+		p.t.Fatalf("%s opens no window", selector)
+	}
+	out := p.Browser.attach(p.ctx, p.t, p.look, chromedp.WithTargetID(id))
+	out.Open(to) // again: now as it is to be looked at
+	return out
 }
 
 // Type types into a field, in the place of what it has.

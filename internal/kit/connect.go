@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,7 @@ const (
 	maxSettings   = 64 << 10        // bytes
 	maxConnects   = 1000            // zones that are remembered
 	connectLife   = 10 * time.Minute
+	maxName       = 64 // bytes of what a provider calls itself
 	connectPrefix = "_domainconnect."
 )
 
@@ -123,11 +125,7 @@ func (c *connecter) ask(ctx context.Context, zone string, services []string) (z 
 	if err != nil || json.Unmarshal(body, &z.connectSettings) != nil {
 		return connectZone{}
 	}
-	for _, u := range []*string{&z.SyncUX, &z.API, &z.Control} {
-		if *u = strings.TrimSuffix(*u, "/"); !isHTTPS(*u) {
-			*u = ""
-		}
-	}
+	z.believe(zone)
 	if z.SyncUX == "" || z.API == "" {
 		return z
 	}
@@ -137,6 +135,22 @@ func (c *connecter) ask(ctx context.Context, zone string, services []string) (z 
 		}
 	}
 	return z
+}
+
+// believe drops what no page can show, or no path can be put behind.
+func (s *connectSettings) believe(zone string) {
+	s.Control = strings.ReplaceAll(s.Control, "%domain%", url.QueryEscape(zone))
+	for _, u := range []*string{&s.SyncUX, &s.API, &s.Control} {
+		*u = strings.TrimSuffix(*u, "/")
+		if !isHTTPS(*u) || u != &s.Control && strings.ContainsAny(*u, "?#") {
+			*u = ""
+		}
+	}
+	for _, name := range []*string{&s.Name, &s.Shown} {
+		if len(*name) > maxName || strings.ContainsFunc(*name, func(r rune) bool { return !strconv.IsPrint(r) }) {
+			*name = ""
+		}
+	}
 }
 
 func connectPath(provider, service string) string {
@@ -193,7 +207,7 @@ func (k *Kit) offer(ctx context.Context, d *shingle.Domain, r *shingle.CheckResu
 		}
 	}
 	found := k.connecter.find(ctx, zone, services)
-	o.panel = strings.ReplaceAll(found.Control, "%domain%", url.QueryEscape(zone))
+	o.panel = found.Control
 	if len(found.services) == 0 {
 		return o
 	}

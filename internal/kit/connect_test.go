@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -35,6 +37,8 @@ type played struct {
 	asked   []string
 	records map[string]string // that it has entered
 	cancel  bool              // the customer does not agree
+	// settings answers in place of the provider, when it is a liar.
+	settings func(w http.ResponseWriter, r *http.Request)
 }
 
 func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,8 +47,10 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.asked = append(p.asked, r.URL.Path)
 	service, apply := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v2/domainTemplates/providers/example.com/services/"), "/apply")
 	switch {
+	case r.URL.Path == "/dc/v2/customer.com/settings" && p.settings != nil:
+		p.settings(w, r)
 	case r.URL.Path == "/dc/v2/customer.com/settings":
-		_, _ = fmt.Fprintf(w, `{"providerId":"dns.example","providerName":"DNS","providerDisplayName":"DNS & Co","urlSyncUX":"%[1]s/api/","urlAPI":"%[1]s/api","urlControlPanel":"%[1]s/panel?d=%%domain%%"}`, p.server.URL)
+		_, _ = fmt.Fprintf(w, `{"providerId":"dns.example","providerName":"DNS","providerDisplayName":"DNS & Co","urlSyncUX":"%[1]s/api/","urlAPI":"%[1]s/api","urlControlPanel":"%[1]s/panel/%%domain%%/dns"}`, p.server.URL)
 	case apply:
 		p.apply(w, r, service)
 	case p.template(service) == nil:
@@ -164,7 +170,7 @@ func TestConnect_ProviderEntersTheRecords(t *testing.T) {
 	d, p := connect(t)
 	link := d.link(d.add(host, "acme"))
 	d.checker.finds(shingle.StatePending, shingle.Finding{Reason: shingle.ReasonPointsElsewhere}, away)
-	body := d.shows("POST", link+"/check?lang=de", 200, "Bei DNS &amp; Co einrichten", p.server.URL+"/panel?d=customer.com")
+	body := d.shows("POST", link+"/check?lang=de", 200, "Bei DNS &amp; Co einrichten", p.server.URL+"/panel/customer.com/dns")
 	apply := offered(body)
 	resp, err := p.client().Get(apply)
 	check(t, err)
@@ -268,6 +274,86 @@ func TestConnect_KnocksAtNoDoorOfOurs(t *testing.T) {
 	}
 	if knocked {
 		t.Error("a server of ours was asked")
+	}
+}
+
+// TestConnect_LiesLeadNowhere has a provider say what would lead us to doors of our own
+// network, or the customer to what is no page of a provider's.
+func TestConnect_LiesLeadNowhere(t *testing.T) {
+	knocked := make(chan string, 100)
+	inside := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { knocked <- r.URL.Path }))
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil { // which is not in Private
+		check(t, inside.Listener.Close())
+		inside.Listener = l
+	}
+	inside.StartTLS()
+	t.Cleanup(inside.Close)
+	for name, settings := range map[string]func(p *played) string{
+		"plain HTTP for the customer": func(p *played) string {
+			return `{"urlSyncUX":"` + strings.Replace(p.server.URL, "https", "http", 1) + `/api","urlAPI":"` + p.server.URL + `/api"}`
+		},
+		"plain HTTP for us": func(p *played) string {
+			return `{"urlSyncUX":"` + p.server.URL + `/api","urlAPI":"` + strings.Replace(p.server.URL, "https", "http", 1) + `/api"}`
+		},
+		"a door of ours": func(p *played) string {
+			return `{"urlSyncUX":"` + p.server.URL + `/api","urlAPI":"` + inside.URL + `"}`
+		},
+		"a script": func(p *played) string {
+			return `{"urlSyncUX":"javascript:alert(1)","urlAPI":"` + p.server.URL + `/api"}`
+		},
+		"a query": func(p *played) string {
+			return `{"urlSyncUX":"https://evil.example/?x=","urlAPI":"` + p.server.URL + `/api"}`
+		},
+		"a fragment": func(p *played) string {
+			return `{"urlSyncUX":"https://evil.example/#","urlAPI":"` + p.server.URL + `/api"}`
+		},
+		"a user": func(p *played) string {
+			return `{"urlSyncUX":"https://godaddy.com@evil.example","urlAPI":"` + p.server.URL + `/api"}`
+		},
+		"a redirect to a door":       func(*played) string { return "redirect" },
+		"more than can be":           func(*played) string { return "huge" },
+		"no JSON":                    func(*played) string { return "<html>" },
+		"another form":               func(*played) string { return `{"urlSyncUX":["https://evil.example"]}` },
+		"that all is well, by error": func(*played) string { return "error" },
+	} {
+		d, p := connect(t)
+		body := settings(p)
+		p.settings = func(w http.ResponseWriter, r *http.Request) {
+			good := fmt.Sprintf(`{"urlSyncUX":"%[1]s/api","urlAPI":"%[1]s/api","providerName":"`, p.server.URL)
+			switch body {
+			case "redirect":
+				http.Redirect(w, r, inside.URL+"/v2/customer.com/settings", http.StatusFound)
+			case "huge":
+				_, _ = io.WriteString(w, good+strings.Repeat("x", 1<<20)+`"}`)
+			case "error":
+				w.WriteHeader(http.StatusInternalServerError)
+				_, _ = io.WriteString(w, good+`x"}`)
+			default:
+				_, _ = io.WriteString(w, body)
+			}
+		}
+		d.checker.finds(shingle.StatePending, shingle.Finding{Reason: shingle.ReasonPointsElsewhere}, away)
+		page := d.shows("POST", d.link(d.add(host, "acme"))+"/check", 200, "acme.edge.example.com")
+		if offered(page) != "" || strings.Contains(page, "evil") || strings.Contains(page, "javascript:") {
+			t.Errorf("%s: it is believed:\n%s", name, page)
+		}
+	}
+	select {
+	case path := <-knocked:
+		t.Errorf("it had us knock at a door of ours: %s", path)
+	default:
+	}
+}
+
+// TestConnect_NamesAreShort: what a provider calls itself is on a button.
+func TestConnect_NamesAreShort(t *testing.T) {
+	for name, want := range map[string]string{"Short": "Set up at Short", strings.Repeat("n", 65): "Set up at GoDaddy", "\\u202egnuf": "Set up at GoDaddy", "a\\nb": "Set up at GoDaddy"} {
+		d, p := connect(t)
+		p.settings = func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintf(w, `{"urlSyncUX":"%[1]s/api","urlAPI":"%[1]s/api","providerDisplayName":"%[2]s"}`, p.server.URL, name)
+		}
+		d.checker.finds(shingle.StatePending, shingle.Finding{Reason: shingle.ReasonPointsElsewhere}, away)
+		d.shows("POST", d.link(d.add(host, "acme"))+"/check", 200, want)
 	}
 }
 
