@@ -106,6 +106,12 @@ func (m *Member) Attention(now time.Time, version, masterKey string) (list []str
 	return list
 }
 
+// Lacks reports whether the member is alive, another than the process that reads the
+// list, and cannot use a master key.
+func (m *Member) Lacks(masterKey string, now time.Time) bool {
+	return !m.Self && !m.Silent(now) && !m.Opens(masterKey)
+}
+
 // Opens reports whether the member can use a master key; of an empty ID, that it can. A multi-region
 // key of KMS is one key, whichever region's it is called.
 func (m *Member) Opens(masterKey string) bool {

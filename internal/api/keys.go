@@ -124,7 +124,7 @@ func (s *server) spread(ctx context.Context, r *Rewrap) error {
 	}
 	var lack []string
 	err = s.eachEdge(ctx, func(m *shingle.Member) {
-		if !m.Self && m.State(s.Now()) != shingle.MemberSilent && !m.Opens(current) {
+		if m.Lacks(current, s.Now()) {
 			lack = append(lack, fmt.Sprintf("%s (%s, %s)", m.ID, m.Role, cmp.Or(m.Address, m.API, m.Name)))
 		}
 	})

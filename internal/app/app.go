@@ -211,7 +211,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Sealed: a.sealedPlaces(), DNS01: zone, Methods: methods, Permission: shingle.PermissionFunc(a.mayIssue),
+		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Lacking: a.roster.Lacking, Sealed: a.sealedPlaces(), DNS01: zone, Methods: methods, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, News: newsPoll * a.cfg.Poll, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
 		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,

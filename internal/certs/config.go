@@ -25,6 +25,9 @@ type Config struct {
 	Copy shingle.Blobs
 	// MasterKey wraps the data keys that seal what is secret in Blobs.
 	MasterKey shingle.MasterKey
+	// Lacking, when set, returns which live processes of the fleet cannot use a master
+	// key: while there are some, a new one waits. Default: this process is the only one.
+	Lacking func(ctx context.Context, masterKey string) (processes []string, err error)
 	// Sealed are the places beyond those of certificates for which [Manager.Seal]
 	// is used.
 	Sealed []SealedPlace

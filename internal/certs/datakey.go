@@ -32,6 +32,7 @@ const (
 	dataKeySize   = 32      // AES-256
 	dataKeyPrefix = "data-" // of the ID; no master key's begins so
 	keysPrefix    = "keys/"
+	activePrefix  = keysPrefix + "active-"
 	keyCheck      = time.Minute      // a process learns within that another data key seals
 	maxOpenKeys   = 256              // in memory; more are unwrapped again when needed
 	unwrapTimeout = 15 * time.Second // of one data key, for all who wait for it
@@ -49,6 +50,8 @@ type keyring struct {
 	now    func() time.Time
 	log    *slog.Logger
 	ctx    context.Context // ends with the Manager
+	// lacking is as in [Config].
+	lacking func(ctx context.Context, masterKey string) ([]string, error)
 
 	unwrapping singleflight.Group
 	mu         sync.Mutex
@@ -58,6 +61,7 @@ type keyring struct {
 	lock   chan struct{} // held by whoever uses what follows
 	active *dataKey      // seals; nil before the first seal
 	left   int           // seals of our share
+	said   string        // the processes that were said to lack the master key
 	check  time.Time     // when to look whether active still is
 }
 
@@ -93,7 +97,7 @@ type activeDataKey struct {
 
 func newKeyring(ctx context.Context, s *store, cfg *Config) *keyring {
 	return &keyring{
-		store: s, places: cfg.sealedPlaces(), master: cfg.MasterKey, now: cfg.Now, log: cfg.Logger, ctx: ctx,
+		store: s, places: cfg.sealedPlaces(), master: cfg.MasterKey, now: cfg.Now, log: cfg.Logger, ctx: ctx, lacking: cfg.Lacking,
 		ready: map[string]*dataKey{}, failed: map[string]failedKey{}, lock: make(chan struct{}, 1),
 	}
 }
@@ -104,7 +108,7 @@ var errNoDataKey = errors.New("no such data key")
 
 func dataKeyRecord(id string) string { return keysPrefix + id }
 
-func activeRecord(master string) string { return keysPrefix + "active-" + masterHash(master) }
+func activeRecord(master string) string { return activePrefix + masterHash(master) }
 
 // masterHash names a master key in keys.
 func masterHash(master string) string {
@@ -182,6 +186,15 @@ func (k *keyring) choose(ctx context.Context, notBefore, now time.Time) error {
 		version, err := k.store.get(ctx, activeRecord(master), &a)
 		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 			return err
+		}
+		if err != nil && notBefore.IsZero() {
+			stays, err := k.stay(ctx, master)
+			if errors.Is(err, shingle.ErrConflict) {
+				continue
+			}
+			if stays || err != nil {
+				return err
+			}
 		}
 		d := k.active
 		good := err == nil && now.Sub(a.Made) < dataKeyLife && !a.Made.Before(notBefore)

@@ -15,6 +15,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/devenv"
+	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 )
 
@@ -52,7 +53,7 @@ func newWorld(t *testing.T) *world {
 	_, err = w.db.CreateDomain(t.Context(), shingle.Domain{Host: host}, time.Now())
 	check(t, err)
 	t.Cleanup(func() { check(t, w.db.Close()) })
-	m, err := open(w.setting, w.db)
+	m, err := open(w.setting, w.db, members.New(members.Config{Blobs: w.db}))
 	check(t, err)
 	t.Cleanup(func() { check(t, m.Close()) })
 	validate(t, m, plain, secure)

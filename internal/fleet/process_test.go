@@ -20,6 +20,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/keyfile"
+	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
@@ -30,6 +31,7 @@ type setting struct {
 
 	Skew time.Duration // of its clock
 	Work bool          // runs the worker and follows the news
+	ID   string        // by which it reports itself to the fleet; empty: it does not
 
 	DNS, Provider string // address of the played DNS, and URL of who changes it; empty: no DNS-01
 
@@ -73,12 +75,25 @@ func serve(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	m, err := open(s, db)
+	key, err := keyfile.Open(s.KeyFile)
+	if err != nil {
+		return err
+	}
+	roster := members.New(members.Config{Blobs: db})
+	m, err := open(s, db, roster)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
+	if s.ID != "" {
+		running.Go(func() {
+			roster.Report(ctx, func(ctx context.Context) shingle.Member {
+				keys, _ := key.IDs(ctx)
+				return shingle.Member{ID: s.ID, MasterKeys: keys}
+			})
+		})
+	}
 	if s.Work {
 		running.Go(func() { m.Lead(ctx, map[string]func(context.Context) error{"certificates": m.Work}) })
 		running.Go(func() { m.Follow(ctx) })
@@ -123,7 +138,7 @@ func serial(m *certs.Manager, host string) string {
 	return leaf.SerialNumber.Text(16)
 }
 
-func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
+func open(s setting, db *sqlite.DB, roster *members.Roster) (*certs.Manager, error) {
 	blobs := &storetest.FaultyBlobs{Blobs: db}
 	blobs.Inject(s.fault())
 	key, err := keyfile.Open(s.KeyFile)
@@ -141,7 +156,7 @@ func open(s setting, db *sqlite.DB) (*certs.Manager, error) {
 		return nil, err
 	}
 	return certs.New(certs.Config{
-		Blobs: blobs, DNS01: zone, MasterKey: key, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
+		Blobs: blobs, DNS01: zone, MasterKey: key, Lacking: roster.Lacking, TermsAgreed: true, CAs: []certs.CA{{Directory: s.Directory, Roots: roots}},
 		Permission: shingle.PermissionFunc(func(context.Context, string) error { return nil }), Domains: db,
 		HandshakeWait: time.Minute, LeaseTime: leaseTime, Poll: 100 * time.Millisecond, RetryDelay: 100 * time.Millisecond,
 		Now:    func() time.Time { return time.Now().Add(s.Skew) },

@@ -13,6 +13,7 @@ import (
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/keyfile"
+	"github.com/shingle-proxy/shingle/internal/members"
 )
 
 // Jobs that a process does when it is asked for a certificate by these names.
@@ -183,4 +184,89 @@ func TestFleet_LostMasterKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFleet_ANewMasterKeyWaitsForEveryProcess: what a process seals that knows it is read by
+// another that does not.
+func TestFleet_ANewMasterKeyWaitsForEveryProcess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.withKeyOf("a"), w.withKeyOf("b")
+	first, second := start(t, a), start(t, b)
+	w.bothServe(first, second, "first.customer.localhost") // there is something to go on with
+	_, next, err := keyfile.Next(a.KeyFile)
+	check(t, err)
+	first.end()
+	first = start(t, a)
+	w.reported("a", next)
+	w.reported("b", "")
+	w.bothServe(first, second, "second.customer.localhost")
+	if n := w.sealers(); n != 1 {
+		t.Errorf("%d data keys seal, want 1", n)
+	}
+	key, err := os.ReadFile(a.KeyFile + ".2")
+	check(t, err)
+	check(t, os.WriteFile(b.KeyFile+".2", key, 0o600))
+	second.end()
+	second = start(t, b)
+	w.reported("b", next)
+	first.end() // else it looks in a minute
+	first = start(t, a)
+	w.bothServe(first, second, "third.customer.localhost")
+	if n := w.sealers(); n != 2 {
+		t.Errorf("%d data keys seal, want that of the new master key, too", n)
+	}
+}
+
+// withKeyOf is what a process is told that has a copy of the key file.
+func (w *world) withKeyOf(id string) setting {
+	w.t.Helper()
+	s := w.setting
+	s.ID, s.KeyFile = id, w.setting.KeyFile+"."+id+".copy"
+	key, err := os.ReadFile(w.setting.KeyFile)
+	check(w.t, err)
+	check(w.t, os.WriteFile(s.KeyFile, key, 0o600))
+	return s
+}
+
+// reported waits until a process has said that it has a master key; of an empty one,
+// until it has said anything.
+func (w *world) reported(id, key string) {
+	w.t.Helper()
+	roster := members.New(members.Config{Blobs: w.db})
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		m, err := roster.Member(w.t.Context(), id)
+		if err == nil && m.Opens(key) {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s has %v, %v, want %s", id, m.MasterKeys, err, key)
+		}
+	}
+}
+
+// bothServe has a process obtain the certificate of a new host, and another one serve it.
+func (w *world) bothServe(obtains, serves *member, host string) {
+	w.t.Helper()
+	_, err := w.db.CreateDomain(w.t.Context(), shingle.Domain{Host: host}, time.Now())
+	check(w.t, err)
+	before := w.ca.Orders()
+	serial := obtains.persist(host)
+	if got := serves.persist(host); got != serial || strings.HasPrefix(serial, "error") || w.ca.Orders() != before+1 {
+		w.t.Fatalf("%s: %s and %s after %d orders", host, serial, got, w.ca.Orders()-before)
+	}
+}
+
+// sealers is how many master keys have a data key that seals.
+func (w *world) sealers() int {
+	w.t.Helper()
+	keys, err := w.db.List(w.t.Context(), "keys/active-", "", 10)
+	check(w.t, err)
+	return len(keys)
+}
+
+// end has a process end, and waits for that.
+func (p *member) end() {
+	_ = p.stdin.Close()
+	<-p.gone
 }

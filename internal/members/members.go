@@ -37,6 +37,7 @@ const (
 	maxSentence  = 300 // bytes
 	maxKeys      = 16
 	sideBySide   = 16 // reads of a listing
+	pageSize     = 1000
 )
 
 // Config is what a [Roster] is made of. Blobs is required.
@@ -151,6 +152,25 @@ func (r *Roster) Members(ctx context.Context, after string, limit int) (list []s
 	}
 	list, err = r.read(ctx, keys)
 	return list, next, err
+}
+
+// Lacking returns the IDs of the live processes, other than this one, that cannot use a
+// master key. One of a version without reports is not known.
+func (r *Roster) Lacking(ctx context.Context, masterKey string) (ids []string, err error) {
+	for after := ""; ; {
+		list, next, err := r.Members(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			if list[i].Lacks(masterKey, r.now()) {
+				ids = append(ids, list[i].ID)
+			}
+		}
+		if after = next; after == "" {
+			return ids, nil
+		}
+	}
 }
 
 // Member returns one, or [shingle.ErrNotFound].

@@ -164,3 +164,26 @@ func TestRoster_ReportIsAKilobyte(t *testing.T) {
 		}
 	})
 }
+
+func TestRoster_LackingAreTheLiveOnesOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory.Store{}
+		r := members.New(members.Config{Blobs: store})
+		defer process(t.Context(), r, shingle.Member{ID: "self", MasterKeys: []string{"old"}})()
+		for id, keys := range map[string][]string{"has": {"old", "new"}, "lacks": {"old"}} {
+			defer process(t.Context(), members.New(members.Config{Blobs: store}), shingle.Member{ID: id, MasterKeys: keys})()
+		}
+		synctest.Wait()
+		if got, err := r.Lacking(t.Context(), "new"); err != nil || !slices.Equal(got, []string{"lacks"}) {
+			t.Errorf("%v, %v lack the new key", got, err)
+		}
+		if got, err := r.Lacking(t.Context(), "old"); err != nil || len(got) > 0 {
+			t.Errorf("%v, %v lack the old key", got, err)
+		}
+		once(t, store, shingle.Member{ID: "silent", MasterKeys: []string{"old"}})
+		time.Sleep(3 * time.Hour)
+		if got, err := r.Lacking(t.Context(), "new"); err != nil || !slices.Equal(got, []string{"lacks"}) {
+			t.Errorf("%v, %v lack the new key hours later", got, err)
+		}
+	})
+}
