@@ -25,9 +25,9 @@ type JobState string
 const (
 	JobWaiting  JobState = "waiting"
 	JobRunning  JobState = "running"
-	JobDone     JobState = "done" // every line was looked at; some may have failed
-	JobCanceled JobState = "canceled"
-	JobFailed   JobState = "failed" // what was to be done is no longer in the store
+	JobDone     JobState = "done"     // every line was looked at; some may have failed
+	JobCanceled JobState = "canceled" // by somebody, or because its token was revoked
+	JobFailed   JobState = "failed"   // what was to be done is no longer in the store
 )
 
 // JobFilter says which domains a job deletes. What is empty does not count.
@@ -44,6 +44,7 @@ type Job struct {
 	Kind   JobKind    `json:"kind"`
 	State  JobState   `json:"state"`
 	By     string     `json:"by"`               // name of the token that it is done with the rights of
+	Token  string     `json:"token,omitempty"`  // ID of that token; empty: of a version before
 	Tenant string     `json:"tenant,omitempty"` // that its token is limited to; empty: none
 	Filter *JobFilter `json:"filter,omitempty"` // of a deletion; nil: it has a list
 	Revoke bool       `json:"revoke,omitempty"` // of a deletion: have the CA revoke the certificates, too

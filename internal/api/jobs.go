@@ -143,7 +143,7 @@ func (s *server) jobRoutes(a huma.API) {
 	create := operation("create-job", http.MethodPost, all, "Create or delete many domains",
 		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	create.DefaultStatus, create.MaxBodyBytes = http.StatusAccepted, maxJobBody+1
-	create.Description = "At most 10000 lines and 4 MiB, 20 jobs at once, two of a tenant's. The fleet does them by itself, some hundred lines a second, each under the rules of create-domain and delete-domain and with the rights of this token; it goes on where a process died. " +
+	create.Description = "At most 10000 lines and 4 MiB, 20 jobs at once, two of a tenant's. The fleet does them by itself, some hundred lines a second, each under the rules of create-domain and delete-domain and with the rights of this token; it goes on where a process died, and ends, canceled, when the token is revoked. " +
 		"A domain that was added after the job is not deleted by it. A week after its end a job is forgotten, and earlier when 200 newer ones are there. The event job.ended tells its end."
 	register(s, a, create, s.createJob)
 	register(s, a, operation("list-jobs", http.MethodGet, all, "List the jobs"), s.listJobs)
@@ -155,7 +155,7 @@ func (s *server) jobRoutes(a huma.API) {
 }
 
 func (s *server) createJob(ctx context.Context, in *createJobInput) (*newJobAnswer, error) {
-	j := shingle.Job{Kind: shingle.JobKind(in.Body.Kind), By: caller(ctx), Tenant: tenantOf(ctx), Revoke: in.Body.Revoke}
+	j := shingle.Job{Kind: shingle.JobKind(in.Body.Kind), By: caller(ctx), Token: callerOf(ctx).ID, Tenant: tenantOf(ctx), Revoke: in.Body.Revoke}
 	if err := in.Body.check(); err != nil {
 		return nil, err
 	}

@@ -89,6 +89,9 @@ func TestJobs_CreatedListedReportedCanceled(t *testing.T) {
 	if err != nil || j.Total != 2000 || j.By != "test" || string(boss.lines[0][1999]) != `{"host":"customer-1999.example.com","tenant":"acme"}` {
 		t.Fatalf("%+v, %v", j, err)
 	}
+	if id := boss.jobs[0].Token; !shingle.IsTokenID(id) {
+		t.Errorf("the job's token is %q", id)
+	}
 	yes := true
 	if j, err = f.client.CreateJob(t.Context(), api.NewJob{Kind: "delete", Filter: &api.JobFilter{Text: "OLD", Paused: &yes}}); err != nil || j.Filter == nil || boss.jobs[1].Filter.Text != "old" {
 		t.Fatalf("%+v, %v", j, err)

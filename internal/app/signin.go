@@ -123,13 +123,14 @@ func (s *signIn) Finish(ctx context.Context, secret []byte, query url.Values) (t
 	return token, err
 }
 
-// End implements [panel.SignIn].
+// End implements [panel.SignIn]. The token expires: to revoke it would end the jobs of
+// whoever has only signed out.
 func (s *signIn) End(ctx context.Context, token string) error {
 	id, ok := shingle.TokenID(token)
 	if !ok {
 		return shingle.ErrNotFound
 	}
-	return s.tokens.DeleteToken(ctx, id)
+	return s.tokens.ExpireToken(ctx, id)
 }
 
 // sweep removes the tokens of sessions that ended long ago, once a day.

@@ -69,6 +69,9 @@ type Worker interface {
 type Config struct {
 	Blobs  shingle.Blobs // the whole fleet shares it
 	Worker Worker
+	// Revoked, when set, reports whether the token with that ID was revoked: its jobs end.
+	// One that has expired was not, nor was one whose owner has signed out.
+	Revoked func(ctx context.Context, id string) (bool, error)
 	// Events, when set, hears of the ends of jobs.
 	Events shingle.Events
 	// Poll is how often the leader looks for jobs that other processes took. Default: 10 s.
@@ -122,7 +125,7 @@ type part struct {
 	Next  string            `json:"next,omitempty"` // of a filter
 }
 
-// CreateJob takes a job over whose Kind, By, Tenant, Filter and Revoke are set. It returns
+// CreateJob takes a job over whose Kind, By, Token, Tenant, Filter and Revoke are set. It returns
 // [shingle.ErrLimited] when too many wait.
 func (h *Hub) CreateJob(ctx context.Context, j shingle.Job, lines []json.RawMessage) (shingle.Job, error) {
 	if err := h.room(ctx, j.Tenant); err != nil {

@@ -197,6 +197,45 @@ func TestHub_DoesEveryLineAndReportsIt(t *testing.T) {
 	})
 }
 
+// TestHub_RevokedTokenEndsItsJobs: what was done stays, and that a token cannot be looked
+// up for now ends nothing.
+func TestHub_RevokedTokenEndsItsJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, s, asked := &memory.Store{}, newShop(), 0
+		h := jobs.New(jobs.Config{Blobs: store, Worker: s, Events: &bell{}, Revoked: func(_ context.Context, id string) (bool, error) {
+			if id != "leaked" {
+				return false, nil
+			}
+			if asked++; asked == 2 {
+				return false, shingle.ErrUnavailable
+			}
+			return asked > 3, nil
+		}})
+		defer lead(t.Context(), h)()
+		for _, token := range []string{"leaked", "good", ""} {
+			j, err := h.CreateJob(t.Context(), shingle.Job{Kind: shingle.JobCreate, By: "ci", Token: token}, quoted(names("h"+token, 220)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			j = ended(t, h, j.ID)
+			want, done := shingle.JobDone, 220
+			if token == "leaked" {
+				want, done = shingle.JobCanceled, 100
+			}
+			if j.State != want || j.Done != done || strings.Contains(j.Problem, "the token ci was revoked") != (token == "leaked") {
+				t.Errorf("token %q: %+v", token, j)
+			}
+			if n := len(report(t, h, j.ID)); n != done {
+				t.Errorf("token %q: a report of %d lines", token, n)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := len(left(t, store, "joblines/")) + len(left(t, store, "jobqueue/")); n > 0 {
+			t.Errorf("%d records are left", n)
+		}
+	})
+}
+
 // TestHub_KilledAtEachWrite has the process that leads die before or after each of its
 // writes, and another go on: every line is done once, and reported as done.
 func TestHub_KilledAtEachWrite(t *testing.T) {

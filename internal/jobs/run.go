@@ -100,6 +100,9 @@ func (h *Hub) work(ctx context.Context, r *record) (lines []shingle.JobLine, end
 	if r.Cancel {
 		return nil, shingle.JobCanceled, nil
 	}
+	if revoked, err := h.revoked(ctx, r); revoked || err != nil {
+		return nil, shingle.JobCanceled, err
+	}
 	if r.Filter == nil && r.Part >= r.Parts || r.Last {
 		return nil, shingle.JobDone, nil
 	}
@@ -124,6 +127,18 @@ func (h *Hub) work(ctx context.Context, r *record) (lines []shingle.JobLine, end
 		_, err = h.records.Get(ctx, key, &lines)
 	}
 	return lines, "", err
+}
+
+// revoked reports whether the token of r was, and says so in r.
+func (h *Hub) revoked(ctx context.Context, r *record) (bool, error) {
+	if h.cfg.Revoked == nil || r.Token == "" {
+		return false, nil
+	}
+	is, err := h.cfg.Revoked(ctx, r.Token)
+	if is {
+		r.Problem = fmt.Sprintf("the token %s was revoked: if the rest is wanted, make the job again with another token; what is done already is passed over", r.By)
+	}
+	return is, err
 }
 
 // part returns the next part. That of a filter is looked for once, so that it is the same

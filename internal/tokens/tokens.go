@@ -234,6 +234,30 @@ func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
 	return nil
 }
 
+// ExpireToken has a token expire now, or returns [shingle.ErrNotFound]: in this process at
+// once, in the others of the fleet within [Fresh].
+func (k *Keeper) ExpireToken(ctx context.Context, id string) error {
+	for range 8 { // its last use may be written meanwhile
+		found, err := k.read(ctx, k.records, id)
+		if err != nil {
+			return err
+		}
+		if found.version == "" {
+			return shingle.Errorf(shingle.CodeNotFound, "there is no token %.64q", id)
+		}
+		found.token.ExpiresAt = k.now().UTC().Truncate(time.Microsecond)
+		_, err = k.records.Put(ctx, idsPrefix+id, encode(&found.token), found.version)
+		if errors.Is(err, shingle.ErrConflict) {
+			continue
+		}
+		k.mu.Lock()
+		delete(k.known, id)
+		k.mu.Unlock()
+		return err
+	}
+	return fmt.Errorf("expire token: %w", shingle.ErrConflict)
+}
+
 // unname lets go of a token's name, unless another token has taken it.
 func (k *Keeper) unname(ctx context.Context, t *shingle.Token) error {
 	var owner string

@@ -127,6 +127,31 @@ func TestKeeper_RevokedHereAtOnceAndElsewhereSoon(t *testing.T) {
 	f.create(here, reader) // the name is free again
 }
 
+// TestKeeper_ExpireTokenIsNoRevocation: it is refused everywhere, and stays on the list.
+func TestKeeper_ExpireTokenIsNoRevocation(t *testing.T) {
+	f := newFleet(t)
+	here, there := f.keeper(), f.keeper()
+	text, made := f.create(here, reader)
+	for _, k := range []*Keeper{here, there} {
+		_, err := k.CheckToken(t.Context(), text, somebody)
+		check(t, err)
+	}
+	check(t, here.ExpireToken(t.Context(), made.ID))
+	if _, err := here.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
+		t.Errorf("here: %v", err)
+	}
+	f.advance(Fresh)
+	if _, err := there.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
+		t.Errorf("there: %v", err)
+	}
+	if is, err := here.Token(t.Context(), made.ID); err != nil || !is.Expired(f.now) {
+		t.Errorf("%+v, %v", is, err)
+	}
+	if err := here.ExpireToken(t.Context(), "nobody"); !errors.Is(err, shingle.ErrNotFound) {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
 func TestKeeper_RevokedStaysSoWhenTheStoreIsAway(t *testing.T) {
 	f := newFleet(t)
 	k := f.keeper()
