@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,7 +18,7 @@ import (
 
 const (
 	streamOfEvents = "GET /v1/events/stream"
-	maxStreams     = 200              // at a time, of a process
+	maxStreams     = 200              // at a time, of a process; of one tenant's tokens a tenth
 	maxStream      = time.Hour        // then the client comes again, from where it was
 	heartbeat      = 15 * time.Second // at most, until something is sent
 	streamWrite    = 10 * time.Second // in which a client must take what is sent
@@ -55,14 +56,12 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
-	default:
+	if err := s.streams.open(tenantOf(r.Context())); err != nil {
 		w.Header().Set("Retry-After", "10")
-		s.fail(w, shingle.Errorf(shingle.CodeLimited, "%d streams are open here, which is the limit: try again later", maxStreams))
+		s.fail(w, err)
 		return
 	}
+	defer s.streams.close(tenantOf(r.Context()))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the server's own would end it
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -84,6 +83,41 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		data, _ := json.Marshal(s.report(err)) // strings and numbers always can
 		_ = out.write(fmt.Sprintf("event: problem\ndata: %s\n\n", data))
+	}
+}
+
+// streams counts those that are open.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[string]int // by tenant
+}
+
+// open counts one more, of a tenant's token if there is a tenant, or returns
+// [shingle.ErrLimited].
+func (s *streams) open(tenant string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= maxStreams {
+		return shingle.Errorf(shingle.CodeLimited, "%d streams are open here, which is the limit: try again later", maxStreams)
+	}
+	if tenant != "" && s.of[tenant] >= maxStreams/tenantShare {
+		return shingle.Errorf(shingle.CodeLimited, "%d streams of %s are open here, which is the limit: end one, or try again later", maxStreams/tenantShare, tenant)
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.all++
+	s.of[tenant]++
+	return nil
+}
+
+func (s *streams) close(tenant string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[tenant]--; s.of[tenant] == 0 {
+		delete(s.of, tenant)
 	}
 }
 

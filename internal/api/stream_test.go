@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -94,16 +95,12 @@ func TestStream_Refusals(t *testing.T) {
 	same(t, d.after, "old")
 }
 
-func TestStream_AreBounded(t *testing.T) {
-	d := &diary{}
-	keeper, token := newTokens(t, time.Now)
-	h, err := api.New(api.Config{Store: &memory.Store{}, Tokens: keeper, Events: d})
-	check(t, err)
+// openStreams opens n streams until the test ends, of which so many are refused.
+func openStreams(t *testing.T, h http.Handler, token string, n, refused int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	limited := 0
-	codes := make(chan int)
-	for range 210 {
+	codes := make(chan int, n)
+	for range n {
 		go func() {
 			w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/v1/events/stream", nil)
 			r.Header.Set("Authorization", "Bearer "+token)
@@ -111,18 +108,34 @@ func TestStream_AreBounded(t *testing.T) {
 			codes <- w.Code
 		}()
 	}
-	for range 10 {
-		if <-codes == 429 {
-			limited++
+	for range refused {
+		if code := <-codes; code != http.StatusTooManyRequests {
+			t.Errorf("refused by %d", code)
 		}
 	}
-	cancel()
-	for range 200 {
-		<-codes
+	t.Cleanup(func() {
+		cancel()
+		for range n - refused {
+			if code := <-codes; code != http.StatusOK {
+				t.Errorf("more than %d were refused, by %d", refused, code)
+			}
+		}
+	})
+}
+
+// TestStream_AreBounded: those of one tenant so that they leave the others enough.
+func TestStream_AreBounded(t *testing.T) {
+	keeper, token := newTokens(t, time.Now)
+	h, err := api.New(api.Config{Store: &memory.Store{}, Tokens: keeper, Events: &diary{}})
+	check(t, err)
+	var own [2]string
+	for i := range own {
+		own[i], _, err = keeper.CreateToken(t.Context(), shingle.Token{Name: fmt.Sprint("acme", i), Role: shingle.RoleTenant, Tenant: "acme"})
+		check(t, err)
 	}
-	if limited != 10 {
-		t.Errorf("%d of 210 were refused", limited)
-	}
+	openStreams(t, h, own[0], 25, 5)
+	openStreams(t, h, own[1], 3, 3)
+	openStreams(t, h, token, 190, 10)
 }
 
 func nothing() error { return nil }

@@ -105,11 +105,16 @@ func (l *leader) step(ctx context.Context) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	if now := l.cfg.Now(); now.Sub(l.cleaned) >= cleanEvery {
-		l.cleaned = now
-		return l.clean(ctx, now)
+	now := l.cfg.Now()
+	if now.Sub(l.cleaned) < cleanEvery {
+		return nil
 	}
-	return nil
+	l.cleaned = now
+	more, err := l.clean(ctx, now)
+	if more {
+		l.cleaned = time.Time{} // the next step goes on
+	}
+	return err
 }
 
 // empty moves the outbox into the log and makes the deliveries. Each event stays

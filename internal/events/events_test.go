@@ -416,10 +416,24 @@ func TestLog_NewestFirstByPages(t *testing.T) {
 		t.Errorf("a bad cursor: %v", err)
 	}
 	f.advance(f.hub().cfg.Keep)
-	check(t, h.clean(t.Context(), f.now()))
-	if n := f.count("events/"); n != 0 {
-		t.Errorf("%d records are left of what is too old", n)
+	_, err := h.clean(t.Context(), f.now())
+	if n := f.count("events/"); err != nil || n != 0 {
+		t.Errorf("%d records are left of what is too old, %v", n, err)
 	}
+}
+
+// TestLog_WhatIsTooOldGoesHoweverMuchItIs has more of it than is removed at once.
+func TestLog_WhatIsTooOldGoesHoweverMuchItIs(t *testing.T) {
+	f := newFixture(t)
+	h := f.hub()
+	for i := range 9 * cleanPage { // each with an index, and a list has no more than 1000
+		e := f.event(i)
+		e.ID = shingle.EventID(fmt.Sprint(i))
+		check(t, h.keep(t.Context(), &e))
+	}
+	f.advance(h.cfg.Keep)
+	f.run(h)
+	until(t, "removed", func() bool { return f.count("events/") == 0 })
 }
 
 func every(list []string, n int) (out []string) {

@@ -71,25 +71,28 @@ func (h *Hub) keep(ctx context.Context, e *shingle.Event) error {
 	return err
 }
 
-// clean removes what is older than Keep, a page at most.
-func (h *Hub) clean(ctx context.Context, now time.Time) error {
-	keys, err := h.records.List(ctx, logPrefix, logPrefix+age(now.Add(-h.cfg.Keep)), page)
+// cleanPage bounds what is removed between two looks for deliveries.
+const cleanPage = 100
+
+// clean removes some of what is older than Keep, and reports whether there is more.
+func (h *Hub) clean(ctx context.Context, now time.Time) (more bool, err error) {
+	keys, err := h.records.List(ctx, logPrefix, logPrefix+age(now.Add(-h.cfg.Keep)), cleanPage)
 	if err != nil {
-		return fmt.Errorf("list old events: %w", err)
+		return false, fmt.Errorf("list old events: %w", err)
 	}
 	for _, key := range keys {
 		var e shingle.Event
 		if _, err := h.records.Get(ctx, key, &e); err != nil && !errors.Is(err, shingle.ErrNotFound) {
-			return fmt.Errorf("read old event: %w", err)
+			return false, fmt.Errorf("read old event: %w", err)
 		}
 		for _, index := range indexKeys(&e) {
 			if err := h.records.Remove(ctx, index); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if err := h.records.Remove(ctx, key); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(keys) == cleanPage, nil
 }

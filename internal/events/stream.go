@@ -16,6 +16,9 @@ const (
 	// streamPoll is how late what another process logged is seen; what this one logged
 	// is seen at once.
 	streamPoll = 2 * time.Second
+	// streamGap is between two looks at least: what is logged in quick succession, as by a
+	// job, is looked for together.
+	streamGap = 100 * time.Millisecond
 	// streamPage is how much of the log's newest end a stream looks at. An event that
 	// is logged late, behind others, is found as long as it is among these.
 	streamPage = 200
@@ -52,7 +55,7 @@ func (h *Hub) Stream(ctx context.Context, about shingle.EventFilter, after strin
 	tick := time.NewTicker(streamPoll)
 	defer tick.Stop()
 	for {
-		logged := h.logged.wait()
+		logged, looked := h.logged.wait(), time.Now()
 		page, err := h.newest(ctx, prefix)
 		if err != nil && ctx.Err() == nil {
 			h.log.Warn("events not looked for, trying again", "error", err)
@@ -71,12 +74,26 @@ func (h *Hub) Stream(ctx context.Context, about shingle.EventFilter, after strin
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-logged:
+			if err := pause(ctx, streamGap-time.Since(looked)); err != nil {
+				return err
+			}
 		case <-tick.C:
 			if err := idle(); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// pause returns after a time, or ctx' error when that ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err()
 }
 
 var errTooMuch = shingle.Errorf(shingle.CodeNotFound, "more has happened than a stream looks at: read the list of events, and stream anew")

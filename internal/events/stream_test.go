@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -103,4 +106,34 @@ func TestStream_ThatIsTooFarBehindIsTold(t *testing.T) {
 	if err := h.Stream(t.Context(), shingle.EventFilter{}, oldest, func(string, shingle.Event) error { return stop }, func() error { return nil }); !errors.Is(err, shingle.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestStream_LooksOnceForMuch has a job's worth of events logged, one after the other.
+func TestStream_LooksOnceForMuch(t *testing.T) {
+	f := newFixture(t)
+	var looks atomic.Int64
+	f.blobs.Inject(func(_ context.Context, op, key string, call func() error) error {
+		if op == "List" && strings.HasPrefix(key, logPrefix) {
+			looks.Add(1)
+		}
+		return call()
+	})
+	h := f.hub()
+	synctest.Test(t, func(t *testing.T) {
+		got := stream(t, h, shingle.EventFilter{}, "")
+		synctest.Wait()
+		begun := looks.Load()
+		for i := range 100 {
+			e := f.event(i)
+			e.At = e.At.Add(time.Duration(i) * time.Millisecond)
+			check(t, h.keep(t.Context(), &e))
+			time.Sleep(5 * time.Millisecond)
+		}
+		for range 100 {
+			<-got
+		}
+		if n := looks.Load() - begun; n > 10 {
+			t.Errorf("%d looks in half a second", n)
+		}
+	})
 }
