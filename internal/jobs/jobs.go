@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ const (
 	sideBySide   = 8                // lines of a part
 	attempts     = 8                // of a write that meets others
 	setUp        = 10 * time.Minute // in which a job is written, or it never was
+	forgetTime   = 3 * time.Second  // for giving up what was not
 	sweepEvery   = time.Hour
 	pauseOnError = 5 * time.Second
 )
@@ -128,49 +130,83 @@ type part struct {
 // CreateJob takes a job over whose Kind, By, Token, Tenant, Filter and Revoke are set. It returns
 // [shingle.ErrLimited] when too many wait.
 func (h *Hub) CreateJob(ctx context.Context, j shingle.Job, lines []json.RawMessage) (shingle.Job, error) {
-	if err := h.room(ctx, j.Tenant); err != nil {
+	if err := h.room(ctx, j.Tenant, ""); err != nil {
 		return j, err
 	}
 	j.CreatedAt, j.State, j.Total = h.cfg.Now().UTC().Truncate(time.Microsecond), shingle.JobWaiting, len(lines)
 	j.ID = newID(j.CreatedAt)
 	r := record{Job: j}
-	if err := h.records.Create(ctx, queuePrefix+j.ID, struct{}{}); err != nil {
+	if err := h.records.Create(ctx, queuePrefix+j.ID, queued{j.Tenant}); err != nil {
 		return j, err
 	}
-	for first := 0; first < len(lines); r.Parts++ {
-		n := partLength(lines[first:])
-		if err := h.records.Create(ctx, partKey(linesPrefix, j.ID, r.Parts), part{First: first + 1, Lines: lines[first : first+n]}); err != nil {
-			return j, err
-		}
-		first += n
+	err := h.room(ctx, j.Tenant, j.ID) // of those who come at once, no more than there is room for
+	if err == nil {
+		r.Parts, err = h.writeParts(ctx, j.ID, lines)
+	}
+	if err != nil {
+		h.forget(ctx, j.ID)
+		return j, err
 	}
 	if err := h.records.Create(ctx, jobPrefix+j.ID, r); err != nil {
-		return j, err
+		return j, err // it may be there all the same
 	}
 	h.nudge()
 	return j, nil
 }
 
-// room returns [shingle.ErrLimited] when no job can be taken.
-func (h *Hub) room(ctx context.Context, tenant string) error {
+// writeParts writes what is to be done, and returns in how many parts.
+func (h *Hub) writeParts(ctx context.Context, id string, lines []json.RawMessage) (parts int, err error) {
+	for first := 0; first < len(lines); parts++ {
+		n := partLength(lines[first:])
+		if err := h.records.Create(ctx, partKey(linesPrefix, id, parts), part{First: first + 1, Lines: lines[first : first+n]}); err != nil {
+			return parts, err
+		}
+		first += n
+	}
+	return parts, nil
+}
+
+// forget gives the place of a job up that was not set up to its end, also when whoever
+// asked for it has gone. What that leaves is removed later.
+func (h *Hub) forget(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTime)
+	defer cancel()
+	if err := h.remove(ctx, id); err != nil {
+		h.log.Warn("place of a job not given up yet", "job", id, "error", err)
+	}
+}
+
+// queued is a job's place in the queue, which it has before its own record.
+type queued struct {
+	Tenant string `json:"tenant,omitempty"`
+}
+
+// room returns [shingle.ErrLimited] when no job can be taken besides those that there
+// are, but for the one with the ID own.
+func (h *Hub) room(ctx context.Context, tenant, own string) error {
 	ids, err := h.unended(ctx)
 	if err != nil {
 		return err
 	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == own })
 	if len(ids) >= maxUnended {
 		return shingle.Errorf(shingle.CodeLimited, "%d jobs wait or run already: try again when one has ended", len(ids))
 	}
-	own := 0
+	theirs := 0
 	for _, id := range ids {
 		if tenant == "" {
 			break
 		}
-		if r, _, err := h.read(ctx, id); err == nil && r.Tenant == tenant {
-			own++
+		var q queued
+		if _, err := h.records.Get(ctx, queuePrefix+id, &q); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			return err
+		}
+		if q.Tenant == tenant {
+			theirs++
 		}
 	}
-	if own >= maxOfTenant {
-		return shingle.Errorf(shingle.CodeLimited, "%d jobs of %s wait or run already: try again when one has ended", own, tenant)
+	if theirs >= maxOfTenant {
+		return shingle.Errorf(shingle.CodeLimited, "%d jobs of %s wait or run already: try again when one has ended", theirs, tenant)
 	}
 	return nil
 }

@@ -441,7 +441,7 @@ func TestHub_HalfWrittenJobIsRemoved(t *testing.T) {
 			victim := &storetest.FaultyBlobs{Blobs: store}
 			var writes atomic.Int64
 			victim.Inject(func(_ context.Context, op, _ string, call func() error) error {
-				if op == "Put" && writes.Add(1) >= n {
+				if (op == "Put" || op == "Delete") && writes.Add(1) >= n {
 					return errors.New("killed")
 				}
 				return call()

@@ -28,15 +28,22 @@ func (h *Hub) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list jobs: %w", err)
 		}
+		unready := 0
 		for i := len(ids) - 1; i >= 0; i-- { // the oldest first
-			if err := h.step(ctx, ids[i]); err != nil && ctx.Err() == nil {
+			err := h.step(ctx, ids[i])
+			if errors.Is(err, errUnready) {
+				unready++
+			} else if err != nil && ctx.Err() == nil {
 				h.log.Warn("a job waits", "job", ids[i], "error", err)
 				h.complain(ctx, ids[i], err)
 				h.rest(ctx, pauseOnError)
 			}
 		}
-		if len(ids) == 0 {
+		switch {
+		case len(ids) == 0:
 			h.rest(ctx, h.cfg.Poll)
+		case unready == len(ids):
+			h.rest(ctx, time.Second)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -259,12 +266,19 @@ func (h *Hub) finish(ctx context.Context, r *record) error {
 	return h.records.Remove(ctx, queuePrefix+r.ID)
 }
 
+// errUnready says that a job is being set up.
+var errUnready = errors.New("job is being set up")
+
 // abandon removes what is there of a job that was never set up to its end.
 func (h *Hub) abandon(ctx context.Context, id string) error {
 	if h.cfg.Now().Sub(madeAt(id)) < setUp {
-		h.rest(ctx, time.Second)
-		return nil
+		return errUnready
 	}
+	return h.remove(ctx, id)
+}
+
+// remove removes all of a job but its record, which it does not have.
+func (h *Hub) remove(ctx context.Context, id string) error {
 	if err := h.removeAll(ctx, linesPrefix+id+"/"); err != nil {
 		return err
 	}
