@@ -319,7 +319,7 @@ func (a *App) work(ctx, serving context.Context) {
 
 // housekeeping is what one process of the fleet does for all.
 func (a *App) housekeeping() map[string]func(context.Context) error {
-	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run}
+	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run, "tokens": a.tokens.Run}
 	if a.cfg.checks() {
 		parts["checks"] = a.keeper.Run
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -66,12 +65,7 @@ type signIn struct {
 	name, redirect string
 	tokens         *tokens.Keeper
 	log            *slog.Logger
-
-	mu    sync.Mutex
-	swept time.Time // when expired tokens were last removed
 }
-
-const sweepEvery = 24 * time.Hour
 
 func (a *App) openSignIn() (panel.SignIn, error) {
 	p, err := a.cfg.provider()
@@ -111,9 +105,6 @@ func (s *signIn) Finish(ctx context.Context, secret []byte, query url.Values) (t
 	if err != nil {
 		return "", err
 	}
-	if err := s.sweep(ctx); err != nil {
-		return "", err
-	}
 	token, made, err := s.tokens.CreateToken(ctx, shingle.Token{
 		Name: sessionName(person.Name), Role: person.Role, Tenant: person.Tenant, ExpiresAt: time.Now().Add(panel.SessionLife),
 	})
@@ -131,20 +122,6 @@ func (s *signIn) End(ctx context.Context, token string) error {
 		return shingle.ErrNotFound
 	}
 	return s.tokens.ExpireToken(ctx, id)
-}
-
-// sweep removes the tokens of sessions that ended long ago, once a day.
-func (s *signIn) sweep(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.swept) < sweepEvery {
-		return nil
-	}
-	err := s.tokens.Sweep(ctx)
-	if err == nil {
-		s.swept = time.Now()
-	}
-	return err
 }
 
 // sessionName is a person's name as a token may have it, and no other session has.

@@ -77,13 +77,15 @@ func (k *Keeper) load(ctx context.Context, id string) (known, error) {
 }
 
 // remember keeps what is known of an ID; the caller has the lock. When there is
-// no room what is old goes, then what nobody has proven, then anything.
+// no room what nobody has proven goes first, for whoever invents tokens must not make
+// this forget those that are good.
 func (k *Keeper) remember(id string, found known) {
 	if _, there := k.known[id]; !there && len(k.known) >= maxKnown {
 		now := k.now()
 		for _, dispensable := range []func(known) bool{
-			func(x known) bool { return now.Sub(x.at) >= Fresh },
+			func(x known) bool { return !x.proven && now.Sub(x.at) >= Fresh },
 			func(x known) bool { return !x.proven },
+			func(x known) bool { return now.Sub(x.at) >= Fresh },
 			func(known) bool { return true },
 		} {
 			for old, x := range k.known {

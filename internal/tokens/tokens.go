@@ -35,6 +35,8 @@ const (
 	usedEvery = time.Hour // at most, a token's last use is written
 	maxKnown  = 10_000    // tokens in memory
 
+	sweepEvery, sweepPage = 24 * time.Hour, 100
+
 	// Bounds of what texts cost that are not known to be good. Of one network
 	// twenty may come at once and then one in three seconds; for all together the
 	// store is read fifty times at once, and then twenty times a second.
@@ -81,6 +83,10 @@ type Keeper struct {
 	guesses *shingle.Limiter[netip.Prefix]
 	reads   *rate.Limiter
 	flights singleflight.Group
+
+	// Of Run: when it last looked at all tokens, and the last at which it looked since.
+	swept  time.Time
+	looked string
 
 	mu    sync.Mutex
 	known map[string]known // by ID
@@ -271,11 +277,29 @@ func (k *Keeper) unname(ctx context.Context, t *shingle.Token) error {
 	return err
 }
 
-// Sweep removes tokens that expired longer than [Kept] ago: until then who comes with
-// one is told when it expired. It looks at every token, a thousand at a time.
-func (k *Keeper) Sweep(ctx context.Context) error {
-	for after := ""; ; {
-		list, next, err := k.Tokens(ctx, after, 1000)
+// Run removes, once a day until ctx ends, tokens that expired longer than [Kept] ago:
+// until then who comes with one is told when it expired. One process of the fleet at a
+// time runs it; called again, it goes on where it was.
+func (k *Keeper) Run(ctx context.Context) error {
+	for {
+		if now := k.now(); now.Sub(k.swept) >= sweepEvery {
+			if err := k.sweep(ctx); err != nil {
+				return err
+			}
+			k.swept = now
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(sweepEvery):
+		}
+	}
+}
+
+// sweep looks at every token, some at a time.
+func (k *Keeper) sweep(ctx context.Context) error {
+	for {
+		list, next, err := k.Tokens(ctx, k.looked, sweepPage)
 		if err != nil {
 			return err
 		}
@@ -287,7 +311,7 @@ func (k *Keeper) Sweep(ctx context.Context) error {
 				return fmt.Errorf("remove expired token: %w", err)
 			}
 		}
-		if after = next; after == "" {
+		if k.looked = next; next == "" {
 			return nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -289,6 +290,7 @@ func TestKeeper_MemoryIsBounded(t *testing.T) {
 	text, made := f.create(k, reader)
 	_, err := k.CheckToken(t.Context(), text, somebody)
 	check(t, err)
+	f.advance(2 * Fresh) // its owner does not come every second
 	k.mu.Lock()
 	for i := range 3 * maxKnown {
 		k.remember(fmt.Sprint("id", i), known{at: f.clock()})
@@ -365,7 +367,7 @@ func TestKeeper_SweepRemovesWhatExpiredLongAgo(t *testing.T) {
 	f.create(k, shingle.Token{Name: "late", Role: shingle.RoleRead, ExpiresAt: f.now.Add(2 * time.Hour)})
 	_, old := f.create(k, shingle.Token{Name: "old", Role: shingle.RoleRead, ExpiresAt: f.now.Add(time.Hour)})
 	f.advance(time.Hour + Kept)
-	check(t, k.Sweep(t.Context()))
+	check(t, k.sweep(t.Context()))
 	if _, err := k.Token(t.Context(), old.ID); !errors.Is(err, shingle.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
@@ -374,6 +376,61 @@ func TestKeeper_SweepRemovesWhatExpiredLongAgo(t *testing.T) {
 	if len(keys) != 4 {
 		t.Errorf("left are %q", keys)
 	}
+}
+
+// TestKeeper_SweepGoesOnWhereItWas has the store go away again and again.
+func TestKeeper_SweepGoesOnWhereItWas(t *testing.T) {
+	f := newFleet(t)
+	k := f.keeper()
+	for i := range 3 * sweepPage {
+		f.create(k, shingle.Token{Name: fmt.Sprint("old", i), Role: shingle.RoleRead, ExpiresAt: f.now.Add(time.Hour)})
+	}
+	f.advance(time.Hour + Kept)
+	for range 3 {
+		left := 0
+		f.blobs.Inject(func(_ context.Context, op, _ string, call func() error) error {
+			if op == "List" {
+				if left++; left > 1 {
+					return errors.New("away")
+				}
+			}
+			return call()
+		})
+		if err := k.sweep(t.Context()); err == nil {
+			t.Fatal("it did not see that the store is away")
+		}
+	}
+	f.blobs.Inject(nil)
+	check(t, k.sweep(t.Context()))
+	if keys, err := f.blobs.List(t.Context(), "", "", 10); err != nil || len(keys) != 0 {
+		t.Errorf("left are %q, %v", keys, err)
+	}
+}
+
+// TestKeeper_RunSweepsOnceADay whoever leads.
+func TestKeeper_RunSweepsOnceADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		k := f.keeper()
+		k.now = time.Now
+		f.create(k, shingle.Token{Name: "old", Role: shingle.RoleRead, ExpiresAt: time.Now().Add(time.Hour)})
+		for range 3 { // as the function's scheduled calls do
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if err := k.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if n := f.count("List"); n != 1 {
+			t.Errorf("%d lists of all tokens in three minutes", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), Kept+48*time.Hour)
+		defer cancel()
+		_ = k.Run(ctx)
+		if keys, err := f.blobs.List(t.Context(), "", "", 10); err != nil || len(keys) != 0 {
+			t.Errorf("left are %q, %v", keys, err)
+		}
+	})
 }
 
 func TestKeeper_NameOfARevokedTokenGoesWithIt(t *testing.T) {
