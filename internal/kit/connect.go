@@ -188,6 +188,7 @@ type offer struct {
 	panel string // URL where the zone's records are edited; empty: not known
 	name  string // of the provider, as it says
 	apply string // URL where the provider asks whether to enter the records; empty: it does not
+	back  string // where that leads back to: the link of whoever had the check made
 }
 
 // offer returns what the provider of a checked domain can do, and after it leads back to
@@ -215,7 +216,7 @@ func (k *Kit) offer(ctx context.Context, d *shingle.Domain, r *shingle.CheckResu
 	if err != nil {
 		k.cfg.Logger.Warn("Domain Connect not offered", "host", d.Host, "error", err)
 	}
-	o.name, o.apply = cmp.Or(found.Shown, found.Name, r.DNS.Provider), apply
+	o.name, o.apply, o.back = cmp.Or(found.Shown, found.Name, r.DNS.Provider), apply, back
 	return o
 }
 

@@ -113,7 +113,7 @@ func (k *Kit) look(r *http.Request, host, token, language string) (*view, error)
 			k.cfg.Logger.Warn("domain not checked for its customer", "host", d.Host, "error", err)
 		}
 	}
-	v, err := k.view(r.Context(), &d, language)
+	v, err := k.view(r.Context(), &d, language, link)
 	if err != nil {
 		return nil, err
 	}

@@ -56,8 +56,8 @@ type view struct {
 	Page    bool   // it is a page, which must do without scripts
 }
 
-// view returns what is to be shown of a domain.
-func (k *Kit) view(ctx context.Context, d *shingle.Domain, language string) (*view, error) {
+// view returns what is to be shown of a domain to whoever has a link to it.
+func (k *Kit) view(ctx context.Context, d *shingle.Domain, language, link string) (*view, error) {
 	now := k.cfg.Now()
 	st, err := k.cfg.Statuses.Status(ctx, d.Host)
 	if errors.Is(err, shingle.ErrNotFound) || err == nil && st.Tenant != d.Tenant {
@@ -78,7 +78,7 @@ func (k *Kit) view(ctx context.Context, d *shingle.Domain, language string) (*vi
 	v.Provider, v.Panel = r.DNS.Provider, f.panel
 	v.judge(d, &st, r)
 	v.records(ctx, k, d, &st, r)
-	if v.Stage == stageDNS {
+	if v.Stage == stageDNS && f.back == link { // another's may be good for longer
 		v.Connect = f.apply
 	}
 	v.vars = append(variables(v, r), "{provider_name}", f.name)
