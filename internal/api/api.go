@@ -103,7 +103,9 @@ type server struct {
 	once    *once          // nil without Blobs
 	ids     *records.Store // of [cfIDRecord]; nil without Blobs
 	pages   cfPages
-	streams streams
+	streams chan struct{} // has one for each stream that is open
+
+	tenantStreams, tenantChecks shares
 }
 
 // New returns the handler of the whole API. Read and write time-outs are up to
@@ -122,6 +124,9 @@ func New(cfg Config) (http.Handler, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}}
+	s.streams = make(chan struct{}, maxStreams)
+	s.tenantStreams.most, s.tenantStreams.what = maxStreams/tenantShare, "streams"
+	s.tenantChecks.most, s.tenantChecks.what = tenantChecks, "checks"
 	s.rates.perSecond, s.ids = cfg.RateLimit, newIDs(cfg.Blobs)
 	if cfg.Blobs != nil {
 		s.once = &once{records: records.New(cfg.Blobs), now: cfg.Now}

@@ -109,6 +109,9 @@ type CheckAttempt struct {
 	Finding
 }
 
+// tenantChecks are how many checks of domains the tokens of one tenant may wait for at a time.
+const tenantChecks = 4
+
 type checkAnswer struct{ Body Check }
 
 func (s *server) checkRoutes(a huma.API) {
@@ -130,6 +133,11 @@ func (s *server) check(ctx context.Context, in *checkInput) (*checkAnswer, error
 	if err := errors.Join(s.ownHost(ctx, host), s.ownTenant(ctx, in.Tenant)); err != nil {
 		return nil, err
 	}
+	release, err := s.tenantChecks.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	look := s.Checker.CheckDomain
 	if in.Tenant != "" {
 		look = func(ctx context.Context, host string) (shingle.CheckResult, error) {

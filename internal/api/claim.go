@@ -42,6 +42,11 @@ func (s *server) claim(ctx context.Context, in *claimInput) (*domainAnswer, erro
 	if err := s.ownTenant(ctx, d.Tenant); err != nil {
 		return nil, err
 	}
+	release, err := s.tenantChecks.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	old, err := s.Store.Domain(ctx, host)
 	if err == nil && old.Tenant == d.Tenant {
 		return s.answerWith(ctx, old), nil

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,12 +55,13 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	if err := s.streams.open(tenantOf(r.Context())); err != nil {
+	release, err := s.takeStream(r.Context())
+	if err != nil {
 		w.Header().Set("Retry-After", "10")
 		s.fail(w, err)
 		return
 	}
-	defer s.streams.close(tenantOf(r.Context()))
+	defer release()
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the server's own would end it
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -86,38 +86,18 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// streams counts those that are open.
-type streams struct {
-	mu  sync.Mutex
-	all int
-	of  map[string]int // by tenant
-}
-
-// open counts one more, of a tenant's token if there is a tenant, or returns
-// [shingle.ErrLimited].
-func (s *streams) open(tenant string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= maxStreams {
-		return shingle.Errorf(shingle.CodeLimited, "%d streams are open here, which is the limit: try again later", maxStreams)
+// takeStream takes a place for one more stream, or returns [shingle.ErrLimited].
+func (s *server) takeStream(ctx context.Context) (release func(), err error) {
+	own, err := s.tenantStreams.take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if tenant != "" && s.of[tenant] >= maxStreams/tenantShare {
-		return shingle.Errorf(shingle.CodeLimited, "%d streams of %s are open here, which is the limit: end one, or try again later", maxStreams/tenantShare, tenant)
-	}
-	if s.of == nil {
-		s.of = map[string]int{}
-	}
-	s.all++
-	s.of[tenant]++
-	return nil
-}
-
-func (s *streams) close(tenant string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.of[tenant]--; s.of[tenant] == 0 {
-		delete(s.of, tenant)
+	select {
+	case s.streams <- struct{}{}:
+		return func() { <-s.streams; own() }, nil
+	default:
+		own()
+		return nil, shingle.Errorf(shingle.CodeLimited, "%d streams are open here, which is the limit: try again later", maxStreams)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +87,41 @@ func TestTenant_LearnsNothingOfAnothersID(t *testing.T) {
 			t.Errorf("%s:\n%s\n%s", op, others, none)
 		}
 	}
+}
+
+// slowLens is a [api.Checker] whose checks end when they are told to.
+type slowLens struct {
+	lens
+	begun, end chan struct{}
+}
+
+func (l *slowLens) CheckDomain(ctx context.Context, host string) (shingle.CheckResult, error) {
+	l.begun <- struct{}{}
+	<-l.end
+	return l.lens.CheckDomain(ctx, host)
+}
+
+// TestTenant_LeavesChecksToOthers has a customer ask for many at once.
+func TestTenant_LeavesChecksToOthers(t *testing.T) {
+	l := &slowLens{begun: make(chan struct{}), end: make(chan struct{})}
+	s := open(t, &memory.Store{}, func(c *api.Config) { c.Checker = l })
+	acme := s.as(shingle.RoleTenant, "acme")
+	acme.want(201, acme.do("POST", "/v1/domains", `{"host":"shop.acme.com"}`))
+	const check = "/v1/domains/shop.acme.com/check"
+	var waiting sync.WaitGroup
+	for range 4 {
+		waiting.Go(func() { acme.want(200, acme.do("POST", check, "")) })
+		<-l.begun
+	}
+	acme.want(429, acme.do("POST", check, ""))
+	acme.want(429, acme.do("POST", "/v1/domains/other.acme.com/claim", `{"tenant":"acme"}`))
+	waiting.Go(func() { s.want(200, s.do("POST", check, "")) })
+	<-l.begun
+	close(l.end)
+	waiting.Wait()
+	waiting.Go(func() { <-l.begun })
+	acme.want(200, acme.do("POST", check, ""))
+	waiting.Wait()
 }
 
 // TestTenant_SeesNoStatusOfAnother: before the checks have heard of its new tenant, a
