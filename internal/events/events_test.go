@@ -189,6 +189,34 @@ func TestDelivery_VerifiesWithTheReferenceLibrary(t *testing.T) {
 	}
 }
 
+// TestWebhook_RotatedAgainTheReceiversSecretSignsOn has the answer to a rotation lost, and
+// somebody who repeats it.
+func TestWebhook_RotatedAgainTheReceiversSecretSignsOn(t *testing.T) {
+	f, r := newFixture(t), newReceiver(t)
+	h := f.hub()
+	w, known := f.webhook(h, r.URL)
+	var last string
+	for i := range 2 + maxEarlier {
+		var err error
+		last, err = h.RotateSecret(t.Context(), w.ID)
+		check(t, err)
+		check(t, h.Test(t.Context(), w.ID))
+		a := r.next(t)
+		for _, s := range []string{known, last} {
+			verifier, err := standardwebhooks.NewWebhook(s)
+			check(t, err)
+			if err := verifier.Verify(a.body, a.header); (err == nil) != (s == last || i <= maxEarlier) {
+				t.Errorf("after %d rotations: %v", i+1, err)
+			}
+		}
+	}
+	f.advance(rotationTime)
+	check(t, h.Test(t.Context(), w.ID))
+	if n := len(strings.Fields(r.next(t).header.Get("webhook-signature"))); n != 1 {
+		t.Errorf("%d signatures a day after the last rotation", n)
+	}
+}
+
 func TestDelivery_RetriesByTheScheduleWithTheSameID(t *testing.T) {
 	f, r := newFixture(t), newReceiver(t)
 	r.status(http.StatusInternalServerError)

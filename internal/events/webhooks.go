@@ -22,6 +22,7 @@ const (
 	maxDescription = 256
 	secretBytes    = 32
 	rotationTime   = 24 * time.Hour // in which both secrets sign
+	maxEarlier     = 3              // secrets that sign besides those two
 )
 
 // SealedRecords begins the keys of the records with the secrets of a webhook, and
@@ -43,14 +44,36 @@ type secrets struct {
 	Current       []byte    `json:"current"`
 	Previous      []byte    `json:"previous,omitempty"`
 	PreviousUntil time.Time `json:"previous_until,omitzero"`
+	Earlier       []retired `json:"earlier,omitempty"` // rotated away before that, newest first
+}
+
+// retired is a secret that signs for a while yet.
+type retired struct {
+	Secret []byte    `json:"secret"`
+	Until  time.Time `json:"until"`
+}
+
+// rotated returns the secrets with a fresh one at now. Whoever rotates again, because the
+// answer did not arrive or the new secret got about, has the receiver's own sign on.
+func (s *secrets) rotated(fresh []byte, now time.Time) secrets {
+	next := secrets{Current: fresh, Previous: s.Current, PreviousUntil: now.Add(rotationTime)}
+	for _, r := range append([]retired{{s.Previous, s.PreviousUntil}}, s.Earlier...) {
+		if len(r.Secret) > 0 && now.Before(r.Until) && len(next.Earlier) < maxEarlier {
+			next.Earlier = append(next.Earlier, r)
+		}
+	}
+	return next
 }
 
 // valid returns the secrets that sign at now, the current one first.
 func (s *secrets) valid(now time.Time) [][]byte {
-	if len(s.Previous) > 0 && now.Before(s.PreviousUntil) {
-		return [][]byte{s.Current, s.Previous}
+	list := [][]byte{s.Current}
+	for _, r := range append([]retired{{s.Previous, s.PreviousUntil}}, s.Earlier...) {
+		if len(r.Secret) > 0 && now.Before(r.Until) {
+			list = append(list, r.Secret)
+		}
 	}
-	return [][]byte{s.Current}
+	return list
 }
 
 func webhookKey(id string) string { return webhooksPrefix + id }
@@ -133,7 +156,7 @@ func (h *Hub) RotateSecret(ctx context.Context, id string) (secret string, err e
 		if err != nil {
 			return err
 		}
-		s := secrets{Current: fresh, Previous: old.Current, PreviousUntil: h.cfg.Now().Add(rotationTime)}
+		s := old.rotated(fresh, h.cfg.Now())
 		e.Secrets, err = h.seal(ctx, &s, id)
 		return err
 	})
