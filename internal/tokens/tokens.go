@@ -229,7 +229,9 @@ func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
 	}
 	err = k.records.Remove(ctx, idsPrefix+id)
 	k.mu.Lock()
-	delete(k.known, id)
+	if delete(k.known, id); err == nil {
+		k.remember(id, known{at: k.now()}) // for whoever is reading it, and a replica that is late
+	}
 	k.mu.Unlock()
 	if err != nil {
 		return err
