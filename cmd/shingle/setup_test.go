@@ -100,6 +100,25 @@ func TestSetupPage_FromPendingToLive(t *testing.T) {
 	gone.IsAccessible()
 }
 
+// TestSetupPage_LongWordsFit has a name without a place to break at in every language, on the
+// smallest phone.
+func TestSetupPage_LongWordsFit(t *testing.T) {
+	t.Parallel()
+	browser := browsertest.Start(t)
+	d := startDev(t, t.TempDir())
+	const host = "donaudampfschifffahrtsgesellschaft-bestellungen.customer.localhost"
+	link, _ := d.setupLink(host)
+	p := browser.Page(t, browsertest.Look{Width: 320, Height: 640, Phone: true})
+	for _, language := range []string{"en", "de", "es", "fr", "ja"} {
+		p.Open(link + "?lang=" + language)
+		p.Await("[data-part=todo]", "GoDaddy")
+		p.IsAccessible()
+		if out := browsertest.Eval[string](p, `[...document.querySelectorAll("main *:not(.hidden)")].filter(e => e.clientWidth && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1).map(e => e.className + ": " + e.innerText.slice(0, 40)).join("; ")`); out != "" {
+			t.Errorf("%s: it sticks out of %s", language, out)
+		}
+	}
+}
+
 func TestSetupPage_WithoutScripts(t *testing.T) {
 	t.Parallel()
 	browser := browsertest.Start(t)

@@ -1,7 +1,6 @@
 package kit
 
 import (
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -37,7 +36,7 @@ func (k *Kit) SetupEmail(d shingle.Domain, language, link string, until time.Tim
 
 func (w *words) recordLines(r *shingle.DNSRecord) (lines []string) {
 	for _, x := range [][2]string{{"field.type", r.Type}, {"field.name", r.Name}, {"field.value", r.Value}} {
-		lines = append(lines, fmt.Sprintf("  %s: %s", w.Say(x[0]), x[1]))
+		lines = append(lines, "  "+w.Say("mail.record", "{what}", w.Say(x[0]), "{value}", x[1]))
 	}
 	return append(lines, "")
 }

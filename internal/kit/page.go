@@ -53,6 +53,9 @@ func (v *view) Steps() []step {
 	return steps
 }
 
+// Wildcard reports whether the domain is one, which no link can open.
+func (v *view) Wildcard() bool { return shingle.IsWildcard(v.ASCII) }
+
 // Title is that of the page.
 func (v *view) Title() string {
 	if v.Stage == stageGone {

@@ -23,8 +23,8 @@ func TestPage_SaysWhatToEnter(t *testing.T) {
 	link := d.link(d.add(host, "acme"))
 	d.checker.finds(shingle.StatePending, shingle.Finding{Reason: shingle.ReasonPointsElsewhere, Message: "It points to Wix."}, away)
 	d.shows("GET", link, 200, "Looking at your DNS", "<noscript>", `data-new`)
-	body := d.shows("POST", link, 200, "What to enter at GoDaddy", "leads to Wix, 185.230.63.107 so far", `data-copy="acme.edge.example.com"`,
-		"Remove what is in the way", "<code>185.<wbr>230.<wbr>63.<wbr>107</code>", `<code>blog</code>`, "In full: "+host, "It points to Wix.", `data-next="10"`)
+	body := d.shows("POST", link, 200, "What to enter at GoDaddy", "leads to Wix, 185.<wbr>230.<wbr>63.<wbr>107 so far", `data-copy="acme.edge.example.com"`,
+		"Remove what is in the way", "<code>185.<wbr>230.<wbr>63.<wbr>107</code>", `<code>blog</code>`, "In full: blog.<wbr>customer.<wbr>com", "It points to Wix.", `data-next="10"`)
 	if strings.Contains(body, "data-new") || strings.Contains(body, "proof-of-acme") {
 		t.Errorf("the page has what it should not:\n%s", body)
 	}
@@ -74,6 +74,9 @@ func TestPage_ProofWhereItIsNeeded(t *testing.T) {
 		if got := strings.Contains(c.body, "proof-of-acme"); got != c.want {
 			t.Errorf("%s: %t\n%s", name, got, c.body)
 		}
+	}
+	if live := look("*.shop.com", shingle.StateActive, shingle.ReasonServed, shingle.CheckResult{}); !strings.Contains(live, "Your site is live") || strings.Contains(live, `href="https://*`) {
+		t.Errorf("a wildcard that is live:\n%s", live)
 	}
 	wild := look("*.customer.com", shingle.StatePending, shingle.ReasonNoRecord, shingle.CheckResult{DNS: shingle.DNSResult{Zone: "customer.com", Set: cname}})
 	if !strings.Contains(wild, "<code>_acme-challenge</code>") || !strings.Contains(wild, "acme.acme.example.com") {

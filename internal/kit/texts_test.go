@@ -75,3 +75,14 @@ func TestTexts_AreUsed(t *testing.T) {
 		}
 	}
 }
+
+// TestTexts_FrenchSignsStayWithTheirWords: a line must not begin with a colon.
+func TestTexts_FrenchSignsStayWithTheirWords(t *testing.T) {
+	for key, text := range texts["fr"] {
+		for _, apart := range []string{" :", " ;", " !", " ?", "« ", " »"} {
+			if strings.Contains(text, apart) {
+				t.Errorf("%s has %q with a space that breaks", key, apart)
+			}
+		}
+	}
+}
