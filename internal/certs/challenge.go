@@ -35,10 +35,16 @@ func challengeRecord(host string) string { return "challenges/" + host }
 // KeyAuthorization returns the answer to an HTTP-01 validation with token (RFC
 // 8555 section 8.3). It needs nothing but the account key, so any edge answers
 // any token. It returns [shingle.ErrNotFound] for what cannot be a token, and
-// as long as the fleet has no account.
+// as long as the fleet has no account; until then it costs a read of the store, and
+// returns [shingle.ErrLimited] to a network that asks very often.
 func (m *Manager) KeyAuthorization(ctx context.Context, token string) (string, error) {
 	if !isToken(token) {
 		return "", shingle.ErrNotFound
+	}
+	if m.keys.key.Load() == nil {
+		if err := m.visitors.mayLoad(ctx, m.cfg.Now()); err != nil {
+			return "", err
+		}
 	}
 	thumbprint, err := m.keys.thumbprint(ctx)
 	if err != nil {
@@ -60,8 +66,12 @@ func isToken(s string) bool {
 
 // ChallengeCertificate returns the certificate that answers the TLS-ALPN-01
 // validation of host that is under way anywhere in the fleet (RFC 8737), or
-// [shingle.ErrNotFound].
+// [shingle.ErrNotFound]. Anybody can ask, so it returns [shingle.ErrLimited] to a
+// network that asks very often.
 func (m *Manager) ChallengeCertificate(ctx context.Context, host string) (*tls.Certificate, error) {
+	if err := m.visitors.mayLoad(ctx, m.cfg.Now()); err != nil {
+		return nil, err
+	}
 	var c alpnChallenge
 	if _, err := m.store.get(ctx, challengeRecord(host), &c); err != nil {
 		return nil, fmt.Errorf("read challenge: %w", err)

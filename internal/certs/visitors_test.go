@@ -97,3 +97,36 @@ func TestVisitors_FailedHostsCostFewReads(t *testing.T) {
 		t.Errorf("%d reads of the store for one network", n)
 	}
 }
+
+// TestVisitors_ValidationsThatAreNoneCostFewReads has strangers come as a CA does that
+// validates, for a host that nobody validates.
+func TestVisitors_ValidationsThatAreNoneCostFewReads(t *testing.T) {
+	for name, ask := range map[string]func(*Manager, context.Context) error{
+		"TLS-ALPN-01": func(m *Manager, ctx context.Context) error {
+			_, err := m.ChallengeCertificate(ctx, testHost)
+			return err
+		},
+		"HTTP-01": func(m *Manager, ctx context.Context) error { // without an account
+			_, err := m.KeyAuthorization(ctx, "token")
+			return err
+		},
+	} {
+		f := newFixture(t)
+		m := f.start()
+		m.visitors.loads = shingle.NewLimiter[netip.Prefix](loadBurst, time.Hour)
+		var reads atomic.Int64
+		count := func(string) error { reads.Add(1); return nil }
+		f.blobs.onGet.Store(&count)
+		for range 2 * loadBurst {
+			if err := ask(m, from(t, "203.0.113.1")); err == nil {
+				t.Fatalf("%s: answered", name)
+			}
+		}
+		if n := reads.Load(); n != loadBurst {
+			t.Errorf("%s: %d reads of the store", name, n)
+		}
+		if err := ask(m, from(t, "198.51.100.1")); shingle.CodeOf(err) != shingle.CodeNotFound {
+			t.Errorf("%s: from elsewhere: %v", name, err)
+		}
+	}
+}

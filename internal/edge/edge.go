@@ -169,11 +169,12 @@ func (e *Edge) serveSite(ctx context.Context, w ResponseWriter, r *Request, s *s
 	}
 }
 
-// review ends what would not be let in by the table as it is now.
+// review ends what would not be let in by the table as it is now. Tunnels come last: a
+// request becomes one.
 func (e *Edge) review() {
 	e.changes.Add(1)
-	e.tunnels.review(e.stillAdmits)
 	e.underWay.review(e.stillAdmits)
+	e.tunnels.review(e.stillAdmits)
 }
 
 // route returns the normal form of an authority's host, empty when it has

@@ -242,12 +242,15 @@ func TestEdge_HeaderPolicy(t *testing.T) {
 		req.Header.Set("User-Custom-Domain", "forged.test")
 		req.Header.Set("User_custom_domain", "forged.test")
 		req.Header.Set("X-Forwarded-For", "203.0.113.9")
-		req.Header.Set("X-Forwarded-Server", "forged")
+		for _, name := range []string{"By", "Server", "Access_Token", "Client-Cert", "Preferred-Username"} {
+			req.Header.Set("X-Forwarded-"+name, "forged")
+		}
+		req.Header.Set("X-Client-Cert-Serial", "forged")
 		req.Header.Set("Forwarded", "for=203.0.113.9")
 		req.Header.Set("TE", "trailers")
 		req.Header.Set("Accept", "text/x")
 		if major == 1 {
-			req.Header.Set("Connection", "X-Drop")
+			req.Header["Connection"] = []string{"", "X-Drop"}
 			req.Header.Set("X-Drop", "1")
 			req.Header.Set("TE", "deflate, trailers")
 			req.Header.Set("Proxy-Authorization", "secret")
@@ -267,6 +270,7 @@ func TestEdge_HeaderPolicy(t *testing.T) {
 			"User-Custom-Domain": testHost, "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https",
 			"X-Forwarded-Host": testHost, "X-Forwarded-Port": port, "Te": "trailers", "Accept": "text/x",
 			"X-Drop": "", "Proxy-Authorization": "", "Forwarded": "", "User_custom_domain": "", "X-Forwarded-Server": "", "Connection": "",
+			"X-Forwarded-By": "", "X-Forwarded-Access_token": "", "X-Forwarded-Client-Cert": "", "X-Forwarded-Preferred-Username": "", "X-Client-Cert-Serial": "",
 		} {
 			if got := strings.Join(r.Header.Values(name), "|"); got != want {
 				t.Errorf("%s: %q, want %q", name, got, want)

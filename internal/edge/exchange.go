@@ -83,7 +83,7 @@ func (x *exchange) run(ctx context.Context) error {
 	}
 	conn := x.conn
 	x.unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
-	reusable, err := x.receive()
+	reusable, err := x.receive(ctx)
 	if !x.unwatch() || !x.endUpload() || err != nil {
 		reusable = false
 	}
@@ -127,12 +127,12 @@ func (x *exchange) send(ctx context.Context) error {
 
 // receive reads the response and passes it on. It reports whether the
 // connection is at the end of a message and may carry another.
-func (x *exchange) receive() (reusable bool, err error) {
+func (x *exchange) receive(ctx context.Context) (reusable bool, err error) {
 	if err := x.readHead(); err != nil {
 		return false, err
 	}
 	if x.head.status == 101 {
-		return false, x.switchProtocols()
+		return false, x.switchProtocols(ctx)
 	}
 	b := newBody(&x.conn.in, &x.head, x.r.Method)
 	x.began = true

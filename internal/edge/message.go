@@ -27,6 +27,27 @@ func (f Fields) Get(name string) string {
 	return ""
 }
 
+// has reports whether there is a field with that name, in any case.
+func (f Fields) has(name string) bool {
+	for i := range f {
+		if equalFold(f[i].Name, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// list reports whether one of the fields with that name, each of which is a list, holds
+// token.
+func (f Fields) list(name, token string) bool {
+	for i := range f {
+		if equalFold(f[i].Name, name) && hasToken(f[i].Value, token) {
+			return true
+		}
+	}
+	return false
+}
+
 // Request is what a protocol engine hands to the edge: one request, whatever
 // the protocol version it came by. It is valid until the handler returns.
 type Request struct {

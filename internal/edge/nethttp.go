@@ -89,9 +89,9 @@ func (x *httpRequest) fill(r *http.Request, stall time.Duration) bool {
 		x.Trailer = func() Fields { return trailerFields(r.Trailer) }
 		x.ExpectContinue = equalFold(r.Header.Get("Expect"), "100-continue")
 	}
-	if r.ProtoMajor == 1 && hasToken(r.Header.Get("Connection"), "upgrade") {
-		x.Upgrade = r.Header.Get("Upgrade")
-		if equalFold(x.Upgrade, "h2c") { // would open a way around the edge's policy
+	if r.ProtoMajor == 1 && hasToken(strings.Join(r.Header["Connection"], ","), "upgrade") {
+		x.Upgrade = strings.Join(r.Header["Upgrade"], ", ")
+		if hasToken(x.Upgrade, "h2c") { // would open a way around the edge's policy
 			x.Upgrade = ""
 		}
 	}

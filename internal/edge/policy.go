@@ -48,18 +48,18 @@ func appendRequestHead(b []byte, r *Request, to *errand) []byte {
 // appendClientFields appends the client's fields without the hop-by-hop ones
 // (RFC 9110 section 7.6.1) and those that only the edge may set.
 func appendClientFields(b []byte, r *Request) []byte {
-	connection := r.Header.Get("Connection")
+	named := r.Header.has("Connection")
 	for i := range r.Header {
 		f := &r.Header[i]
 		if isHopByHop(f.Name) || isOurs(f.Name) {
 			continue
 		}
-		if connection != "" && namedByConnection(r.Header, f.Name) {
+		if named && r.Header.list("Connection", f.Name) {
 			continue
 		}
 		b = appendField(b, f.Name, f.Value)
 	}
-	if hasToken(r.Header.Get("TE"), "trailers") {
+	if r.Header.list("TE", "trailers") {
 		b = append(b, "TE: trailers\r\n"...)
 	}
 	return b
@@ -135,15 +135,24 @@ func isOurs(name string) bool {
 		return dashFold(name, "x-real-ip") || dashFold(name, "forwarded")
 	case 11:
 		return dashFold(name, "client-cert")
-	case 15, 16, 17, 18:
-		return dashFold(name, "user-custom-domain") || dashFold(name, "client-cert-chain") ||
-			len(name) > 12 && dashFold(name[:12], "x-forwarded-")
+	case 17:
+		if dashFold(name, "client-cert-chain") {
+			return true
+		}
+	case 18:
+		if dashFold(name, "user-custom-domain") {
+			return true
+		}
 	case 20:
-		return dashFold(name, "user-custom-metadata")
-	case 21, 25:
-		return dashFold(name, "x-client-cert-subject") || dashFold(name, "x-client-cert-fingerprint")
+		if dashFold(name, "user-custom-metadata") {
+			return true
+		}
 	}
-	return false
+	return beginsDashFold(name, "x-forwarded-") || beginsDashFold(name, "x-client-cert-")
+}
+
+func beginsDashFold(name, lower string) bool {
+	return len(name) > len(lower) && dashFold(name[:len(lower)], lower)
 }
 
 // dashFold compares name with a lower-case field name, taking "_" for "-".
@@ -166,27 +175,18 @@ func dashFold(name, lower string) bool {
 	return true
 }
 
-func namedByConnection(h Fields, name string) bool {
-	for i := range h {
-		if equalFold(h[i].Name, "Connection") && hasToken(h[i].Value, name) {
-			return true
-		}
-	}
-	return false
-}
-
 // responseFields filters the origin's header in place to what a visitor gets:
 // without hop-by-hop fields, but with Content-Length, which the response's
 // framing has confirmed. Alt-Svc is left out too: where else the host is served is
 // for the edge to say (RFC 7838 section 2.1).
 func responseFields(h Fields) Fields {
-	named := h.Get("Connection") != ""
+	named := h.has("Connection")
 	out := h[:0]
 	for _, f := range h {
 		if isHopByHop(f.Name) && !equalFold(f.Name, "Content-Length") || equalFold(f.Name, "Alt-Svc") {
 			continue
 		}
-		if named && !equalFold(f.Name, "Content-Length") && namedByConnection(h, f.Name) {
+		if named && !equalFold(f.Name, "Content-Length") && h.list("Connection", f.Name) {
 			continue
 		}
 		out = append(out, f)

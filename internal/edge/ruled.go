@@ -59,6 +59,9 @@ func (e *Edge) stillAdmits(host string, r *Request) bool {
 	if s == nil {
 		s = e.table.covering(host)
 	}
+	if s == nil {
+		s = e.sites.ahead(host)
+	}
 	if !s.served() || s.rules == nil {
 		return s.served()
 	}

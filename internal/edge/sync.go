@@ -229,6 +229,27 @@ func (f *follower) missed(ctx context.Context, domain string) (s *site, known bo
 	}
 }
 
+// ahead returns the site that the store had for a host of which the feed has not told
+// yet, or nil.
+func (f *follower) ahead(host string) *site {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, domain := range []string{host, wildcardOver(host)} {
+		m := f.misses[domain]
+		if m == nil {
+			continue
+		}
+		select {
+		case <-m.done:
+			if m.site != nil {
+				return m.site
+			}
+		default:
+		}
+	}
+	return nil
+}
+
 // join returns the look-up of host that runs or has just ended, or a new one
 // that the caller must do, or nil when the budget is used up.
 func (f *follower) join(host string, client netip.Addr, now time.Time) (m *miss, mine bool) {

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,7 +14,7 @@ import (
 // switchProtocols passes the origin's 101 on and then copies bytes both ways
 // until both sides have finished or neither speaks for the tunnel time-out
 // (RFC 9110 section 7.8).
-func (x *exchange) switchProtocols() error {
+func (x *exchange) switchProtocols(ctx context.Context) error {
 	header := appendUpgradeHead(nil, &x.head)
 	client, early, err := x.w.Hijack()
 	if err != nil {
@@ -39,6 +40,9 @@ func (x *exchange) switchProtocols() error {
 		return nil
 	}
 	defer x.tunnels.remove(t)
+	if errors.Is(context.Cause(ctx), errRevoked) { // before it was a tunnel
+		return nil
+	}
 	var both sync.WaitGroup
 	both.Go(func() { t.copy(origin.Conn, early, client, nil) })
 	t.copy(client, &origin.in, origin.Conn, t.sent)

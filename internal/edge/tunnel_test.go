@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -104,4 +105,47 @@ func TestTunnels_EndWithWhatAllowedThem(t *testing.T) {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
+}
+
+// TestTunnels_ChangeWhileOneOpens deletes a domain when its origin has agreed to a tunnel
+// that is not open yet.
+func TestTunnels_ChangeWhileOneOpens(t *testing.T) {
+	te := startEdge(t, echoTunnels(t))
+	client, server := net.Pipe()
+	defer client.Close()
+	w := &opening{conn: server, hijacked: func() {
+		te.table.remove(testHost)
+		te.review()
+		time.Sleep(20 * time.Millisecond) // what ends the request has done what it can
+	}}
+	r := &Request{Method: "GET", Target: "/", Authority: testHost, TLS: true, Major: 1, Upgrade: "test"}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		te.proxy(t.Context(), w, r, errand{to: te.table.plain.target, host: testHost, target: "/"})
+	}()
+	_ = client.SetDeadline(time.Now().Add(time.Minute))
+	in := bufio.NewReader(client)
+	if _, err := http.ReadResponse(in, nil); err == nil {
+		if err := echoes(struct {
+			io.Reader
+			io.Writer
+		}{in, client}); err == nil {
+			t.Error("there is a tunnel to a domain that is gone")
+		}
+	}
+	_ = client.Close()
+	<-done
+}
+
+// opening is a ResponseWriter whose connection is taken over.
+type opening struct {
+	notedAnswer
+	conn     net.Conn
+	hijacked func()
+}
+
+func (w *opening) Hijack() (net.Conn, io.Reader, error) {
+	w.hijacked()
+	return w.conn, w.conn, nil
 }

@@ -100,6 +100,62 @@ func TestUnderWay_ChangeBetweenRouteAndOrigin(t *testing.T) {
 	}
 }
 
+// TestUnderWay_DomainAheadOfTheFeed changes others while a request is under way to a domain
+// that the store has and the feed has not told of yet; and then that one.
+func TestUnderWay_DomainAheadOfTheFeed(t *testing.T) {
+	const early = "early.customer.test"
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	te := startEdge(t, origin(t, func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
+	}), func(c *Config) { c.Store = ahead{c.Store, early} })
+	ask := func() chan int {
+		status := make(chan int, 1)
+		go func() {
+			resp, err := te.client(t, 1).Get("https://" + early + "/")
+			if err != nil {
+				status <- 0
+				return
+			}
+			_ = resp.Body.Close()
+			status <- resp.StatusCode
+		}()
+		<-arrived
+		return status
+	}
+	status := ask()
+	te.table.set(&shingle.Domain{Host: "another.customer.test"})
+	te.review()
+	answer <- struct{}{}
+	if got := <-status; got != 200 {
+		t.Errorf("after a change of another domain: %d", got)
+	}
+	status = ask()
+	te.table.set(&shingle.Domain{Host: early})
+	te.sites.forget(early)
+	te.table.remove(early)
+	te.review()
+	if got := <-status; got != 421 {
+		t.Errorf("after its deletion: %d", got)
+	}
+}
+
+// ahead is a store with a domain that its feed has not told of.
+type ahead struct {
+	shingle.DomainStore
+	host string
+}
+
+func (s ahead) Domain(ctx context.Context, host string) (shingle.Domain, error) {
+	if host == s.host {
+		return shingle.Domain{Host: host}, nil
+	}
+	return s.DomainStore.Domain(ctx, host)
+}
+
 // notedAnswer is a ResponseWriter that keeps the status.
 type notedAnswer struct {
 	ResponseWriter
