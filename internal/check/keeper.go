@@ -129,21 +129,16 @@ func (k *Keeper) CheckNow(ctx context.Context, host string) (shingle.CheckResult
 // CheckSoon makes the check of a domain due now. It is no error when the keeper has
 // not heard of it, or does not check it.
 func (k *Keeper) CheckSoon(ctx context.Context, host string) error {
-	_, err := k.change(ctx, host, func(s shingle.Status, now time.Time) shingle.Status {
-		if s.Host != "" && s.State != shingle.StateRemoved && !s.Next.IsZero() && now.Before(s.Next) {
-			s.Next = now
-		}
-		return s
-	})
+	_, err := k.change(ctx, host, again)
 	return err
 }
 
 func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle.CheckResult, shingle.Status, error) {
-	d, err := k.cfg.Domains.Domain(ctx, host)
+	known, _, err := k.entry(ctx, host) // before the domain: a change in between is seen at the end
 	if err != nil {
 		return shingle.CheckResult{}, shingle.Status{}, err
 	}
-	known, _, err := k.entry(ctx, host)
+	d, err := k.cfg.Domains.Domain(ctx, host)
 	if err != nil {
 		return shingle.CheckResult{}, shingle.Status{}, err
 	}
@@ -152,14 +147,12 @@ func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle
 	if err != nil {
 		return r, shingle.Status{}, err
 	}
-	s, err := k.change(ctx, host, func(s shingle.Status, now time.Time) shingle.Status {
-		if s.Host == "" || s.State == shingle.StateRemoved {
-			s = k.cfg.Lifecycle.Begin(d, s, now)
-		}
-		return k.cfg.Lifecycle.Apply(d, s, r, now)
-	})
+	s, ok, err := k.conclude(ctx, &d, known.Status, &r)
+	if err != nil || !ok {
+		return r, s, err
+	}
 	ready := s.MayIssue() == nil || s.State == shingle.StatePending && r.DNS.Delegated
-	if err == nil && ready && k.cfg.Ready != nil {
+	if ready && k.cfg.Ready != nil {
 		err = k.cfg.Ready(ctx, d)
 	}
 	return r, s, err
@@ -176,7 +169,10 @@ func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
 		case s.Host == "" || s.State == shingle.StateRemoved || s.Tenant != c.Domain.Tenant:
 			s = k.cfg.Lifecycle.Begin(c.Domain, s, now)
 		}
-		if c.Before.Host != "" || s.Checked.IsZero() {
+		switch {
+		case c.Before.Host != "" && s.Next.Equal(now.Truncate(time.Second)):
+			s.Next = now.Add(time.Second) // a check that is under way has to see that something changed
+		case c.Before.Host != "" || s.Checked.IsZero():
 			s.Next = now
 		}
 		return s

@@ -80,6 +80,13 @@ func (h *household) told(host string) (states []string) {
 	return states
 }
 
+// readied returns how often a certificate was asked for.
+func (h *household) readied(host string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ready[host]
+}
+
 func (h *household) look(host string, r shingle.CheckResult) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -393,4 +400,97 @@ func TestKeeper_CheckSoonIsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.until(k, keptHost, "checked again", func(s shingle.Status) bool { return s.Checked.After(first.Checked) })
+}
+
+// TestKeeper_ChangeDuringACheck changes a domain while it is looked at: what is found then
+// is about a domain that is no more.
+func TestKeeper_ChangeDuringACheck(t *testing.T) {
+	for name, x := range map[string]struct {
+		change func(h *household, d shingle.Domain) error
+		want   shingle.State
+	}{
+		"deleted": {func(h *household, d shingle.Domain) error {
+			return h.store.DeleteDomain(h.t.Context(), d.Host, d.Version, "", h.now())
+		}, shingle.StateRemoved},
+		"paused": {func(h *household, d shingle.Domain) error {
+			d.Paused = true
+			_, err := h.store.UpdateDomain(h.t.Context(), d, h.now())
+			return err
+		}, shingle.StateBlocked},
+		"given to another": {func(h *household, d shingle.Domain) error {
+			d.Tenant = "mallory"
+			_, err := h.store.UpdateDomain(h.t.Context(), d, h.now())
+			return err
+		}, shingle.StateVerifying},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHousehold(t)
+			h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+			d := h.add(keptHost, "acme")
+			k := h.keeper()
+			h.run(k)
+			h.until(k, keptHost, "active", in(shingle.StateActive))
+			looked, found := make(chan struct{}), make(chan struct{})
+			check := h.cfg.Check
+			h.cfg.Check = func(ctx context.Context, d shingle.Domain, how Look) (shingle.CheckResult, error) {
+				close(looked)
+				<-found
+				return check(ctx, d, how)
+			}
+			slow := h.keeper()
+			done := make(chan error)
+			go func() { _, _, err := slow.CheckNow(t.Context(), keptHost); done <- err }()
+			<-looked
+			if err := x.change(h, d); err != nil {
+				t.Fatal(err)
+			}
+			h.until(k, keptHost, name, in(x.want))
+			told, ready := len(h.told(keptHost)), h.readied(keptHost)
+			close(found)
+			if err := <-done; (err != nil) != (x.want == shingle.StateRemoved) || err != nil && !errors.Is(err, shingle.ErrNotFound) {
+				t.Error(err)
+			}
+			s := h.until(k, keptHost, name, in(x.want))
+			if now := h.told(keptHost); len(now) != told || s.Tenant == "acme" && x.want == shingle.StateVerifying {
+				t.Errorf("told %q; %+v", now, s)
+			}
+			if x.want == shingle.StateRemoved && h.readied(keptHost) != ready {
+				t.Error("a certificate was asked for")
+			}
+		})
+	}
+}
+
+// TestKeeper_ChangeOfTheSameSecond pauses a domain in the second in which a check of it was
+// due, while that is under way.
+func TestKeeper_ChangeOfTheSameSecond(t *testing.T) {
+	h := newHousehold(t)
+	var frozen atomic.Int64
+	h.cfg.Now = func() time.Time { return time.Unix(frozen.Load(), 500_000_000) }
+	frozen.Store(time.Now().Unix())
+	h.look(keptHost, served(h.now().Add(90*24*time.Hour)))
+	looked, found := make(chan struct{}, 10), make(chan struct{})
+	check := h.cfg.Check
+	h.cfg.Check = func(ctx context.Context, d shingle.Domain, how Look) (shingle.CheckResult, error) {
+		looked <- struct{}{}
+		<-found
+		return check(ctx, d, how)
+	}
+	d := h.add(keptHost, "acme")
+	k := h.keeper()
+	h.run(k)
+	<-looked
+	d.Paused = true
+	if _, err := h.store.UpdateDomain(t.Context(), d, h.now()); err != nil {
+		t.Fatal(err)
+	}
+	h.settled(func() bool { // the keeper has taken it in
+		p := struct{ Cursor shingle.Cursor }{}
+		_, err := k.records.Get(t.Context(), positionKey, &p)
+		head, headErr := h.store.Head(t.Context())
+		return err == nil && headErr == nil && p.Cursor == head
+	})
+	close(found)
+	frozen.Add(2)
+	h.until(k, keptHost, "blocked", in(shingle.StateBlocked))
 }
