@@ -72,6 +72,9 @@ func (p *dnsProbe) diagnosis() string {
 	case shingle.ReasonDNSFailure:
 		return fmt.Sprintf("The name servers of %s answer with a failure%s%s. Ask the DNS provider; it is tried again.", registrable(trim(p.name)), p.servers(), detail)
 	case shingle.ReasonResolverFailure:
+		if len(p.Addresses) > 0 {
+			return fmt.Sprintf("Where %s points cannot be judged: our own name, %s, cannot be resolved at the moment.", host, p.target())
+		}
 		return "DNS could not be checked: our own resolvers do not answer."
 	case shingle.ReasonTargetBroken:
 		return fmt.Sprintf("%s is an alias of %s as it should be, but that name has no address: the operator must set one.", host, p.target())

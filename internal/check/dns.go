@@ -219,9 +219,9 @@ type ownEdges struct {
 }
 
 // edges returns what customers are to point at, now. When the targets cannot be
-// resolved, the old addresses stay.
+// resolved, the old addresses stay; and when there are none, it is asked again each time.
 func (c *Checker) edges(ctx context.Context) *edges {
-	none := &edges{names: c.cfg.Targets, routed: c.cfg.mayConnect}
+	none := &edges{names: c.cfg.Targets, routed: c.cfg.mayConnect, unsure: true}
 	select {
 	case c.own.turn <- struct{}{}:
 		defer func() { <-c.own.turn }()
@@ -240,12 +240,14 @@ func (c *Checker) edges(ctx context.Context) *edges {
 		if fault, _ := v.fault(); fault != "" && c.own.edges != nil {
 			e = c.own.edges
 			break
+		} else if fault != "" {
+			e.unsure = true
 		}
 		for _, a := range v.addresses() {
 			e.addrs[a] = true
 		}
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !e.unsure {
 		c.own.edges, c.own.until = e, time.Now().Add(targetLife)
 	}
 	return e

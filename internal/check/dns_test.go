@@ -419,3 +419,45 @@ func TestDNS_Verdicts(t *testing.T) {
 		})
 	}
 }
+
+// TestDNS_TargetThatCannotBeResolved begins when the operator's own name servers do not
+// answer: a domain that points here by its addresses is not said to point elsewhere, and
+// what the fault was about is not believed for a minute.
+func TestDNS_TargetThatCannotBeResolved(t *testing.T) {
+	w := newWorld(t, "blog.customer.com. 300 A 11.1.0.1\nshop.customer.com. 300 CNAME edge.operator.net.\n")
+	operator := w.at(addrOperator)
+	fail := func(m, _ *dns.Msg, _ string) *dns.Msg {
+		m.Rcode, m.Answer, m.Ns = dns.RcodeServerFailure, nil, nil
+		return m
+	}
+	set := func(odd func(m, q *dns.Msg, network string) *dns.Msg) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		operator.odd = odd
+	}
+	c, err := New(w.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() shingle.DNSResult {
+		t.Helper()
+		r, err := c.CheckDNS(t.Context(), Request{Host: "blog.customer.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	set(fail)
+	if r := look(); r.Reason.Outcome() != shingle.OutcomeUnclear || r.Reason.Who() != shingle.WhoOperator {
+		t.Errorf("while the target cannot be resolved: %s: %s", r.Reason, r.Message)
+	}
+	set(nil)
+	if r := look(); r.Reason != shingle.ReasonPointsHere {
+		t.Errorf("right after that: %s: %s", r.Reason, r.Message)
+	}
+	set(fail)
+	c.own.until = time.Time{}
+	if r := look(); r.Reason != shingle.ReasonPointsHere {
+		t.Errorf("with the addresses of before: %s: %s", r.Reason, r.Message)
+	}
+}

@@ -55,6 +55,7 @@ type edges struct {
 	names  []string
 	addrs  map[netip.Addr]bool
 	routed func(netip.Addr) bool // whether visitors can reach an address
+	unsure bool                  // addrs are not all: a target could not be resolved
 }
 
 // isTarget reports whether name is one of the operator's, or below one: each
@@ -111,6 +112,8 @@ func (v *view) judgeAddresses(addrs []netip.Addr, e *edges) shingle.Reason {
 	switch {
 	case others == 0:
 		return shingle.ReasonPointsHere
+	case e.unsure:
+		return shingle.ReasonResolverFailure // the others may be ours
 	case ours4 > 0 && others4 == 0:
 		return shingle.ReasonIPv6Elsewhere
 	case ours > 0:
