@@ -107,6 +107,33 @@ type IssuanceQueue struct {
 	More    bool                 // there are more than were counted
 }
 
+// RenewalCalendar is what is planned for certificates: of each host the next renewal
+// alone, and as it is planned now. A CA may wish for another time any day.
+type RenewalCalendar struct {
+	At   time.Time // when it was counted
+	Due  int       // hosts that are due already, and wait for their turn
+	More bool      // there are more of those than were counted
+	Days []RenewalDay
+}
+
+// RenewalDay is what is due on a day in UTC; today, what is still to become due.
+type RenewalDay struct {
+	Day       time.Time // its beginning
+	Renewals  int       // of certificates that are valid then; and reminders of the end of one that is kept
+	Orders    int       // of the renewals: those that count as orders at the first CA
+	New       int       // attempts for hosts without a valid certificate
+	Estimated bool      // there were too many to count each
+	Over      bool      // they are more than the first CA's budgets allow in a day
+}
+
+// PlannedRenewal is a host that is due at a time.
+type PlannedRenewal struct {
+	Host  string
+	At    time.Time
+	New   bool // it has no valid certificate then
+	Order bool // it counts as an order at the first CA
+}
+
 // CABudget is what is left of one CA's limits.
 type CABudget struct {
 	Directory string

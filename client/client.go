@@ -28,6 +28,8 @@ type (
 	SetupEmail     = api.SetupEmail     // such an e-mail
 	Certificate    = api.Certificate    // what is known of one
 	NewCertificate = api.NewCertificate // to upload
+	Calendar       = api.Calendar       // of renewals, by day
+	Planned        = api.Planned        // one of them
 	Event          = api.Event          // something that happened
 	NewWebhook     = api.NewWebhook     // to create a webhook
 	Webhook        = api.Webhook        // as the API shows it

@@ -12,15 +12,16 @@ import (
 type certsCmd struct {
 	apiFlags
 
-	List   certsListCmd   `cmd:"" help:"List the certificates."`
-	Show   certsShowCmd   `cmd:"" help:"Show a certificate, and what is planned for it."`
-	Upload certsUploadCmd `cmd:"" help:"Serve a certificate of your own."`
-	Import certsImportCmd `cmd:"" help:"Take over the certificates of Caddy, Traefik, or a folder of PEM files."`
-	Renew  certsRenewCmd  `cmd:"" help:"Renew certificates now."`
-	Queue  certsQueueCmd  `cmd:"" help:"Show what waits for the certificate authorities, and their budgets."`
-	Drill  certsDrillCmd  `cmd:"" help:"Show how long it would take to replace every certificate now, as after a mass revocation."`
-	Rm     certsRmCmd     `cmd:"" help:"Remove certificates, and have them issued anew."`
-	Rewrap certsRewrapCmd `cmd:"" help:"Have what is secret protected by the current keys alone, or give up a lost one."`
+	List     certsListCmd     `cmd:"" help:"List the certificates."`
+	Show     certsShowCmd     `cmd:"" help:"Show a certificate, and what is planned for it."`
+	Upload   certsUploadCmd   `cmd:"" help:"Serve a certificate of your own."`
+	Import   certsImportCmd   `cmd:"" help:"Take over the certificates of Caddy, Traefik, or a folder of PEM files."`
+	Renew    certsRenewCmd    `cmd:"" help:"Renew certificates now."`
+	Queue    certsQueueCmd    `cmd:"" help:"Show what waits for the certificate authorities, and their budgets."`
+	Calendar certsCalendarCmd `cmd:"" help:"Show how many certificates are renewed on which day."`
+	Drill    certsDrillCmd    `cmd:"" help:"Show how long it would take to replace every certificate now, as after a mass revocation."`
+	Rm       certsRmCmd       `cmd:"" help:"Remove certificates, and have them issued anew."`
+	Rewrap   certsRewrapCmd   `cmd:"" help:"Have what is secret protected by the current keys alone, or give up a lost one."`
 }
 
 type certsListCmd struct {

@@ -43,6 +43,12 @@ type Certificates interface {
 	// Drill returns the queue as it would be if every certificate were revoked
 	// now, with at most limit hosts, the last to be done among them.
 	Drill(ctx context.Context, limit int) (shingle.IssuanceQueue, error)
+	// Calendar returns what is planned for the next days.
+	Calendar(ctx context.Context) (shingle.RenewalCalendar, error)
+	// Planned returns what is due on a day in UTC, behind the next of an earlier call, at
+	// most limit (1 to 1000); next is empty at the end. It returns [shingle.ErrInvalid] for
+	// an after that is none.
+	Planned(ctx context.Context, day time.Time, after string, limit int) (list []shingle.PlannedRenewal, next string, err error)
 }
 
 // Certificate is a host's certificate as the API shows it.
@@ -155,6 +161,7 @@ func (s *server) certificateRoutes(a huma.API) {
 	register(s, a, operation("list-certificates", http.MethodGet, all, "List the certificates"), s.listCertificates)
 	register(s, a, operation("get-certificate", http.MethodGet, one, "Show a certificate", http.StatusNotFound), s.getCertificate)
 	s.uploadRoute(a, one)
+	s.calendarRoutes(a)
 	renew := operation("renew-certificate", http.MethodPost, one+"/renew", "Renew a certificate now", http.StatusNotFound)
 	renew.DefaultStatus = http.StatusAccepted
 	renew.Description = "Attempts that were given up are begun again. The answer is the state before the attempt."

@@ -103,6 +103,24 @@ func (s *shelf) Drill(ctx context.Context, limit int) (shingle.IssuanceQueue, er
 	return s.Queue(ctx, limit)
 }
 
+func (s *shelf) Calendar(context.Context) (shingle.RenewalCalendar, error) {
+	day := clock.UTC().Truncate(24 * time.Hour)
+	return shingle.RenewalCalendar{At: clock, Due: 3, More: true, Days: []shingle.RenewalDay{
+		{Day: day, Renewals: 2, Orders: 1, New: 1}, {Day: day.AddDate(0, 0, 1), Renewals: 5000, Estimated: true, Over: true},
+	}}, s.fail
+}
+
+func (s *shelf) Planned(_ context.Context, day time.Time, after string, limit int) ([]shingle.PlannedRenewal, string, error) {
+	s.limit = limit
+	switch after {
+	case "":
+		return []shingle.PlannedRenewal{{Host: "a.example.com", At: day.Add(time.Hour)}}, "a/b", nil
+	case "a/b":
+		return []shingle.PlannedRenewal{{Host: "b.example.com", At: day.Add(2 * time.Hour), New: true, Order: true}}, "", nil
+	}
+	return nil, "", shingle.ErrInvalid
+}
+
 func startWithShelf(t *testing.T) (*fixture, *shelf) {
 	t.Helper()
 	s := &shelf{list: []shingle.Certificate{
@@ -166,5 +184,41 @@ func TestCertificates_PagesAndQueue(t *testing.T) {
 	}
 	if _, err := f.client.Queue(t.Context(), 7, true); err != nil || !shelf.drill {
 		t.Errorf("drill: %v", err)
+	}
+}
+
+func TestCertificates_Calendar(t *testing.T) {
+	f, shelf := startWithShelf(t)
+	c, err := f.client.Calendar(t.Context())
+	if err != nil || c.Due != 3 || !c.More || !c.At.Equal(clock) || len(c.Days) != 2 {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	today, tomorrow := clock.UTC().Format("2006-01-02"), clock.UTC().AddDate(0, 0, 1).Format("2006-01-02")
+	same(t, c.Days[0], api.CalendarDay{Day: today, Renewals: 2, Orders: 1, New: 1})
+	same(t, c.Days[1], api.CalendarDay{Day: tomorrow, Renewals: 5000, Estimated: true, Over: true})
+	var hosts []string
+	for p, err := range f.client.Planned(t.Context(), tomorrow) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, fmt.Sprint(p.Host, p.At.Format(" 02T15 "), p.New, p.Order))
+	}
+	want := fmt.Sprintf("[a.example.com %[1]sT01 false false b.example.com %[1]sT02 true true]", tomorrow[8:])
+	if fmt.Sprint(hosts) != want || shelf.limit != 1000 {
+		t.Errorf("planned %v, want %s", hosts, want)
+	}
+	for path, says := range map[string]string{
+		"yesterday": "day", "2026-02-30": "day", today + "?after=%21": "after takes the next", today + "?after=eA": "after takes the next", today + "?limit=1001": "limit",
+	} {
+		if resp, text := f.do(t, "GET", "/v1/certificates/calendar/"+path, ""); resp.StatusCode != 422 || !strings.Contains(text, says) {
+			t.Errorf("%s: %s %s", path, resp.Status, text)
+		}
+	}
+	if _, err := f.client.PlannedPage(t.Context(), "../../domains", "", 1); !errors.Is(err, shingle.ErrInvalid) {
+		t.Errorf("another path: %v", err)
+	}
+	shelf.fail = errors.New("fault")
+	if _, err := f.client.Calendar(t.Context()); err == nil {
+		t.Error("a fault is no calendar")
 	}
 }

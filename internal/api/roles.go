@@ -44,6 +44,8 @@ var roles = map[string][]shingle.TokenRole{
 	"put-certificate":    writers,
 	"delete-certificate": operators,
 	"get-queue":          readers,
+	"get-calendar":       readers,
+	"list-planned":       readers,
 
 	"create-job":     writers,
 	"list-jobs":      everyone,

@@ -77,6 +77,7 @@ var mayUse = map[string]string{
 	"claim-domain":      "aot",
 	"create-setup-link": "aot", "create-setup-email": "aot", "revoke-setup-links": "aot", "get-domain-connect": "aor",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
+	"get-calendar": "aor", "list-planned": "aor",
 	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "get-edge": "aor", "rewrap": "a",
 	"create-job": "aot", "list-jobs": "aort", "get-job": "aort", "get-job-report": "aort", "cancel-job": "aot",
 	"list-events": "aort", "stream-events": "aort",
@@ -105,7 +106,7 @@ func TestRoles_EveryRoute(t *testing.T) {
 				t.Fatalf("%s (%s) is new: say here and in roles.go who may use it", id, op)
 			}
 			method, path, _ := strings.Cut(op, " ")
-			r := them.do(method, strings.NewReplacer("{host}", "a.example.com", "{id}", "none").Replace(path), "")
+			r := them.do(method, strings.NewReplacer("{host}", "a.example.com", "{id}", "none", "{day}", "2026-12-01").Replace(path), "")
 			refused := r.StatusCode == http.StatusForbidden || r.StatusCode == 404 && strings.Contains(r.text, "nothing at this address")
 			if may := strings.Contains(who, string(role)[:1]); may == refused {
 				t.Errorf("%s as %s: %s %s", id, role, r.Status, r.text)
@@ -114,7 +115,7 @@ func TestRoles_EveryRoute(t *testing.T) {
 				t.Errorf("%s tells a tenant that there is something: %s", id, r.text)
 			}
 			if method == "GET" {
-				if head := them.do("HEAD", strings.NewReplacer("{host}", "a.example.com", "{id}", "none").Replace(path), ""); head.StatusCode != r.StatusCode {
+				if head := them.do("HEAD", strings.NewReplacer("{host}", "a.example.com", "{id}", "none", "{day}", "2026-12-01").Replace(path), ""); head.StatusCode != r.StatusCode {
 					t.Errorf("%s as %s: HEAD %s", id, role, head.Status)
 				}
 			}

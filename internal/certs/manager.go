@@ -37,6 +37,7 @@ type Manager struct {
 	working   atomic.Int32 // 1: this process is the fleet's worker
 	survey    survey
 	stops     stops
+	calendar  calendar
 	renewed   atomic.Pointer[map[string]bool] // hosts whose certificates there is news of; nil without a replica
 
 	delegations *delegations
@@ -73,6 +74,7 @@ func New(cfg Config) (*Manager, error) {
 		issues:    newFlights(ctx, cfg.MaxWaiting, shingle.Errorf(shingle.CodeLimited, "too many certificates are being obtained; try again later")),
 		turns:     make(chan struct{}, cfg.MaxIssuing),
 		rewraps:   make(chan struct{}, 1),
+		calendar:  calendar{turn: make(chan struct{}, 1)},
 		cancel:    cancel,
 	}
 	m.keyTrouble.Store(new(string))
