@@ -6,23 +6,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/api"
 )
 
-const (
-	waitingListed = 100  // hosts in the queue
-	edgesListed   = 1000 // processes
-)
-
-func showQueue(v *visit) error {
-	q, err := v.api.Queue(v.ctx(), waitingListed, v.r.URL.Query().Has("drill"))
-	if err != nil {
-		return err
-	}
-	return v.show("certificates", queuePage{Queue: q, Drill: v.r.URL.Query().Has("drill")})
-}
-
-type queuePage struct {
-	api.Queue
-	Drill bool // as it would be if every certificate were revoked now
-}
+const edgesListed = 1000 // processes
 
 // edgePage is the processes of the fleet, those that need attention first.
 type edgePage struct {

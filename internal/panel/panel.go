@@ -91,8 +91,9 @@ func (p *panel) routes() *http.ServeMux {
 		"GET /panel/domains/{host}/setup/revoke":  askRevokeLinks,
 		"POST /panel/domains/{host}/setup/revoke": revokeLinks,
 
-		"GET /panel/certificates": showQueue,
-		"GET /panel/edges":        listEdges,
+		"GET /panel/certificates":       showCertificates,
+		"GET /panel/certificates/{day}": showDay,
+		"GET /panel/edges":              listEdges,
 
 		"GET /panel/webhooks":       listWebhooks,
 		"POST /panel/webhooks":      addWebhook,

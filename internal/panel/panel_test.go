@@ -1,136 +1,16 @@
 package panel_test
 
 import (
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/api"
-	"github.com/shingle-proxy/shingle/internal/memory"
 	"github.com/shingle-proxy/shingle/internal/panel"
-	"github.com/shingle-proxy/shingle/internal/tokens"
 )
-
-// site is a panel over an API, with a clock that can be set forward.
-type site struct {
-	t       *testing.T
-	url     string
-	pages   http.Handler
-	keeper  *tokens.Keeper
-	store   *memory.Store
-	forward atomic.Int64 // of the panel's clock
-	log     *strings.Builder
-}
-
-func open(t *testing.T, edit ...func(*panel.Config)) *site {
-	t.Helper()
-	s := &site{t: t, store: &memory.Store{}, log: &strings.Builder{}}
-	var err error
-	s.keeper, err = tokens.New(tokens.Config{Blobs: &memory.Store{}})
-	check(t, err)
-	h, err := api.New(api.Config{Store: s.store, Tokens: s.keeper})
-	check(t, err)
-	cfg := panel.Config{API: h, Key: [32]byte{1}, Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
-	for _, f := range edit {
-		f(&cfg)
-	}
-	pages, err := panel.New(cfg)
-	check(t, err)
-	s.pages = pages
-	srv := httptest.NewServer(pages)
-	t.Cleanup(srv.Close)
-	s.url = srv.URL
-	return s
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// visitor is a browser that follows no redirect.
-type visitor struct {
-	*site
-	http  *http.Client
-	token shingle.Token
-	text  string
-}
-
-// as returns somebody who is signed in with a new token.
-func (s *site) as(role shingle.TokenRole, tenant string) *visitor {
-	s.t.Helper()
-	text, token, err := s.keeper.CreateToken(s.t.Context(), shingle.Token{Name: string(role) + tenant, Role: role, Tenant: tenant})
-	check(s.t, err)
-	v := s.visitor()
-	v.token, v.text = token, text
-	v.want(303, v.post("sign-in", "token", text))
-	return v
-}
-
-func (s *site) visitor() *visitor {
-	jar, err := cookiejar.New(nil)
-	check(s.t, err)
-	return &visitor{site: s, http: &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-}
-
-type answer struct {
-	*http.Response
-	text string
-}
-
-func (v *visitor) do(method, path, body string, header ...string) answer {
-	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), method, v.url+"/panel/"+path, strings.NewReader(body))
-	check(v.t, err)
-	if body != "" {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	resp, err := v.http.Do(r)
-	check(v.t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	check(v.t, err)
-	return answer{resp, string(text)}
-}
-
-func (v *visitor) get(path string) answer { return v.do("GET", path, "") }
-
-func (v *visitor) post(path string, fields ...string) answer {
-	form := url.Values{}
-	for i := 0; i+1 < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
-	}
-	return v.do("POST", path, form.Encode())
-}
-
-func (v *visitor) want(status int, a answer) answer {
-	v.t.Helper()
-	if a.StatusCode != status {
-		v.t.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL, a.Status, status, a.text)
-	}
-	return a
-}
-
-func (v *visitor) says(a answer, words ...string) {
-	v.t.Helper()
-	for _, w := range words {
-		if !strings.Contains(a.text, w) {
-			v.t.Errorf("%s does not say %q:\n%s", a.Request.URL, w, a.text)
-		}
-	}
-}
 
 func TestPanel_StrangersSignInFirst(t *testing.T) {
 	s := open(t)

@@ -16,7 +16,7 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "span": span, "words": words,
+	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
 	"event": eventTitle, "caName": caName, "budget": budgetText, "join": strings.Join,
 	"age":   func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"split": func(list string) []string { return strings.Split(list, ",") }, "inc": func(i int) int { return i + 1 },
@@ -59,6 +59,8 @@ func whoActs(who string) tone {
 }
 
 func day(t time.Time) string { return t.UTC().Format("2 January 2006") }
+
+func clockOf(t time.Time) string { return t.UTC().Format("15:04:05") }
 
 func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05") + " UTC" }
 
@@ -159,7 +161,7 @@ func caName(directory string) string {
 }
 
 func budgetText(b api.Budget) string {
-	return fmt.Sprintf("%.0f of %d left, %d more every %s", math.Floor(b.Left), b.Count, b.Count, span(time.Duration(b.Seconds*float64(time.Second))))
+	return fmt.Sprintf("%.0f of %d left, %d more every %s", math.Floor(b.Left), b.Count, b.Count, strings.TrimPrefix(span(time.Duration(b.Seconds*float64(time.Second))), "1 "))
 }
 
 // eventTitles are what events are called.

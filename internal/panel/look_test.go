@@ -1,0 +1,43 @@
+package panel_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/browsertest"
+)
+
+// looks are those with which every page is looked at.
+func looks() map[string]browsertest.Look {
+	day, small := browsertest.Desktop, browsertest.Phone
+	day.Height, small.Height = 1700, 3000 // to see all of a page
+	dark, night := day, small
+	dark.Dark, night.Dark = true, true
+	return map[string]browsertest.Look{"desktop": day, "desktop-dark": dark, "phone": small, "phone-dark": night}
+}
+
+// TestLook_EveryPage looks at pages with a lot on them, in a browser: axe finds nothing,
+// none is wider than its window, and nothing is asked of other hosts.
+func TestLook_EveryPage(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t)
+	s := open(t)
+	now := time.Now()
+	*s.certs = *busyShelf(now)
+	admin := s.as(shingle.RoleAdmin, "")
+	for name, look := range looks() {
+		p := b.Page(t, look)
+		p.Open(s.url + "/panel/")
+		p.Type("#token", admin.text)
+		p.Follow("main button")
+		for page, path := range map[string]string{
+			"certificates": "certificates", "day": "certificates/" + now.UTC().AddDate(0, 0, 1).Format(time.DateOnly),
+		} {
+			p.Open(s.url + "/panel/" + path)
+			p.IsAccessible()
+			p.Screenshot("look-" + page + "-" + name)
+		}
+		p.StaysAt(s.url)
+	}
+}

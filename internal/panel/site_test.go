@@ -1,0 +1,294 @@
+package panel_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/api"
+	"github.com/shingle-proxy/shingle/internal/events"
+	"github.com/shingle-proxy/shingle/internal/jobs"
+	"github.com/shingle-proxy/shingle/internal/memory"
+	"github.com/shingle-proxy/shingle/internal/panel"
+	"github.com/shingle-proxy/shingle/internal/tokens"
+)
+
+// site is a panel over an API, with a clock that can be set forward.
+type site struct {
+	t       *testing.T
+	url     string
+	pages   http.Handler
+	keeper  *tokens.Keeper
+	store   *memory.Store
+	certs   *shelf
+	crew    *crew
+	events  *events.Hub
+	jobs    *jobs.Hub
+	forward atomic.Int64 // of the panel's clock
+}
+
+// open opens a panel. Jobs and deliveries wait until something of the site runs.
+func open(t *testing.T, edit ...func(*panel.Config)) *site {
+	t.Helper()
+	s := &site{t: t, store: &memory.Store{}, certs: &shelf{}, crew: &crew{}}
+	var err error
+	s.keeper, err = tokens.New(tokens.Config{Blobs: &memory.Store{}})
+	check(t, err)
+	s.events, err = events.New(events.Config{Blobs: s.store, Sealer: noSealer{}, AllowPrivate: true, Schedule: []time.Duration{time.Millisecond}, Poll: 5 * time.Millisecond})
+	check(t, err)
+	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}}
+	s.jobs = jobs.New(jobs.Config{Blobs: s.store, Worker: api.NewBulk(cfg), Events: s.events, Poll: 5 * time.Millisecond, PerSecond: 100_000})
+	cfg.Jobs = s.jobs
+	h, err := api.New(cfg)
+	check(t, err)
+	shown := panel.Config{API: h, Key: [32]byte{1}, Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
+	for _, f := range edit {
+		f(&shown)
+	}
+	s.pages, err = panel.New(shown)
+	check(t, err)
+	srv := httptest.NewServer(s.pages)
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+	return s
+}
+
+// run has a part of the fleet work until the test ends.
+func (s *site) run(work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = work(ctx) }()
+	s.t.Cleanup(func() { cancel(); <-done })
+}
+
+// domain adds a domain, past the API.
+func (s *site) domain(host, tenant string) {
+	s.t.Helper()
+	_, err := s.store.CreateDomain(s.t.Context(), shingle.Domain{Host: host, Tenant: tenant}, time.Now())
+	check(s.t, err)
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// visitor is a browser that follows no redirect.
+type visitor struct {
+	*site
+	http  *http.Client
+	token shingle.Token
+	text  string
+}
+
+// as returns somebody who is signed in with a new token.
+func (s *site) as(role shingle.TokenRole, tenant string) *visitor {
+	s.t.Helper()
+	text, token, err := s.keeper.CreateToken(s.t.Context(), shingle.Token{Name: string(role) + tenant, Role: role, Tenant: tenant})
+	check(s.t, err)
+	v := s.visitor()
+	v.token, v.text = token, text
+	v.want(303, v.post("sign-in", "token", text))
+	return v
+}
+
+func (s *site) visitor() *visitor {
+	jar, err := cookiejar.New(nil)
+	check(s.t, err)
+	return &visitor{site: s, http: &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+type answer struct {
+	*http.Response
+	text string
+}
+
+// content is the page without what all have in common, as far as people want to read it.
+func (a answer) content() string {
+	text := a.text
+	if _, after, ok := strings.Cut(text, "<main"); ok {
+		text = after
+	}
+	text, _, _ = strings.Cut(text, "</main>")
+	return text[:min(len(text), 4000)]
+}
+
+func (v *visitor) do(method, path, body string, header ...string) answer {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), method, v.url+"/panel/"+path, strings.NewReader(body))
+	check(v.t, err)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := v.http.Do(r)
+	check(v.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	check(v.t, err)
+	return answer{resp, string(text)}
+}
+
+func (v *visitor) get(path string) answer { return v.do("GET", path, "") }
+
+// see gets a page that is there, and says those words.
+func (v *visitor) see(path string, words ...string) answer {
+	v.t.Helper()
+	a := v.want(200, v.get(path))
+	v.says(a, words...)
+	return a
+}
+
+func (v *visitor) post(path string, fields ...string) answer {
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return v.do("POST", path, form.Encode())
+}
+
+// sends sends a form that is taken, and returns the page to which that leads.
+func (v *visitor) sends(path string, fields ...string) answer {
+	v.t.Helper()
+	to := v.want(303, v.post(path, fields...)).Header.Get("Location")
+	return v.want(200, v.get(strings.TrimPrefix(to, "/panel/")))
+}
+
+func (v *visitor) want(status int, a answer) answer {
+	v.t.Helper()
+	if a.StatusCode != status {
+		v.t.Fatalf("%s %s: %s, want %d\n%s", a.Request.Method, a.Request.URL, a.Status, status, a.content())
+	}
+	return a
+}
+
+func (v *visitor) says(a answer, words ...string) {
+	v.t.Helper()
+	text := html.UnescapeString(a.text)
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			v.t.Errorf("%s does not say %q:\n%s", a.Request.URL, w, a.content())
+		}
+	}
+}
+
+func (v *visitor) saysNot(a answer, words ...string) {
+	v.t.Helper()
+	for _, w := range words {
+		if strings.Contains(html.UnescapeString(a.text), w) {
+			v.t.Errorf("%s says %q:\n%s", a.Request.URL, w, a.content())
+		}
+	}
+}
+
+// foreign sends a form as a page of another site would, which does nothing.
+func (v *visitor) foreign(path string, fields ...string) {
+	v.t.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	v.says(v.want(403, v.do("POST", path, form.Encode(), "Sec-Fetch-Site", "cross-site")), "This request came from another site")
+}
+
+// noSealer seals nothing.
+type noSealer struct{}
+
+func (noSealer) Seal(_ context.Context, plain []byte, _ string) ([]byte, error) { return plain, nil }
+func (noSealer) Open(_ context.Context, sealed []byte, _ string) ([]byte, error) {
+	return sealed, nil
+}
+
+// clerk is an [api.SetupKit].
+type clerk struct{}
+
+func (clerk) SetupPath(_ context.Context, d shingle.Domain, _ time.Time) (string, error) {
+	return "/setup/" + d.Host + "/signed", nil
+}
+
+func (clerk) SetupEmail(d shingle.Domain, language, link string, _ time.Time) (subject, text string, err error) {
+	if language == "tlh" {
+		return "", "", &shingle.Error{Code: shingle.CodeInvalid, Field: "language", Message: "it is not written in tlh"}
+	}
+	return language + ": " + d.Host, "Follow " + link, nil
+}
+
+func (clerk) ConnectSetup(context.Context) (shingle.ConnectSetup, error) {
+	return shingle.ConnectSetup{}, shingle.ErrNotFound
+}
+
+// crew is an [api.Edges] with those members.
+type crew struct{ list []shingle.Member }
+
+func (c *crew) Members(context.Context, string, int) ([]shingle.Member, string, error) {
+	return c.list, "", nil
+}
+
+func (c *crew) Member(context.Context, string) (shingle.Member, error) {
+	return shingle.Member{}, shingle.ErrNotFound
+}
+
+// shelf is an [api.Certificates] that says what it is told to say.
+type shelf struct {
+	api.Certificates // what no page asks for
+	queue            shingle.IssuanceQueue
+	calendar         shingle.RenewalCalendar
+	planned          map[string][]shingle.PlannedRenewal // by day
+	renewed          []string
+	fail             error
+}
+
+func (s *shelf) Info(_ context.Context, host string) (shingle.Certificate, error) {
+	return shingle.Certificate{}, shingle.Errorf(shingle.CodeNotFound, "there is no certificate for %s", host)
+}
+
+func (s *shelf) Delegation(context.Context, string, string) (shingle.Delegation, error) {
+	return shingle.Delegation{}, shingle.ErrNotFound
+}
+
+func (s *shelf) Drop(context.Context, string) error { return s.fail }
+
+func (s *shelf) Revoke(context.Context, string) error { return s.fail }
+
+func (s *shelf) Renew(_ context.Context, host string) error {
+	s.renewed = append(s.renewed, host)
+	return s.fail
+}
+
+func (s *shelf) Queue(_ context.Context, limit int) (shingle.IssuanceQueue, error) {
+	q := s.queue
+	q.Waiting = q.Waiting[:min(limit, len(q.Waiting))]
+	return q, nil
+}
+
+func (s *shelf) Drill(context.Context, int) (shingle.IssuanceQueue, error) {
+	return shingle.IssuanceQueue{Renew: 4711}, nil
+}
+
+func (s *shelf) Calendar(context.Context) (shingle.RenewalCalendar, error) { return s.calendar, s.fail }
+
+func (s *shelf) Planned(_ context.Context, day time.Time, after string, limit int) (list []shingle.PlannedRenewal, next string, err error) {
+	for i, p := range s.planned[day.Format(time.DateOnly)] {
+		if p.Host <= after {
+			continue
+		}
+		if list = append(list, p); len(list) == limit && i+1 < len(s.planned[day.Format(time.DateOnly)]) {
+			return list, p.Host, nil
+		}
+	}
+	return list, "", nil
+}
