@@ -104,7 +104,7 @@ func (s *server) listPlanned(ctx context.Context, in *plannedInput) (*plannedAns
 	if err != nil {
 		return nil, err
 	}
-	out := PlannedList{Planned: make([]Planned, len(list)), Next: cursorTo(next)}
+	out := PlannedList{Planned: make([]Planned, len(list)), Next: base64.RawURLEncoding.EncodeToString([]byte(next))}
 	for i, p := range list {
 		out.Planned[i] = Planned{Host: p.Host, At: p.At, New: p.New, Order: p.Order}
 	}
