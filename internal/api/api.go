@@ -103,6 +103,7 @@ type server struct {
 	once    *once          // nil without Blobs
 	ids     *records.Store // of [cfIDRecord]; nil without Blobs
 	pages   cfPages
+	lines   *jobLines     // nil without Jobs
 	streams chan struct{} // has one for each stream that is open
 
 	tenantStreams, tenantChecks shares

@@ -278,7 +278,10 @@ func (c *Client) read(resp *http.Response, out any) error {
 
 func (c *Client) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
 	var body io.Reader
-	if in != nil {
+	kind := "application/json"
+	if lines, ok := in.(linesBody); ok {
+		kind, body = jsonLines, bytes.NewReader(lines)
+	} else if in != nil {
 		data, err := json.Marshal(in)
 		if err != nil {
 			return nil, err
@@ -291,7 +294,7 @@ func (c *Client) request(ctx context.Context, method, path string, in any) (*htt
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	return req, nil
 }

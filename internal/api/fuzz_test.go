@@ -56,10 +56,15 @@ func FuzzRequests(f *testing.F) {
 
 // serve has a handler answer one request.
 func serve(h http.Handler, method, path, query, body, token string) *httptest.ResponseRecorder {
+	return serveAs(h, "application/json", method, path, query, body, token)
+}
+
+// serveAs is serve with a body of another type.
+func serveAs(h http.Handler, kind, method, path, query, body, token string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.URL.RawQuery = query
 	r.Header.Set("Authorization", "Bearer "+token)
-	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Type", kind)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w

@@ -16,12 +16,15 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
+// createJobs is the route of new jobs.
+const createJobs = "POST /v1/jobs"
+
 // maxJobBody bounds the body of a new job, in bytes.
 const maxJobBody = 4 << 20
 
 // maxBodyOf bounds the body of a request by its route, in bytes.
 func maxBodyOf(route string) int64 {
-	if route == "POST /v1/jobs" {
+	if route == createJobs {
 		return maxJobBody
 	}
 	return maxBody
@@ -122,7 +125,11 @@ type JobIDInput struct {
 }
 
 type (
-	createJobInput struct{ Body NewJob }
+	createJobInput struct {
+		Kind   string `query:"kind" enum:"create,delete" doc:"What to do with JSON lines; in JSON it is a member"`
+		Revoke bool   `query:"revoke" doc:"Of a deletion by JSON lines: have the CA revoke the certificates, too; in JSON it is a member"`
+		Body   NewJob
+	}
 	jobInput       struct{ JobIDInput }
 	jobReportInput struct {
 		JobIDInput
@@ -143,9 +150,11 @@ func (s *server) jobRoutes(a huma.API) {
 	create := operation("create-job", http.MethodPost, all, "Create or delete many domains",
 		http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests)
 	create.DefaultStatus, create.MaxBodyBytes = http.StatusAccepted, maxJobBody+1
-	create.Description = "At most 10000 lines and 4 MiB, 20 jobs at once, two of a tenant's. The fleet does them by itself, some hundred lines a second, each under the rules of create-domain and delete-domain and with the rights of this token; it goes on where a process died, and ends, canceled, when the token is revoked. " +
+	create.Description = "As JSON, or as JSON lines (application/x-ndjson) with the kind in the address: a domain a line, an object or a host as a string; of a line that cannot be read the error has the number. At most 10000 lines and 4 MiB, 20 jobs at once, two of a tenant's. The fleet does them by itself, some hundred lines a second, each under the rules of create-domain and delete-domain and with the rights of this token; it goes on where a process died, and ends, canceled, when the token is revoked. " +
 		"A domain that was added after the job is not deleted by it. A week after its end a job is forgotten, and earlier when 200 newer ones are there. The event job.ended tells its end."
 	register(s, a, create, s.createJob)
+	s.lines = newJobLines(a)
+	s.lines.describe(a.OpenAPI().Paths[all].Post)
 	register(s, a, operation("list-jobs", http.MethodGet, all, "List the jobs"), s.listJobs)
 	register(s, a, operation("get-job", http.MethodGet, one, "Show a job and how far it is", http.StatusNotFound), s.getJob)
 	register(s, a, operation("get-job-report", http.MethodGet, one+"/report", "Show what became of each line of a job", http.StatusNotFound), s.getJobReport)
@@ -156,6 +165,9 @@ func (s *server) jobRoutes(a huma.API) {
 
 func (s *server) createJob(ctx context.Context, in *createJobInput) (*newJobAnswer, error) {
 	j := shingle.Job{Kind: shingle.JobKind(in.Body.Kind), By: caller(ctx), Token: callerOf(ctx).ID, Tenant: tenantOf(ctx), Revoke: in.Body.Revoke}
+	if in.Kind != "" || in.Revoke {
+		return nil, at("query.kind", shingle.Errorf(shingle.CodeInvalid, "kind and revoke in the address are for JSON lines (Content-Type: application/x-ndjson): in JSON they are members"))
+	}
 	if err := in.Body.check(); err != nil {
 		return nil, err
 	}

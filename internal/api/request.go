@@ -90,7 +90,10 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route string) (*h
 		return r, err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, t))
-	return r, readBody(w, r, maxBodyOf(route))
+	if err := readBody(w, r, maxBodyOf(route)); err != nil || route != createJobs {
+		return r, err
+	}
+	return s.lines.turn(r)
 }
 
 // readBody replaces the body by its bytes, so that nothing behind it meets a
