@@ -57,6 +57,24 @@ func (c *Client) TokenPage(ctx context.Context, after string, limit int) (out To
 	return out, c.call(ctx, http.MethodGet, pagePath("/v1/tokens", after, limit), nil, &out)
 }
 
+// JobPage returns one page of the jobs, the newest first.
+func (c *Client) JobPage(ctx context.Context, after string, limit int) (out JobList, err error) {
+	return out, c.call(ctx, http.MethodGet, pagePath("/v1/jobs", after, limit), nil, &out)
+}
+
+// JobReportPage returns one page of a report, with failed of the lines alone that failed.
+func (c *Client) JobReportPage(ctx context.Context, id, after string, failed bool) (out JobReport, err error) {
+	path, err := jobPath(id)
+	if err != nil {
+		return out, err
+	}
+	q := url.Values{"after": {after}}
+	if failed {
+		q.Set("only", "failed")
+	}
+	return out, c.call(ctx, http.MethodGet, path+"/report?"+q.Encode(), nil, &out)
+}
+
 // OwnToken returns the token that the client has, or [shingle.ErrUnauthorized].
 func (c *Client) OwnToken(ctx context.Context) (out Token, err error) {
 	return out, c.call(ctx, http.MethodGet, "/v1/token", nil, &out)

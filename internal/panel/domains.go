@@ -1,6 +1,8 @@
 package panel
 
 import (
+	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,6 +64,27 @@ type domainForm struct {
 
 // fault is why a form was not taken: at one of its fields, or none.
 type fault struct{ Field, Message string }
+
+// errorAt is what is wrong with a field, for beneath it.
+func errorAt(f fault, field string) template.HTML {
+	if f.Message == "" || f.Field != field {
+		return ""
+	}
+	return template.HTML(fmt.Sprintf(`<p class="error" id="%s-error" role="alert">%s</p>`, field, template.HTMLEscapeString(f.Message))) //nolint:gosec // the name of a field of ours, and text that is escaped
+}
+
+// hints are the attributes of a field that say what is wrong with it, and where its hint
+// is, if it has one.
+func hints(f fault, field, hint string) template.HTMLAttr {
+	ids, out := hint, ""
+	if f.Message != "" && f.Field == field {
+		ids, out = strings.TrimSpace(field+"-error "+hint), ` aria-invalid="true"`
+	}
+	if ids != "" {
+		out += fmt.Sprintf(" aria-describedby=%q", ids)
+	}
+	return template.HTMLAttr(out) //nolint:gosec // names of fields of ours
+}
 
 // faultOf returns what the API has against a form. An error that is not about what was
 // entered is returned as it is.

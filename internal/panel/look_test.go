@@ -1,6 +1,8 @@
 package panel_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,15 @@ func TestLook_EveryPage(t *testing.T) {
 	now := time.Now()
 	*s.certs = *busyShelf(now)
 	admin := s.as(shingle.RoleAdmin, "")
+	lines := "a.example.com\nb.example.com\nlocalhost\n192.0.2.1\n" + strings.Repeat("c.example.com\n", 200)
+	done := admin.madeJob(admin.post("jobs", "kind", "create", "lines", lines))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = s.jobs.Run(ctx) }()
+	admin.awaitJob(done)
+	stop()
+	<-ended
+	waits := admin.madeJob(admin.post("jobs", "kind", "delete", "lines", "a.example.com\nb.example.com", "confirm", "2"))
 	for name, look := range looks() {
 		p := b.Page(t, look)
 		p.Open(s.url + "/panel/")
@@ -33,11 +44,22 @@ func TestLook_EveryPage(t *testing.T) {
 		p.Follow("main button")
 		for page, path := range map[string]string{
 			"certificates": "certificates", "day": "certificates/" + now.UTC().AddDate(0, 0, 1).Format(time.DateOnly),
+			"jobs": "jobs", "job": done, "job-waits": waits, "job-lines": done + "?lines", "newjob": "jobs/new?kind=delete",
 		} {
 			p.Open(s.url + "/panel/" + path)
 			p.IsAccessible()
 			p.Screenshot("look-" + page + "-" + name)
 		}
+		p.Open(s.url + "/panel/jobs/new?kind=delete")
+		p.Type("#lines", "a.example.com")
+		p.Follow("main form button.main")
+		p.Await("h1", "Delete 1 domain?")
+		p.IsAccessible()
+		p.Screenshot("look-deletejob-" + name)
+		p.Type("#confirm", "7")
+		p.Follow("main form button.danger")
+		p.Await("#confirm-error", "Enter 1, which is how many")
+		p.IsAccessible()
 		p.StaysAt(s.url)
 	}
 }

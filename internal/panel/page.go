@@ -48,7 +48,10 @@ var notices = map[string]string{
 	"hook-tested": "The test event has arrived.",
 	"replayed":    "The dead letters are being sent again.",
 	"revoked":     "The token was revoked.",
-	"links-ended": "The links to its set-up page have ended.",
+
+	"job-made":     "The job was made. It goes on by itself, also when you leave this page.",
+	"job-canceled": "The job ends after the lines that are being done.",
+	"links-ended":  "The links to its set-up page have ended.",
 }
 
 func readPages(cfg *Config) (pages, error) {

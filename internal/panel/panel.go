@@ -95,6 +95,15 @@ func (p *panel) routes() *http.ServeMux {
 		"GET /panel/certificates/{day}": showDay,
 		"GET /panel/edges":              listEdges,
 
+		"GET /panel/jobs":              listJobs,
+		"POST /panel/jobs":             addJob,
+		"GET /panel/jobs/new":          newJob,
+		"GET /panel/jobs/live":         liveJobs,
+		"GET /panel/jobs/{id}":         showJob,
+		"GET /panel/jobs/{id}/live":    liveJob,
+		"GET /panel/jobs/{id}/report":  downloadReport,
+		"POST /panel/jobs/{id}/cancel": cancelJob,
+
 		"GET /panel/webhooks":       listWebhooks,
 		"POST /panel/webhooks":      addWebhook,
 		"GET /panel/webhooks/{id}":  showWebhook,
@@ -144,7 +153,11 @@ func (p *panel) withHeaders(next http.Handler) http.Handler {
 			p.Logger.Error("panel request panicked", "panic", v, "stack", string(debug.Stack()))
 			http.Error(w, "internal error; the log has the details", http.StatusInternalServerError)
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		most := int64(maxForm)
+		if r.URL.Path == Root+"jobs" {
+			most = maxJobForm
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		next.ServeHTTP(w, r)
 	})
 }

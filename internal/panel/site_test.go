@@ -3,6 +3,7 @@ package panel_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -51,7 +52,7 @@ func open(t *testing.T, edit ...func(*panel.Config)) *site {
 	cfg.Jobs = s.jobs
 	h, err := api.New(cfg)
 	check(t, err)
-	shown := panel.Config{API: h, Key: [32]byte{1}, Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
+	shown := panel.Config{API: h, Key: [32]byte{1}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
 	for _, f := range edit {
 		f(&shown)
 	}

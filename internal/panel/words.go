@@ -16,7 +16,7 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
+	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "result": resultOf, "errorAt": errorAt, "hints": hints, "minus": func(a, b int) int { return a - b }, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
 	"event": eventTitle, "caName": caName, "budget": budgetText, "join": strings.Join,
 	"age":   func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"split": func(list string) []string { return strings.Split(list, ",") }, "inc": func(i int) int { return i + 1 },
@@ -36,6 +36,19 @@ var states = map[string]tone{
 	"active": {"good", "Live"}, "drifting": {"bad", "DNS moved away"}, "paused": {"bad", "Stopped"},
 	"blocked": {"off", "Paused by you"}, "removed": {"off", "Deleted"},
 	"valid": {"good", "Valid"}, "waiting": {"busy", "Waiting for its turn"}, "failing": {"wait", "Failing, tried again"}, "stopped": {"bad", "Stopped"},
+}
+
+// results are the words for what became of a line of a job.
+var results = map[string]tone{
+	"created": {"good", "Created"}, "deleted": {"good", "Deleted"}, "exists": {"off", "Was there"}, "not_found": {"off", "Was not there"},
+	"newer": {"off", "Added since, stays"}, "failed": {"bad", "Failed"},
+}
+
+func resultOf(result string) tone {
+	if t, ok := results[result]; ok {
+		return t
+	}
+	return tone{"off", result}
 }
 
 func stateOf(state string) tone {
@@ -171,6 +184,7 @@ var eventTitles = map[string]tone{
 	"certificate.stopped": {"bad", "Certificate attempts stopped"}, "certificate.revoked": {"off", "Certificate revoked"},
 	"certificate.uploaded": {"good", "Certificate uploaded"}, "certificate.expiring": {"bad", "Certificate ends soon"},
 	"webhook.disabled": {"bad", "Webhook disabled"}, "webhook.test": {"off", "Webhook tested"},
+	"job.ended": {"off", "Job ended"},
 }
 
 // shownEvent is an event as pages show it.
@@ -191,7 +205,11 @@ func eventTitle(e api.Event) shownEvent {
 		State, Message, Who string
 		Renewal             bool
 		NotAfter            time.Time `json:"not_after"`
-		Before, After       struct {
+
+		Kind                              string // of a job
+		Total, Changed, Unchanged, Failed int
+
+		Before, After struct {
 			State, Message, Who, Tenant string
 			Generation                  int64 `json:"setup_generation"`
 		}
@@ -211,6 +229,8 @@ func eventTitle(e api.Event) shownEvent {
 		out.Detail = "Good until " + day(data.NotAfter) + "."
 	case e.Type == "certificate.issued" && !data.NotAfter.IsZero():
 		out.Detail = "Good until " + day(data.NotAfter) + "."
+	case e.Type == "job.ended":
+		out.Detail = fmt.Sprintf("%s of %s: %d done, %d unchanged, %d failed.", words(data.Kind), plural(data.Total, "line"), data.Changed, data.Unchanged, data.Failed)
 	case data.Message != "":
 		out.Detail = data.Message
 	}

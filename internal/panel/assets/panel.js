@@ -6,6 +6,9 @@ document.documentElement.classList.add("js");
 const shown = document.getElementById("announce");
 const announce = text => { if (shown) shown.textContent = text; };
 
+// Where one is, on a screen too narrow for all that there is.
+document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 // Buttons that copy the value beside them.
 document.addEventListener("click", async event => {
   const button = event.target.closest("[data-copy]");
@@ -92,7 +95,8 @@ if (watched) {
     for (const type of watched.dataset.types.split(" ")) stream.addEventListener(type, look);
     addEventListener("pagehide", () => stream.close());
   }
-  setInterval(() => { if (!document.hidden) look(); }, 15000);
+  const every = watched.dataset.every;
+  setInterval(() => { if (!document.hidden && !(every && live().dataset.settled)) look(); }, 1000 * (every || 15));
 
   // While a domain is not ready and somebody looks on, it is checked again and again.
   const patience = 30 * 60 * 1000;
