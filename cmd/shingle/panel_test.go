@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,7 +77,7 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	o.IsAccessible()
 	o.Type("#host", "not a name")
 	o.Follow("main form button")
-	o.Await("[role=alert]", "Host:")
+	o.Await("#host-error", "Write the name alone")
 	o.IsAccessible()
 	o.Type("#host", "https://shop.acme.localhost/some/page")
 	o.Type("#tenant", "acme")
@@ -128,7 +129,7 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	o.Click("details summary")
 	o.Type("#other", `{"rate_limit": {"requests": 0, "seconds": 1}}`)
 	o.Follow("main form button.main")
-	o.Await("[role=alert]", "settings.rate_limit")
+	o.Await("#other-error", "rate_limit")
 	o.IsAccessible()
 	o.Type("#other", `{"metadata": {"plan": "pro"}}`)
 	o.Follow("main form button.main")
@@ -208,7 +209,7 @@ func TestPanel_OtherPages(t *testing.T) {
 	o.open("webhooks")
 	o.Type("#url", "nonsense://x")
 	o.Follow("main form button.main")
-	o.Await("[role=alert]", "Url:")
+	o.Await("#url-error", "The URL must")
 	o.IsAccessible()
 	o.Type("#url", "http://127.0.0.1:1/hook")
 	o.Follow("main form button.main")
@@ -219,7 +220,10 @@ func TestPanel_OtherPages(t *testing.T) {
 	o.Follow("button[value=test]")
 	o.Await("[role=alert]", "test event") // nothing listens there
 	o.IsAccessible()
-	o.Follow("button[value=delete]")
+	o.Follow("a.button.danger")
+	o.Await("main", "Nothing is sent there any more")
+	o.IsAccessible()
+	o.Follow("#delete-hook")
 	o.Await("[role=status]", "The webhook was removed.")
 
 	o.open("tokens")
@@ -246,10 +250,52 @@ func TestPanel_OtherPages(t *testing.T) {
 	reader.Await("[role=alert]", "which may not do this")
 
 	o.open("tokens")
-	o.Follow(`form[action$="/revoke"] button`)
+	o.Follow(`a[href$="/revoke"]`)
+	o.Await("h1", "Revoke reader?")
+	o.IsAccessible()
+	o.Follow("#revoke-token")
 	o.Await("[role=status]", "The token was revoked.")
 	reader.open("domains")
 	reader.Await("h1", "Sign in")
 	o.StaysAt("http://" + d.ends.Control)
 	reader.StaysAt("http://" + d.ends.Control)
+}
+
+// TestPanel_AJob has the fleet add domains, and looks on until it is done; and then where
+// their certificates are in the calendar.
+func TestPanel_AJob(t *testing.T) {
+	t.Parallel()
+	b := browsertest.Start(t)
+	d := startDev(t, t.TempDir())
+	o := d.panel(b, browsertest.Desktop)
+	o.signIn()
+	o.open("jobs/new")
+	o.Type("#lines", `{"host": "localhost"`)
+	o.Follow("main form button.main")
+	o.Await("#lines-error", "Line 1: This is not JSON")
+	o.IsAccessible()
+	var lines strings.Builder
+	for n := range 300 { // three seconds' work
+		fmt.Fprintf(&lines, "shop%d.acme.localhost\n", n)
+	}
+	lines.WriteString("localhost\n")
+	browsertest.Eval[string](o.Page, fmt.Sprintf(`document.getElementById("lines").value = %q`, lines.String()))
+	o.Type("#tenant", "acme")
+	o.Follow("main form button.main")
+	o.Await("h1", "Create 301 domains")
+	o.Await("#job h2", "It is done, but 1 line failed.") // nobody has touched the page
+	o.Await("#job table", "localhost 301 Failed")
+	o.IsAccessible()
+	o.Screenshot("panel-job")
+	o.open("domains?tenant=acme&text=shop299")
+	o.Await(".list", "shop299.acme.localhost")
+
+	o.open("domains/blog.customer.localhost") // there from the start
+	o.Await("#certificate", "Valid")
+	o.open("certificates")
+	o.IsAccessible()
+	o.Follow(".month a")
+	o.Await("h1", "Due on")
+	o.IsAccessible()
+	o.StaysAt("http://" + d.ends.Control)
 }

@@ -5,6 +5,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/shingle-proxy/shingle"
@@ -65,6 +66,18 @@ type domainForm struct {
 // fault is why a form was not taken: at one of its fields, or none.
 type fault struct{ Field, Message string }
 
+// at is the fault at one of a form's fields, or at none with the name of what it is about.
+func (f fault) at(fields ...string) fault {
+	name, _, _ := strings.Cut(f.Field, "[")
+	switch {
+	case slices.Contains(fields, name):
+		return fault{name, f.Message}
+	case f.Field != "":
+		return fault{"", words(f.Field) + ": " + f.Message}
+	}
+	return f
+}
+
 // errorAt is what is wrong with a field, for beneath it.
 func errorAt(f fault, field string) template.HTML {
 	if f.Message == "" || f.Field != field {
@@ -119,6 +132,7 @@ func addDomain(v *visit) error {
 	if form.Fault, err = faultOf(err); err != nil {
 		return err
 	}
+	form.Fault = form.Fault.at("host", "tenant", "origin", "redirect")
 	v.panel.render(v.w, v, http.StatusUnprocessableEntity, "new", form)
 	return nil
 }

@@ -21,6 +21,7 @@ type editForm struct {
 	Tags                     string // with commas between
 	Maintenance              bool
 	MinTLS                   string
+	HTTP3                    string // on, off or the default
 	HSTS                     string // seconds; empty: off
 	Other                    string
 	Fault                    fault
@@ -50,7 +51,8 @@ func (f *editForm) read(s api.Settings) error {
 		TLS         struct {
 			MinVersion string `json:"min_version"`
 		}
-		HSTS *struct {
+		HTTP3 string
+		HSTS  *struct {
 			MaxAge int `json:"max_age"`
 		}
 	}
@@ -59,7 +61,7 @@ func (f *editForm) read(s api.Settings) error {
 			return err
 		}
 	}
-	f.Tags, f.Maintenance, f.MinTLS = strings.Join(known.Tags, ", "), known.Maintenance.On, known.TLS.MinVersion
+	f.Tags, f.Maintenance, f.MinTLS, f.HTTP3 = strings.Join(known.Tags, ", "), known.Maintenance.On, known.TLS.MinVersion, known.HTTP3
 	if known.HSTS != nil {
 		f.HSTS = strconv.Itoa(known.HSTS.MaxAge)
 	}
@@ -77,7 +79,7 @@ func (f *editForm) read(s api.Settings) error {
 
 // fields are the settings that have a field, nil where that is empty.
 func (f *editForm) fields() map[string]any {
-	out := map[string]any{"tags": nil, "maintenance.on": nil, "tls.min_version": nil, "hsts.max_age": nil}
+	out := map[string]any{"tags": nil, "maintenance.on": nil, "tls.min_version": nil, "http3": nil, "hsts.max_age": nil}
 	if tags := split(f.Tags); len(tags) > 0 {
 		out["tags"] = tags
 	}
@@ -86,6 +88,9 @@ func (f *editForm) fields() map[string]any {
 	}
 	if f.MinTLS != "" {
 		out["tls.min_version"] = f.MinTLS
+	}
+	if f.HTTP3 != "" {
+		out["http3"] = f.HTTP3
 	}
 	if f.HSTS != "" {
 		out["hsts.max_age"] = json.Number(f.HSTS)
@@ -164,7 +169,7 @@ func updateDomain(v *visit) error {
 	form := editForm{
 		Host: v.host(), ETag: in.Get("etag"), Tenant: strings.TrimSpace(in.Get("tenant")), Origin: strings.TrimSpace(in.Get("origin")),
 		Redirect: strings.TrimSpace(in.Get("redirect")), Paused: in.Has("paused"), Tags: in.Get("tags"), Maintenance: in.Has("maintenance"),
-		MinTLS: in.Get("min_tls"), HSTS: strings.TrimSpace(in.Get("hsts")), Other: in.Get("other"),
+		MinTLS: in.Get("min_tls"), HTTP3: in.Get("http3"), HSTS: strings.TrimSpace(in.Get("hsts")), Other: in.Get("other"),
 	}
 	old, err := v.api.Domain(v.ctx(), form.Host)
 	if err != nil {
@@ -183,8 +188,23 @@ func updateDomain(v *visit) error {
 	if form.Fault, err = faultOf(err); err != nil {
 		return err
 	}
+	form.Fault = form.Fault.ofSettings()
 	v.panel.render(v.w, v, http.StatusUnprocessableEntity, "edit", form)
 	return nil
+}
+
+// ofSettings is the fault at the field in which it was entered.
+func (f fault) ofSettings() fault {
+	path, inSettings := strings.CutPrefix(f.Field, "settings.")
+	if !inSettings {
+		return f.at("tenant", "origin", "redirect", "hsts", "other")
+	}
+	for prefix, field := range map[string]string{"tags": "tags", "tls.min_version": "min_tls", "http3": "http3", "hsts.max_age": "hsts"} {
+		if strings.HasPrefix(path, prefix) {
+			return fault{field, f.Message}
+		}
+	}
+	return fault{"other", path + ": " + f.Message}
 }
 
 // patch is what makes the domain as the form says. What is as it was is not in it, so

@@ -10,7 +10,7 @@ import (
 // A form that is sent back as it was shown changes nothing, whatever the settings.
 func TestEditForm_KeepsEverything(t *testing.T) {
 	for _, settings := range []string{
-		``, `{}`, `{"tags":["a","b"]}`, `{"tls":{"min_version":"1.3","client_ca":"x"},"hsts":{"max_age":60,"preload":true}}`,
+		``, `{}`, `{"tags":["a","b"]}`, `{"tls":{"min_version":"1.3","client_ca":"x"},"hsts":{"max_age":60,"preload":true},"http3":"off"}`,
 		`{"maintenance":{"on":true,"page":"<p>"},"metadata":{"n":12345678901234567890,"x":[1,{"y":2}]}}`, `{"maintenance":{"page":"<p>"}}`,
 	} {
 		var form editForm

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/html"
-
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
 )
@@ -169,52 +167,4 @@ func TestJobs_CanceledAndWhoseTheyAre(t *testing.T) {
 	if d, err := s.store.Domain(t.Context(), "b.example.com"); err != nil || d.Tenant != "acme" {
 		t.Errorf("%+v, %v", d, err)
 	}
-}
-
-// refuses sends a form that is not taken, and finds why beside the field.
-func (v *visitor) refuses(path, field, why string, fields ...string) {
-	v.t.Helper()
-	a := v.want(422, v.post(path, fields...))
-	root, err := html.Parse(strings.NewReader(a.text))
-	check(v.t, err)
-	says := ""
-	for n := range root.Descendants() {
-		if attr(n, "name") == field && attr(n, "aria-invalid") == "true" {
-			for id := range strings.FieldsSeq(attr(n, "aria-describedby")) {
-				says += textOf(root, id)
-			}
-		}
-	}
-	if !strings.Contains(says, why) {
-		v.t.Errorf("%s: beside %s it says %q, not %q:\n%s", path, field, says, why, a.content())
-	}
-	for i := 0; i+1 < len(fields); i += 2 { // what was entered is still there
-		if value := strings.TrimSpace(fields[i+1]); !strings.Contains(html.UnescapeString(a.text), value) {
-			v.t.Errorf("%s: what was entered for %s is lost", path, fields[i])
-		}
-	}
-}
-
-func attr(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val
-		}
-	}
-	return ""
-}
-
-// textOf is the text of the element with an ID.
-func textOf(root *html.Node, id string) (text string) {
-	for n := range root.Descendants() {
-		if attr(n, "id") != id {
-			continue
-		}
-		for m := range n.Descendants() {
-			if m.Type == html.TextNode {
-				text += m.Data
-			}
-		}
-	}
-	return text
 }

@@ -109,8 +109,12 @@ func (p *panel) routes() *http.ServeMux {
 		"GET /panel/webhooks/{id}":  showWebhook,
 		"POST /panel/webhooks/{id}": actOnWebhook,
 
+		"GET /panel/webhooks/{id}/delete":  askDeleteWebhook,
+		"POST /panel/webhooks/{id}/delete": deleteWebhook,
+
 		"GET /panel/tokens":              listTokens,
 		"POST /panel/tokens":             addToken,
+		"GET /panel/tokens/{id}/revoke":  askRevoke,
 		"POST /panel/tokens/{id}/revoke": revokeToken,
 
 		"GET /panel/events":        listEvents,

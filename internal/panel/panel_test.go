@@ -183,3 +183,58 @@ func TestEdit_KeepsWhatOthersDid(t *testing.T) {
 	v.want(303, v.post("domains/a.example.com/edit", "etag", etag, "tags", "gold"))
 	v.says(v.want(422, v.post("domains/a.example.com/edit", "etag", etag, "tags", "silver")), "was changed in the meantime")
 }
+
+func TestDomains_FaultsAreBesideTheirFields(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleOperator, "")
+	v.refuses("domains", "host", "single label", "host", "localhost", "tenant", "acme")
+	v.refuses("domains", "tenant", "", "host", "a.example.com", "tenant", "two words")
+	v.refuses("domains", "origin", "", "host", "a.example.com", "origin", "ftp://x")
+	v.refuses("domains", "redirect", "", "host", "a.example.com", "redirect", "not a host")
+	v.sends("domains", "host", "a.example.com")
+	edit := "domains/a.example.com/edit"
+	v.refuses(edit, "tenant", "", "tenant", "two words")
+	v.refuses(edit, "origin", "", "origin", "ftp://x")
+	v.refuses(edit, "redirect", "", "redirect", "not a host")
+	v.refuses(edit, "tags", "", "tags", "two words")
+	v.refuses(edit, "min_tls", "", "min_tls", "1.1")
+	v.refuses(edit, "http3", "", "http3", "maybe")
+	v.refuses(edit, "hsts", "not a number", "hsts", "a year")
+	v.refuses(edit, "hsts", "", "hsts", "-5")
+	v.refuses(edit, "other", "not a JSON object", "other", "[1]")
+	v.refuses(edit, "other", "rate_limit", "other", `{"rate_limit": {"requests": 0, "seconds": 1}}`)
+	v.refuses("domains/a.example.com/delete", "confirm", "Enter the name", "confirm", "a.example")
+}
+
+func TestEdit_HTTP3(t *testing.T) {
+	s := open(t)
+	v := s.as(shingle.RoleOperator, "")
+	v.sends("domains", "host", "a.example.com")
+	set := func() string {
+		d, err := s.store.Domain(t.Context(), "a.example.com")
+		check(t, err)
+		return string(d.Settings)
+	}
+	v.see("domains/a.example.com/edit", "on, the default")
+	v.says(v.sends("domains/a.example.com/edit", "http3", "off"), "The changes were saved", "Http3", "off")
+	if set() != `{"http3":"off"}` {
+		t.Error(set())
+	}
+	v.see("domains/a.example.com/edit", "<option selected>off</option>")
+	v.says(v.sends("domains/a.example.com/edit", "http3", ""), "The changes were saved")
+	if strings.Contains(set(), "http3") {
+		t.Error(set())
+	}
+}
+
+func TestDelete_SaysWhatItMeans(t *testing.T) {
+	s := open(t)
+	s.domain("a.example.com", "acme")
+	v := s.as(shingle.RoleTenant, "acme")
+	v.see("domains/a.example.com/delete", "no edge serves it any more", "the key of its certificate is destroyed", "pause it", "Enter the name to confirm")
+	v.foreign("domains/a.example.com/delete", "confirm", "a.example.com")
+	v.says(v.sends("domains/a.example.com/delete", "confirm", " a.example.com "), "The domain was deleted.")
+	if _, err := s.store.Domain(t.Context(), "a.example.com"); err == nil {
+		t.Error("the domain is there")
+	}
+}

@@ -206,6 +206,77 @@ func (v *visitor) foreign(path string, fields ...string) {
 	v.says(v.want(403, v.do("POST", path, form.Encode(), "Sec-Fetch-Site", "cross-site")), "This request came from another site")
 }
 
+// awaits gets a page until it says those words.
+func (v *visitor) awaits(path string, words ...string) answer {
+	v.t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		a := v.see(path)
+		missing := ""
+		for _, w := range words {
+			if !strings.Contains(a.text, w) {
+				missing = w
+			}
+		}
+		if missing == "" {
+			return a
+		}
+		if time.Now().After(end) {
+			v.t.Fatalf("%s never says %q: %s", path, missing, a.content())
+		}
+	}
+}
+
+// refuses sends a form that is not taken, and finds why beside the field.
+func (v *visitor) refuses(path, field, why string, fields ...string) {
+	v.t.Helper()
+	a := v.want(422, v.post(path, fields...))
+	root, err := html.Parse(strings.NewReader(a.text))
+	check(v.t, err)
+	says, chosen := "", map[string]bool{}
+	for n := range root.Descendants() {
+		if n.Data == "select" {
+			chosen[attr(n, "name")] = true // of what there is
+		}
+		if attr(n, "name") == field && attr(n, "aria-invalid") == "true" {
+			for id := range strings.FieldsSeq(attr(n, "aria-describedby")) {
+				says += textOf(root, id)
+			}
+		}
+	}
+	if !strings.Contains(says, why) {
+		v.t.Errorf("%s: beside %s it says %q, not %q:\n%s", path, field, says, why, a.content())
+	}
+	for i := 0; i+1 < len(fields); i += 2 { // what was entered is still there
+		if value := strings.TrimSpace(fields[i+1]); !chosen[fields[i]] && !strings.Contains(html.UnescapeString(a.text), value) {
+			v.t.Errorf("%s: what was entered for %s is lost", path, fields[i])
+		}
+	}
+}
+
+func attr(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// textOf is the text of the element with an ID.
+func textOf(root *html.Node, id string) (text string) {
+	for n := range root.Descendants() {
+		if attr(n, "id") != id {
+			continue
+		}
+		for m := range n.Descendants() {
+			if m.Type == html.TextNode {
+				text += m.Data
+			}
+		}
+	}
+	return text
+}
+
 // noSealer seals nothing.
 type noSealer struct{}
 

@@ -69,7 +69,25 @@ func addToken(v *visit) error {
 	if form.Fault, err = faultOf(err); err != nil {
 		return err
 	}
+	if form.Fault.Field == "expires_at" {
+		form.Fault.Field = "days"
+	}
+	form.Fault = form.Fault.at("name", "role", "tenant", "days")
 	return v.tokens(http.StatusUnprocessableEntity, tokenList{Form: form})
+}
+
+func askRevoke(v *visit) error {
+	t, err := v.api.Token(v.ctx(), v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.show("revoke", revokePage{Token: t, Busy: v.panel.Now().Sub(t.LastUsed) < 7*24*time.Hour, Own: t.ID == v.me.ID})
+}
+
+type revokePage struct {
+	Token api.Token
+	Busy  bool // it was used in the last days
+	Own   bool // whoever looks has signed in with it
 }
 
 func revokeToken(v *visit) error {

@@ -44,6 +44,7 @@ func addWebhook(v *visit) error {
 	if form.Fault, err = faultOf(err); err != nil {
 		return err
 	}
+	form.Fault = form.Fault.at("url", "description", "types", "tenant")
 	list, err := v.api.Webhooks(v.ctx())
 	if err != nil {
 		return err
@@ -93,10 +94,6 @@ func actOnWebhook(v *visit) error {
 	case "enable", "disable":
 		disabled := v.r.PostFormValue("do") == "disable"
 		_, err = v.api.UpdateWebhook(v.ctx(), id, api.WebhookPatch{Disabled: &disabled})
-	case "delete":
-		if err = v.api.DeleteWebhook(v.ctx(), id); err == nil {
-			return v.tell(Root+"webhooks", "hook-gone")
-		}
 	default:
 		return badForm
 	}
@@ -111,4 +108,23 @@ func actOnWebhook(v *visit) error {
 		return err
 	}
 	return v.webhook(f.Message)
+}
+
+func askDeleteWebhook(v *visit) error {
+	w, err := v.api.Webhook(v.ctx(), v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	letters, err := v.api.DeadLetterPage(v.ctx(), w.ID, "", lettersShown)
+	if err != nil {
+		return err
+	}
+	return v.show("deletehook", webhookPage{Webhook: w, Letters: letters.DeadLetters, More: letters.Next != ""})
+}
+
+func deleteWebhook(v *visit) error {
+	if err := v.api.DeleteWebhook(v.ctx(), v.r.PathValue("id")); err != nil {
+		return err
+	}
+	return v.tell(Root+"webhooks", "hook-gone")
 }

@@ -16,7 +16,7 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "result": resultOf, "errorAt": errorAt, "hints": hints, "minus": func(a, b int) int { return a - b }, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
+	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "sentence": sentence, "result": resultOf, "errorAt": errorAt, "hints": hints, "minus": func(a, b int) int { return a - b }, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
 	"event": eventTitle, "caName": caName, "budget": budgetText, "join": strings.Join,
 	"age":   func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"split": func(list string) []string { return strings.Split(list, ",") }, "inc": func(i int) int { return i + 1 },
