@@ -33,6 +33,7 @@ type site struct {
 	store   *memory.Store
 	certs   *shelf
 	crew    *crew
+	status  watch
 	events  *events.Hub
 	jobs    *jobs.Hub
 	forward atomic.Int64 // of the panel's clock
@@ -41,13 +42,13 @@ type site struct {
 // open opens a panel. Jobs and deliveries wait until something of the site runs.
 func open(t *testing.T, edit ...func(*panel.Config)) *site {
 	t.Helper()
-	s := &site{t: t, store: &memory.Store{}, certs: &shelf{}, crew: &crew{}}
+	s := &site{t: t, store: &memory.Store{}, certs: &shelf{}, crew: &crew{}, status: watch{}}
 	var err error
 	s.keeper, err = tokens.New(tokens.Config{Blobs: &memory.Store{}})
 	check(t, err)
 	s.events, err = events.New(events.Config{Blobs: s.store, Sealer: noSealer{}, AllowPrivate: true, Schedule: []time.Duration{time.Millisecond}, Poll: 5 * time.Millisecond})
 	check(t, err)
-	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}}
+	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}, Statuses: s.status}
 	s.jobs = jobs.New(jobs.Config{Blobs: s.store, Worker: api.NewBulk(cfg), Events: s.events, Poll: 5 * time.Millisecond, PerSecond: 100_000})
 	cfg.Jobs = s.jobs
 	h, err := api.New(cfg)
@@ -301,6 +302,16 @@ func (clerk) SetupEmail(d shingle.Domain, language, link string, _ time.Time) (s
 
 func (clerk) ConnectSetup(context.Context) (shingle.ConnectSetup, error) {
 	return shingle.ConnectSetup{}, shingle.ErrNotFound
+}
+
+// watch is an [api.Statuses] with those of hosts.
+type watch map[string]shingle.Status
+
+func (w watch) Status(_ context.Context, host string) (shingle.Status, error) {
+	if s, ok := w[host]; ok {
+		return s, nil
+	}
+	return shingle.Status{}, shingle.ErrNotFound
 }
 
 // crew is an [api.Edges] with those members.
