@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -48,7 +49,7 @@ func open(t *testing.T, edit ...func(*panel.Config)) *site {
 	check(t, err)
 	s.events, err = events.New(events.Config{Blobs: s.store, Sealer: noSealer{}, AllowPrivate: true, Schedule: []time.Duration{time.Millisecond}, Poll: 5 * time.Millisecond})
 	check(t, err)
-	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}, Statuses: s.status}
+	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}, Statuses: s.status, Checker: lens{}}
 	s.jobs = jobs.New(jobs.Config{Blobs: s.store, Worker: api.NewBulk(cfg), Events: s.events, Poll: 5 * time.Millisecond, PerSecond: 100_000})
 	cfg.Jobs = s.jobs
 	h, err := api.New(cfg)
@@ -312,6 +313,29 @@ func (w watch) Status(_ context.Context, host string) (shingle.Status, error) {
 		return s, nil
 	}
 	return shingle.Status{}, shingle.ErrNotFound
+}
+
+// lens is an [api.Checker] that finds every domain at another service.
+type lens struct{}
+
+func (lens) CheckSoon(context.Context, string) error { return nil }
+
+func (l lens) CheckFor(ctx context.Context, host, _ string) (shingle.CheckResult, error) {
+	return l.CheckDomain(ctx, host)
+}
+
+func (lens) CheckDomain(_ context.Context, host string) (shingle.CheckResult, error) {
+	elsewhere := netip.MustParseAddr("203.0.113.7")
+	return shingle.CheckResult{Host: host, At: time.Now(), DNS: shingle.DNSResult{
+		Finding: shingle.Finding{Reason: shingle.ReasonPointsElsewhere, Message: host + " points to Wix, 203.0.113.7, not here."},
+		Chain:   []shingle.Alias{{Name: host, Target: "www.wixdns.example"}}, Addresses: []netip.Addr{elsewhere}, TTL: time.Hour, Provider: "GoDaddy",
+		Set:    []shingle.DNSRecord{{Type: "CNAME", Name: "blog", FQDN: host, Value: "t-3k9f8a2m4q.edge.example.com"}},
+		Remove: []shingle.DNSRecord{{Type: "A", Name: "blog", FQDN: host, Value: "203.0.113.7"}},
+	}}, nil
+}
+
+func (lens) Instructions(host, _ string) shingle.Instructions {
+	return shingle.Instructions{Target: "t-3k9f8a2m4q.edge.example.com", ProofName: "_shingle-challenge." + host, ProofText: "shingle-proof-7f3k2m9q"}
 }
 
 // crew is an [api.Edges] with those members.
