@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
+	"strings"
 	"testing"
 	"time"
 
@@ -148,4 +150,44 @@ type opening struct {
 func (w *opening) Hijack() (net.Conn, io.Reader, error) {
 	w.hijacked()
 	return w.conn, w.conn, nil
+}
+
+func TestEdge_UpgradeIsATunnel(t *testing.T) {
+	url := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "test" || r.Header.Get("Connection") != "Upgrade" {
+			w.WriteHeader(400)
+			return
+		}
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\nwelcome ")
+		_, _ = io.Copy(c, rw)
+	})
+	te := startEdge(t, url)
+	c, err := tls.Dial("tcp", te.https, &tls.Config{ServerName: testHost, RootCAs: te.certs.roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: "+testHost+"\r\nConnection: upgrade\r\nUpgrade: test\r\n\r\nearly ")
+	br := bufio.NewReader(c)
+	head, err := textproto.NewReader(br).ReadLine()
+	if err != nil || !strings.HasPrefix(head, "HTTP/1.1 101") {
+		t.Fatalf("got %q, %v", head, err)
+	}
+	for line := head; line != ""; {
+		if line, err = textproto.NewReader(br).ReadLine(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = io.WriteString(c, "late")
+	_ = c.CloseWrite()
+	all, err := io.ReadAll(br)
+	if err != nil || string(all) != "welcome early late" {
+		t.Errorf("got %q, %v", all, err)
+	}
 }
