@@ -30,6 +30,8 @@ const (
 	// A request that has not ended by then died with its process: nothing here runs
 	// half as long.
 	maxRun = time.Minute
+	// By how much the clock of another process may be ahead.
+	maxSkew = 5 * time.Minute
 	// Each new key clears up so many that are too old, so that there are never many
 	// more than are made in two days.
 	clearedAtOnce = 20
@@ -88,8 +90,12 @@ func (o *once) serve(w http.ResponseWriter, r *http.Request, key string, next ht
 	asked := hashOf(r.Method, r.URL.String(), r.Header.Get("If-Match"), string(body))
 	day := o.now().UTC()
 	name := t.ID + "/" + hashOf(key)
-	for _, d := range []time.Time{day.AddDate(0, 0, -1), day} {
-		if done, err := o.repeat(w, r.Context(), idempotencyPrefix+d.Format(dayLayout)+"/"+name, asked, text, key); done || err != nil {
+	days := []string{day.AddDate(0, 0, -1).Format(dayLayout), day.Format(dayLayout)}
+	if ahead := day.Add(maxSkew).Format(dayLayout); ahead != days[1] { // it may have been another process, for which it is tomorrow
+		days = append(days, ahead)
+	}
+	for _, d := range days {
+		if done, err := o.repeat(w, r.Context(), idempotencyPrefix+d+"/"+name, asked, text, key); done || err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,20 @@ func TestOnce_TheSameRequestIsAnsweredAsBefore(t *testing.T) {
 	}
 }
 
+// TestOnce_AtMidnightClocksMayDiffer has a process answer for which it is tomorrow, and
+// the request sent again to one for which it is not.
+func TestOnce_AtMidnightClocksMayDiffer(t *testing.T) {
+	midnight := clock.Truncate(24 * time.Hour).Add(24 * time.Hour)
+	var at atomic.Int64
+	s := open(t, &memory.Store{}, func(c *api.Config) {
+		c.Blobs, c.Now = &memory.Store{}, func() time.Time { return midnight.Add(time.Duration(at.Load())) }
+	})
+	for _, behind := range []time.Duration{10 * time.Second, -10 * time.Second, 10 * time.Second} {
+		at.Store(int64(behind))
+		s.want(201, s.do("POST", "/v1/domains", `{"host":"a.example.com"}`, "Idempotency-Key", "k"))
+	}
+}
+
 func TestOnce_OneOfManyAtOnceIsCarriedOut(t *testing.T) {
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.Blobs = &memory.Store{} })
 	codes := make([]int, 20)
