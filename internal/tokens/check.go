@@ -65,8 +65,8 @@ func (k *Keeper) load(ctx context.Context, id string) (known, error) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		before := k.known[id]
-		if before.version == "" && !before.at.Before(found.at) {
-			return before, nil // it was revoked here since it was read
+		if !before.at.Before(found.at) {
+			return before, nil // it was revoked, or expired, here since it was read
 		}
 		found.proven = before.proven && found.version != ""
 		if before.token.LastUsed.After(found.token.LastUsed) {

@@ -254,12 +254,15 @@ func (k *Keeper) ExpireToken(ctx context.Context, id string) error {
 			return shingle.Errorf(shingle.CodeNotFound, "there is no token %.64q", id)
 		}
 		found.token.ExpiresAt = k.now().UTC().Truncate(time.Microsecond)
-		_, err = k.records.Put(ctx, idsPrefix+id, encode(&found.token), found.version)
+		found.version, err = k.records.Put(ctx, idsPrefix+id, encode(&found.token), found.version)
 		if errors.Is(err, shingle.ErrConflict) {
 			continue
 		}
 		k.mu.Lock()
-		delete(k.known, id)
+		found.at, found.proven = k.now(), k.known[id].proven
+		if delete(k.known, id); err == nil {
+			k.remember(id, found) // as for one that is revoked
+		}
 		k.mu.Unlock()
 		return err
 	}

@@ -381,17 +381,19 @@ func TestKeeper_SweepRemovesWhatExpiredLongAgo(t *testing.T) {
 // TestKeeper_RevokedWhileItIsRead has a token revoked between the read of another request
 // and what becomes of that.
 func TestKeeper_RevokedWhileItIsRead(t *testing.T) {
-	f := newFleet(t)
-	k := f.keeper()
-	text, made := f.create(k, reader)
-	f.blobs.Inject(storetest.On("Get", storetest.Times(1, func(_ context.Context, _, _ string, call func() error) error {
-		err := call()
-		check(t, k.DeleteToken(t.Context(), made.ID))
-		return err
-	})))
-	_, _ = k.CheckToken(t.Context(), text, somebody)
-	if _, err := k.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
-		t.Errorf("once it was revoked: %v", err)
+	for name, end := range map[string]func(*Keeper, context.Context, string) error{"revoked": (*Keeper).DeleteToken, "expired": (*Keeper).ExpireToken} {
+		f := newFleet(t)
+		k := f.keeper()
+		text, made := f.create(k, reader)
+		f.blobs.Inject(storetest.On("Get", storetest.Times(1, func(_ context.Context, _, _ string, call func() error) error {
+			err := call()
+			check(t, end(k, t.Context(), made.ID))
+			return err
+		})))
+		_, _ = k.CheckToken(t.Context(), text, somebody)
+		if _, err := k.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
+			t.Errorf("once it was %s: %v", name, err)
+		}
 	}
 }
 
