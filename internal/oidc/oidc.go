@@ -63,7 +63,7 @@ type Flow struct {
 
 // Person is who signed in.
 type Person struct {
-	Name   string // e-mail address, or the subject at the provider where there is none
+	Name   string // e-mail address, "unverified-" before one that may be another's, or the subject at the provider where there is none
 	Role   shingle.TokenRole
 	Tenant string // of the role tenant
 }

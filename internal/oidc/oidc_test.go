@@ -60,6 +60,7 @@ func TestProvider_RoleByTheFirstRuleThatFits(t *testing.T) {
 		{"verified by silence", map[string]any{"email_verified": nil}, []string{"read=*@example.com"}, oidc.Person{}, shingle.CodeForbidden},
 		{"other domain that ends alike", map[string]any{"email": "ann@notexample.com"}, []string{"read=*@example.com"}, oidc.Person{}, shingle.CodeForbidden},
 		{"two at signs", map[string]any{"email": "x@example.com@evil.test"}, []string{"read=*@example.com", "admin=x@example.com"}, oidc.Person{}, shingle.CodeForbidden},
+		{"a group, and an address that may be another's", map[string]any{"email": "boss@example.com", "email_verified": false, "groups": "ops"}, []string{"operator=group:ops"}, oidc.Person{Name: "unverified-boss@example.com", Role: shingle.RoleOperator}, ""},
 		{"a group of the address's name", map[string]any{"email": "group:ops"}, []string{"operator=group:ops"}, oidc.Person{}, shingle.CodeForbidden},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

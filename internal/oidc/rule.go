@@ -65,11 +65,15 @@ type claims struct {
 	Groups   texts  `json:"groups"`
 }
 
+// name is what events have the person as, so an address that may be another's says so.
 func (c claims) name() string {
-	if c.Email != "" {
-		return c.Email
+	switch {
+	case c.Email == "":
+		return c.Subject
+	case !bool(c.Verified):
+		return "unverified-" + c.Email
 	}
-	return c.Subject
+	return c.Email
 }
 
 // yes is a truth that some providers write as a text.
