@@ -94,11 +94,12 @@ func (a *App) workFor(ctx context.Context, d time.Duration) {
 
 // answer has the API answer a request.
 func (a *App) answer(ctx context.Context, in *events.LambdaFunctionURLRequest) (*events.LambdaFunctionURLResponse, error) {
-	r, err := httpRequest(ctx, in)
-	if err != nil {
-		return nil, err
-	}
 	w := &recorder{header: http.Header{}}
+	r, err := httpRequest(ctx, in)
+	if err != nil { // a stranger's doing, and no fault of the function's, which an alarm counts
+		http.Error(w, "the request cannot be read", http.StatusBadRequest)
+		return w.response(), nil
+	}
 	a.control.Handler.ServeHTTP(w, r)
 	return w.response(), nil
 }

@@ -124,3 +124,14 @@ func TestLambda_TurnsWhenSomethingIsToBeDone(t *testing.T) {
 		t.Error("there is no turn in an hour")
 	}
 }
+
+// TestLambda_NonsenseIsNoFaultOfTheFunction: an alarm counts its faults, and strangers must
+// not raise it.
+func TestLambda_NonsenseIsNoFaultOfTheFunction(t *testing.T) {
+	a, _ := newFunction(t)
+	for _, x := range [][2]string{{"GET", "/%zz"}, {"GET", "health"}, {"GET", ""}, {"GE T", "/health"}, {"GET", "//evil.example.com"}} {
+		if out := call(t, a, x[0], x[1], "", ""); out.StatusCode/100 != 4 {
+			t.Errorf("%q: %d %s", x, out.StatusCode, out.Body)
+		}
+	}
+}
