@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -60,12 +59,9 @@ func (b *bench) loadTable(ctx context.Context, table string) error {
 // row is a domain as internal/dynamo has it. The edge that reads it tells whether
 // it still is.
 func row(host string) map[string]types.AttributeValue {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(host)) // never fails
-	sum := h.Sum64()
 	now := &types.AttributeValueMemberN{Value: strconv.FormatInt(time.Now().UnixMicro(), 10)}
 	return map[string]types.AttributeValue{
-		"pk": &types.AttributeValueMemberS{Value: fmt.Sprintf("domain#%02d", (sum^sum>>32)%16)}, "sk": &types.AttributeValueMemberS{Value: host},
+		"pk": &types.AttributeValueMemberS{Value: fmt.Sprintf("domain#%02d", shard(host))}, "sk": &types.AttributeValueMemberS{Value: host},
 		"tenant":  &types.AttributeValueMemberS{Value: "acme"},
 		"version": &types.AttributeValueMemberN{Value: "1"}, "created": now, "updated": now,
 	}

@@ -1,6 +1,7 @@
 // Fleet measures what a fleet over DynamoDB does with many domains: how an edge
 // starts, its memory and its reads at rest (scale), and how long a domain that was
-// added takes to be on every edge (delay).
+// added takes to be on every edge (delay); and how long pages of the list of domains take,
+// over DynamoDB and SQLite (lists).
 //
 //	go run ./scripts/servers -only dynamodb go run ./bench/fleet -domains 100000
 //
@@ -26,16 +27,20 @@ type options struct {
 	rest    time.Duration
 	changes int
 	edges   int
+	pages   int
+	over    string
 	what    string
 }
 
 func main() {
 	var o options
-	flag.IntVar(&o.domains, "domains", 20_000, "scale: how many domains; a million takes seven minutes")
+	flag.IntVar(&o.domains, "domains", 20_000, "scale, lists: how many domains; a million takes seven minutes, and half an hour for lists")
 	flag.DurationVar(&o.rest, "rest", 30*time.Second, "scale: how long reads at rest are counted")
 	flag.IntVar(&o.changes, "changes", 100, "delay: how many domains are added")
 	flag.IntVar(&o.edges, "edges", 3, "delay: how many edges there are")
-	flag.StringVar(&o.what, "what", "scale,delay", "what to measure")
+	flag.IntVar(&o.pages, "pages", 30, "lists: how often each page is asked for")
+	flag.StringVar(&o.over, "over", "", "lists: sqlite or dynamodb; both unless set")
+	flag.StringVar(&o.what, "what", "scale,delay", "what to measure: scale, delay, lists")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,6 +76,11 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("delay: %w", err)
 		}
 	}
+	if strings.Contains(o.what, "lists") {
+		if err := b.lists(ctx); err != nil {
+			return fmt.Errorf("lists: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -78,5 +88,6 @@ func run(ctx context.Context, o options) (err error) {
 type bench struct {
 	options
 	dir, endpoint, binary string
+	direct                bool // requests to DynamoDB are not counted
 	processes             []*process
 }

@@ -44,8 +44,12 @@ func (b *bench) start(ctx context.Context, data, table string, args ...string) (
 	p.cmd = exec.CommandContext(ctx, b.binary, append(args, "--data", data)...)
 	p.cmd.Env = append(os.Environ(), "SHINGLE_AGREE_TERMS=true", "SHINGLE_ACME_CA=https://127.0.0.1:1/none", "SHINGLE_TARGET=http://127.0.0.1:1",
 		"SHINGLE_CONTROL=127.0.0.1:0", "SHINGLE_LOG_LEVEL=error", "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
+	endpoint := p.count.URL
+	if b.direct {
+		endpoint = b.endpoint
+	}
 	if table != "" {
-		p.cmd.Env = append(p.cmd.Env, "SHINGLE_TABLE="+table, "SHINGLE_TABLE_REGION="+region, "SHINGLE_DYNAMODB_ENDPOINT="+p.count.URL)
+		p.cmd.Env = append(p.cmd.Env, "SHINGLE_TABLE="+table, "SHINGLE_TABLE_REGION="+region, "SHINGLE_DYNAMODB_ENDPOINT="+endpoint)
 	}
 	p.cmd.Stderr = os.Stderr
 	out, err := p.cmd.StdoutPipe()

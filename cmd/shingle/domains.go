@@ -91,7 +91,7 @@ type domainsListCmd struct {
 	State  string `enum:",pending,verifying,issuing,active,drifting,paused,blocked" default:"" placeholder:"STATE" help:"Only domains whose checks found this: pending, verifying, issuing, active, drifting, paused or blocked."`
 	Who    string `enum:",customer,operator,ca,nobody" default:"" placeholder:"WHO" help:"Only domains for which these must act: customer, operator, ca or nobody."`
 	Status bool   `help:"Show what the checks found of each, and who must act."`
-	Sort   string `enum:"host,created,-created" default:"host" placeholder:"ORDER" help:"host, or created or -created: the oldest or the newest first."`
+	Sort   string `enum:"host,created,-created,-changed" default:"host" placeholder:"ORDER" help:"host; created or -created: the oldest or the newest first; -changed: whose status changed last first."`
 	listFlags
 }
 
@@ -111,7 +111,7 @@ func (c *domainsListCmd) Run(ctx context.Context, all *cli, s streams) error {
 		case len(list) == 0 && wanted != api.FilterInput{}:
 			_, err := fmt.Fprintln(w, "No such domains.")
 			return err
-		case c.Status || c.State != "" || c.Who != "":
+		case c.Status || c.State != "" || c.Who != "" || c.Sort == "-changed":
 			return printStatuses(w, list)
 		}
 		return printDomains(w, list)

@@ -43,6 +43,9 @@ type Config struct {
 	Checker Checker
 	// Statuses are shown with their domains. Nil: they are not.
 	Statuses Statuses
+	// StatusIndex finds domains by their statuses. Nil: these are looked for one by one,
+	// and the domains have no order by them.
+	StatusIndex shingle.StatusIndex
 	// Events are listed, and sent to webhooks. Nil: there are no such routes.
 	Events EventLog
 
@@ -134,6 +137,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	a := humago.New(s.mux, humaConfig(cfg.Version))
 	s.domainRoutes(a)
+	s.statusRoutes(a)
 	s.tokenRoutes(a)
 	if cfg.Certificates != nil {
 		s.certificateRoutes(a)

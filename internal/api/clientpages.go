@@ -37,6 +37,12 @@ func (q *DomainQuery) values() url.Values {
 	return v
 }
 
+// StatusCounts returns how many domains have which status, but for those that are live and
+// need nobody. It returns [shingle.ErrNotFound] where domains are not checked.
+func (c *Client) StatusCounts(ctx context.Context) (out StatusCounts, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/statuses", nil, &out)
+}
+
 // CertificatePage returns one page of the certificates.
 func (c *Client) CertificatePage(ctx context.Context, after string, limit int) (out CertificateList, err error) {
 	return out, c.call(ctx, http.MethodGet, pagePath("/v1/certificates", after, limit), nil, &out)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/shingle-proxy/shingle"
@@ -28,18 +29,26 @@ type ListInput struct {
 type domainsInput struct {
 	ListInput
 	FilterInput
-	Sort string `query:"sort" maxLength:"32" doc:"host, which is the default; created or -created: the oldest or the newest first" example:"-created"`
+	Sort string `query:"sort" maxLength:"32" doc:"host, which is the default; created or -created: the oldest or the newest first; -changed: whose status changed last first" example:"-created"`
 }
 
 // order returns the order that is wanted. It refuses one that no store has an index of.
-func (in *domainsInput) order() (string, error) {
+func (s *server) order(in *domainsInput) (string, error) {
+	why := "domains can be sorted by host, created, -created or -changed: another order would read every domain for each page"
 	switch in.Sort {
 	case "":
 		return string(shingle.ByHost), nil
 	case string(shingle.ByHost), string(shingle.OldestFirst), string(shingle.NewestFirst):
 		return in.Sort, nil
+	case sortChanged:
+		if s.StatusIndex != nil && s.Statuses != nil {
+			return in.Sort, nil
+		}
+		why = "domains have no status here: say what customers are to point at (--cname-target)"
+	case strings.TrimPrefix(sortChanged, "-"):
+		why = "the index of statuses begins with the newest change: sort by -changed"
 	}
-	return "", at("query.sort", shingle.Errorf(shingle.CodeInvalid, "domains can be sorted by host, created or -created: another order would read every domain for each page"))
+	return "", at("query.sort", &shingle.Error{Code: shingle.CodeInvalid, Message: why})
 }
 
 // HostInput names a domain. It and the other embedded structs are exported because huma reads
@@ -170,7 +179,7 @@ func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, 
 }
 
 func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
-	sort, err := in.order()
+	sort, err := s.order(in)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,9 @@ type source func(ctx context.Context, limit int) ([]candidate, error)
 // candidate is a domain that may be in the page.
 type candidate struct {
 	shingle.DomainPlace
-	row    *shingle.Domain // nil: not read, or gone
+	row    *shingle.Domain       // nil: not read, gone, or not wanted
+	unread bool                  // row and status are to be read
+	listed *shingle.ListedStatus // what the index of statuses has of it; nil: nothing that counts
 	status *Status
 }
 
@@ -82,8 +85,11 @@ func (s *server) page(ctx context.Context, f FilterInput, sort string, after shi
 		}
 		p.Tenant = own
 	}
-	read, from := limit, s.rowsFrom(shingle.DomainQuery{Tenant: p.Tenant, Order: shingle.DomainOrder(sort), After: after})
-	for {
+	from, err := s.source(ctx, p, sort, after)
+	if err != nil {
+		return nil, err
+	}
+	for read := limit; ; read = min(max(2*read, readsAtOnce), rowsAtOnce) { // of most filters little is missing then
 		list, err := from(ctx, read)
 		if err != nil {
 			return nil, err
@@ -97,8 +103,20 @@ func (s *server) page(ctx context.Context, f FilterInput, sort string, after shi
 			p.next = shingle.DomainPlace{}
 			return p, nil
 		}
-		read = rowsAtOnce
 	}
+}
+
+// source chooses where to look for what p wants.
+func (s *server) source(ctx context.Context, p *listing, sort string, after shingle.DomainPlace) (source, error) {
+	switch {
+	case sort == sortChanged:
+		return s.changedFrom(p, after), nil
+	case sort == string(shingle.ByHost) && p.byStatus():
+		if from, ok, err := s.fewFrom(ctx, p, after.Host); ok || err != nil {
+			return from, err
+		}
+	}
+	return s.rowsFrom(shingle.DomainQuery{Tenant: p.Tenant, Order: shingle.DomainOrder(sort), After: after}), nil
 }
 
 // rowsFrom is the source of the rows that q wants.
@@ -150,25 +168,44 @@ func (s *server) add(ctx context.Context, p *listing, some []candidate) (full bo
 	return p.rows >= rowsAPage || p.reads > readsAPage-readsAtOnce, nil
 }
 
-// load reads the statuses of candidates, many at once, where they matter.
+// load reads what is not known of candidates and matters, many at once.
 func (s *server) load(ctx context.Context, p *listing, some []candidate) error {
-	if !p.byStatus() && !p.Status {
-		return nil
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readersAPage)
 	for i := range some {
 		c := &some[i]
-		if c.row == nil || !p.takes(c.row) {
+		switch {
+		case c.unread:
+			group.Go(func() error { return s.loadBoth(ctx, c) })
+		case c.row != nil && (p.byStatus() || p.Status) && p.takes(c.row):
+			group.Go(func() (err error) {
+				c.status, err = s.status(ctx, c.Host)
+				return err
+			})
+		default:
 			continue
 		}
 		p.reads++
-		group.Go(func() (err error) {
-			c.status, err = s.status(ctx, c.Host)
-			return err
-		})
 	}
 	return group.Wait()
+}
+
+// loadBoth reads the row and the status of a candidate. One whose status is not what the
+// index said is none: it has another place by now.
+func (s *server) loadBoth(ctx context.Context, c *candidate) error {
+	st, err := s.Statuses.Status(ctx, c.Host)
+	if errors.Is(err, shingle.ErrNotFound) || err == nil && c.listed != nil && !c.listed.Is(&st) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d, err := s.Store.Domain(ctx, c.Host)
+	if errors.Is(err, shingle.ErrNotFound) {
+		return nil
+	}
+	c.row, c.status = &d, showStatus(ctx, &st)
+	return err
 }
 
 // cursorTo is the after of a page behind a place in the order of sort; empty for none.

@@ -33,6 +33,8 @@ var roles = map[string][]shingle.TokenRole{
 	"check-domain":  everyone,
 	"claim-domain":  writers,
 
+	"count-statuses": everyone,
+
 	"create-setup-link":  writers,
 	"create-setup-email": writers,
 	"revoke-setup-links": writers,

@@ -78,7 +78,7 @@ var mayUse = map[string]string{
 	"create-setup-link": "aot", "create-setup-email": "aot", "revoke-setup-links": "aot", "get-domain-connect": "aor",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
 	"get-calendar": "aor", "list-planned": "aor",
-	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "get-edge": "aor", "rewrap": "a",
+	"delete-certificate": "ao", "list-keys": "aor", "list-edges": "aor", "count-statuses": "aort", "get-edge": "aor", "rewrap": "a",
 	"create-job": "aot", "list-jobs": "aort", "get-job": "aort", "get-job-report": "aort", "cancel-job": "aot",
 	"list-events": "aort", "stream-events": "aort",
 	"list-webhooks": "aor", "get-webhook": "aor", "create-webhook": "ao", "update-webhook": "ao", "delete-webhook": "ao",

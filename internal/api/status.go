@@ -23,6 +23,7 @@ type Status struct {
 	Message     string    `json:"message" doc:"For people, the customer too"`
 	Who         string    `json:"who" enum:"customer,operator,ca,nobody" doc:"Who must act"`
 	Since       time.Time `json:"since" doc:"The state is what it is"`
+	Changed     time.Time `json:"changed" doc:"State, reason or who must act, last"`
 	Checked     time.Time `json:"checked,omitzero" doc:"Last; absent: never"`
 	Next        time.Time `json:"next,omitzero" doc:"When it is checked again; absent: never"`
 	Proven      time.Time `json:"proven,omitzero" doc:"When the tenant's own record, or text, was last seen; absent: never"`
@@ -56,20 +57,26 @@ func (s *server) status(ctx context.Context, host string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	return showStatus(ctx, &st), nil
+}
+
+// showStatus returns st as its caller sees it; nil when it is another tenant's.
+func showStatus(ctx context.Context, st *shingle.Status) *Status {
+	history := st.History
 	if own := tenantOf(ctx); own != "" {
 		if own != st.Tenant {
-			return nil, nil
+			return nil
 		}
-		st.History = sinceAdded(st.History)
+		history = sinceAdded(history)
 	}
 	out := &Status{
 		State: string(st.State), Reason: string(st.Reason), Message: st.Message, Who: st.Who,
-		Since: st.Since, Checked: st.Checked, Next: st.Next, Proven: st.Proven, ProofNeeded: st.ProofNeeded, History: make([]Step, len(st.History)),
+		Since: st.Since, Changed: st.Changed, Checked: st.Checked, Next: st.Next, Proven: st.Proven, ProofNeeded: st.ProofNeeded, History: make([]Step, len(history)),
 	}
-	for i, step := range st.History {
+	for i, step := range history {
 		out.History[i] = Step{At: step.At, State: string(step.State), Reason: string(step.Reason), Who: step.Who, Message: step.Message}
 	}
-	return out, nil
+	return out
 }
 
 // sinceAdded leaves out what was before the domain was added, or given to the tenant who

@@ -139,6 +139,9 @@ func (a *App) openControl(ctx context.Context) error {
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
 		SetupKit: setup, ControlURL: a.cfg.ControlURL,
 	}
+	if a.cfg.checks() {
+		cfg.StatusIndex = check.NewListed(a.stores.blobs)
+	}
 	a.jobs = a.openJobs(cfg)
 	cfg.Jobs = a.jobs
 	handler, err := api.New(cfg)

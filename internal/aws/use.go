@@ -14,8 +14,8 @@ const (
 	domainChecks = 30           // of a domain, one a day
 	domainReads  = 255          // its checks, and half a renewal
 	domainWrites = 130
-	newReads     = 37 // a new domain, with its certificate
-	newWrites    = 35
+	newReads     = 40 // a new domain, with its certificate
+	newWrites    = 36
 	newTurns     = 30   // until its certificate is there
 	domainBytes  = 12e3 // with its certificate, plan, status and history
 

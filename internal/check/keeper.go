@@ -51,8 +51,10 @@ type KeeperConfig struct {
 // Keeper keeps the status of every domain true: it checks each when its time
 // comes, whoever visits. Records in the store:
 //
-//	statuses/HOST              the [shingle.Status], and its entry in the index
+//	statuses/HOST              the [shingle.Status], and its entries in the indexes
 //	checks/due/TIME/HOST/SEQ   the index of what is due
+//	checks/listed/...          the index of statuses, which [Listed] reads
+//	checks/indexing            how far the statuses of before are in it
 //	checks/position            how far the change feed of the domains was read
 //
 // What a look costs grows with what is due, not with how many domains there are.
@@ -62,6 +64,7 @@ type Keeper struct {
 	records *records.Store
 
 	checking atomic.Int64
+	indexed  atomic.Bool // all statuses are in their index
 }
 
 // NewKeeper returns a Keeper. The caller runs [Keeper.Run] in the process that
@@ -193,8 +196,19 @@ func statusKey(host string) string { return statusPrefix + host }
 // entry is a status as it is stored.
 type entry struct {
 	shingle.Status
-	Due string `json:"due,omitempty"` // its key in the due index, which no other write has; empty: none
-	Seq int64  `json:"seq"`           // counts the writes
+	Due    string `json:"due,omitempty"`    // its key in the due index, which no other write has; empty: none
+	Listed string `json:"listed,omitempty"` // its key in the index of statuses, likewise
+	// Unlisted is the key that Listed took the place of by this write, and that may be
+	// left when the writer died.
+	Unlisted string `json:"unlisted,omitempty"`
+	Seq      int64  `json:"seq"` // counts the writes
+}
+
+// dueValue is what an entry in the due index holds.
+type dueValue struct {
+	// Listed is the key that the same write makes in the index of statuses. If it is
+	// not the status' when this entry is found to be nobody's, it is nobody's either.
+	Listed string `json:"listed,omitempty"`
 }
 
 // dueKey is the key of a new entry in the due index.
@@ -203,8 +217,8 @@ func dueKey(host string, at time.Time, seq int64) string {
 }
 
 // change reads a status, the zero one when there is none, has edit change it, and
-// writes it between making its new entry in the due index and removing the old
-// one: a crash leaves an entry too many and never one too few.
+// writes it between making its new entries in the indexes and removing the old
+// ones: a crash leaves an entry too many and never one too few.
 func (k *Keeper) change(ctx context.Context, host string, edit func(s shingle.Status, now time.Time) shingle.Status) (shingle.Status, error) {
 	for range changeTries {
 		before, version, err := k.entry(ctx, host)
@@ -215,7 +229,7 @@ func (k *Keeper) change(ctx context.Context, host string, edit func(s shingle.St
 		if s.Host == "" {
 			return s, nil
 		}
-		if s.Next = s.Next.Truncate(time.Second); reflect.DeepEqual(before.Status, s) {
+		if s.Next = s.Next.Truncate(time.Second); reflect.DeepEqual(before.Status, s) && (before.Listed != "" || s.State == shingle.StateRemoved) {
 			return s, nil
 		}
 		err = k.write(ctx, &before, s, version)
@@ -236,28 +250,80 @@ func (k *Keeper) entry(ctx context.Context, host string) (e entry, version strin
 }
 
 func (k *Keeper) write(ctx context.Context, before *entry, s shingle.Status, version string) error {
-	after := entry{Status: s, Due: before.Due, Seq: before.Seq + 1}
+	after := entry{Status: s, Due: before.Due, Listed: before.Listed, Seq: before.Seq + 1}
 	if !s.Next.Equal(before.Next) {
 		after.Due = ""
 		if !s.Next.IsZero() {
 			after.Due = dueKey(s.Host, s.Next, after.Seq)
 		}
 	}
-	if after.Due != before.Due && after.Due != "" {
-		if err := k.records.Create(ctx, after.Due, struct{}{}); err != nil {
-			return fmt.Errorf("mark check due: %w", err)
-		}
+	if before.Listed == "" || !alike(&before.Status, &s) {
+		after.Listed, after.Unlisted = listedKey(&s), before.Listed
+	}
+	mark, err := k.enter(ctx, before, &after)
+	if err != nil {
+		return err
 	}
 	if err := k.tell(ctx, &before.Status, &after.Status); err != nil {
 		return err
 	}
 	if _, err := k.records.Put(ctx, statusKey(s.Host), after, version); err != nil {
+		if errors.Is(err, shingle.ErrConflict) && after.Listed != before.Listed { // it is certainly nobody's
+			err = errors.Join(err, k.remove(ctx, after.Listed))
+		}
 		return err
 	}
-	if after.Due != before.Due && before.Due != "" {
-		return k.records.Remove(ctx, before.Due)
+	old := []string{before.Unlisted, after.Unlisted, mark}
+	if after.Due != before.Due {
+		old = append(old, before.Due) // at last: who finds it tidies the others
+	}
+	for _, key := range old {
+		if err := k.remove(ctx, key); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// enter makes the entries in the indexes that after has and before has not. That in the
+// due index comes first, for whoever finds it later tidies the other; when there is none
+// a mark takes its place, which is to be removed when the status is written.
+func (k *Keeper) enter(ctx context.Context, before, after *entry) (mark string, err error) {
+	listed, due := after.Listed, after.Due
+	if listed == before.Listed {
+		listed = ""
+	}
+	if due == before.Due {
+		due = ""
+	}
+	if listed != "" && due == "" {
+		mark = dueKey(after.Host, k.cfg.Now(), after.Seq)
+		due = mark
+	}
+	if due != "" {
+		if err := k.records.Create(ctx, due, dueValue{Listed: listed}); err != nil {
+			return "", fmt.Errorf("mark check due: %w", err)
+		}
+	}
+	if listed != "" {
+		if err := k.records.Create(ctx, listed, struct{}{}); err != nil {
+			return "", fmt.Errorf("list status: %w", err)
+		}
+	}
+	return mark, nil
+}
+
+// remove removes an entry of an index; an empty key is none.
+func (k *Keeper) remove(ctx context.Context, key string) error {
+	if key == "" {
+		return nil
+	}
+	return k.records.Remove(ctx, key)
+}
+
+// alike reports whether two statuses have the same place in the index of statuses.
+func alike(a, b *shingle.Status) bool {
+	return a.State == b.State && a.Who == b.Who && a.Tenant == b.Tenant && a.Changed.Equal(b.Changed)
 }
 
 // statusData is the data of the event of a changed status.
@@ -296,6 +362,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		Gap: func() { k.log.Warn("checks fell behind the change feed, reading all domains again") },
 	}
 	defer r.checks.Wait()
+	r.checks.Go(func() { k.keepIndexing(ctx) })
 	tick := time.NewTicker(k.cfg.Poll)
 	defer tick.Stop()
 	failing := false
@@ -404,7 +471,7 @@ func (r *rounds) attend(ctx context.Context, key, host string) error {
 	case e.Due != key:
 		return r.tidy(ctx, key, host, &e, version)
 	case e.State == shingle.StateRemoved:
-		return r.forget(ctx, key, &e.Status)
+		return r.forget(ctx, key, &e)
 	}
 	_, _, err = r.check(ctx, host, false)
 	if errors.Is(err, shingle.ErrNotFound) { // deleted, and the feed did not tell
@@ -421,13 +488,24 @@ func (r *rounds) tidy(ctx context.Context, key, host string, e *entry, version s
 	if err == nil && r.cfg.Now().Sub(at) < settleTime {
 		return nil
 	}
+	var due dueValue
+	if _, err = r.records.Get(ctx, key, &due); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		return err
+	}
+	unlisted := e.Unlisted
 	if e.Host == "" {
 		err = r.adopt(ctx, host)
 	} else {
-		e.Seq++
+		e.Seq, e.Unlisted = e.Seq+1, ""
 		_, err = r.records.Put(ctx, statusKey(host), e, version)
 	}
 	if err != nil {
+		return err
+	}
+	if due.Listed != e.Listed {
+		err = r.remove(ctx, due.Listed)
+	}
+	if err := errors.Join(err, r.remove(ctx, unlisted)); err != nil {
 		return err
 	}
 	return r.records.Remove(ctx, key)
@@ -446,12 +524,14 @@ func (r *rounds) adopt(ctx context.Context, host string) error {
 }
 
 // forget ends the quarantine of a removed name.
-func (r *rounds) forget(ctx context.Context, key string, s *shingle.Status) error {
-	if _, err := r.cfg.Domains.Domain(ctx, s.Host); !errors.Is(err, shingle.ErrNotFound) {
+func (r *rounds) forget(ctx context.Context, key string, e *entry) error {
+	if _, err := r.cfg.Domains.Domain(ctx, e.Host); !errors.Is(err, shingle.ErrNotFound) {
 		return err // added again: the feed tells
 	}
-	if err := r.records.Remove(ctx, statusKey(s.Host)); err != nil {
-		return err
+	for _, key := range []string{e.Unlisted, statusKey(e.Host), key} {
+		if err := r.remove(ctx, key); err != nil {
+			return err
+		}
 	}
-	return r.records.Remove(ctx, key)
+	return nil
 }

@@ -293,7 +293,11 @@ func TestKeeper_CrashLosesNoDomain(t *testing.T) {
 			k := h.keeper()
 			h.run(k)
 			h.until(k, keptHost, "issuing", in(shingle.StateIssuing))
-			h.settled(func() bool { h.ahead.Add(int64(time.Minute)); return h.count(duePrefix) == 1 })
+			h.settled(func() bool {
+				h.ahead.Add(int64(time.Minute))
+				return h.count(duePrefix) == 1 && h.count(listedPrefix) == 1
+			})
+			h.isListed(k, keptHost)
 		}
 	}
 }
@@ -352,7 +356,7 @@ func TestKeeper_StalledWriterLosesNoDomain(t *testing.T) {
 	}
 	h.look(keptHost, nowhere) // it drifts: the next check is soon
 	stalled, release := make(chan struct{}), make(chan struct{})
-	h.blobs.Inject(storetest.On("Put", storetest.Times(2, func(_ context.Context, _, key string, call func() error) error {
+	h.blobs.Inject(storetest.On("Put", storetest.Times(3, func(_ context.Context, _, key string, call func() error) error {
 		if strings.HasPrefix(key, statusPrefix) {
 			close(stalled)
 			<-release
@@ -380,6 +384,7 @@ func TestKeeper_StalledWriterLosesNoDomain(t *testing.T) {
 	if _, err := h.store.Get(t.Context(), e.Due); err != nil {
 		t.Errorf("it is never checked again: %s, %v", e.Due, err)
 	}
+	h.isListed(k, keptHost)
 }
 
 // TestKeeper_CheckSoonIsAtOnce has a domain that is well checked long before its time.

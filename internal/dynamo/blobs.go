@@ -35,6 +35,7 @@ var families = []family{
 	{prefix: "dropped/", shards: 4},
 	{prefix: "txt/", shards: 4},
 	{prefix: "checks/due/", shards: 4},
+	{prefix: "checks/listed/", shards: 1}, // a page asks for some of 28 kinds, each by a request a shard
 	{prefix: "events/outbox/", shards: 4},
 	{prefix: "events/due/", shards: 4},
 	{prefix: "webhooks/", shards: 1},

@@ -110,18 +110,17 @@ func (s *Store) read(ctx context.Context, c *client, l listing, st *stream, n in
 	case l.prefix == "" && st.after != "":
 		condition += " AND sk > :after"
 		in.ExpressionAttributeValues[":after"] = text(st.after)
-	case l.prefix != "" && st.after < l.prefix:
-		condition += " AND begins_with(sk, :prefix)"
-		in.ExpressionAttributeValues[":prefix"] = text(l.prefix)
 	case l.prefix != "":
 		// There is room for one condition only, and none that says both. Behind
 		// the prefix itself nothing can be when it is as long as a key may be.
 		if st.ended = len(l.prefix) >= maxSortKey; st.ended {
 			return nil
 		}
-		condition += " AND sk BETWEEN :after AND :end"
-		in.ExpressionAttributeValues[":after"], in.ExpressionAttributeValues[":end"] = text(st.after), text(l.prefix+"\x7f")
-		in.Limit = aws.Int32(int32(n) + 1) // with the one that is left out
+		condition += " AND sk BETWEEN :from AND :end"
+		in.ExpressionAttributeValues[":from"], in.ExpressionAttributeValues[":end"] = text(max(l.prefix, st.after)), text(l.prefix+"\x7f")
+		if st.after >= l.prefix {
+			in.Limit = aws.Int32(int32(n) + 1) // with the one that is left out
+		}
 	}
 	in.KeyConditionExpression = &condition
 	for len(st.items) == 0 && !st.ended {

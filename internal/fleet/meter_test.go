@@ -84,7 +84,7 @@ func family(target string, body []byte) string {
 	}
 	_ = json.Unmarshal(body, &in)
 	pk, sk := cmp.Or(in.Key["pk"].S, in.Item["pk"].S, in.ExpressionAttributeValues[":p"].S), cmp.Or(in.Key["sk"].S, in.Item["sk"].S,
-		in.ExpressionAttributeValues[":prefix"].S, in.ExpressionAttributeValues[":after"].S)
+		in.ExpressionAttributeValues[":from"].S, in.ExpressionAttributeValues[":after"].S)
 	if name, _, _ := strings.Cut(pk, "#"); name != "blob" {
 		return operation + " " + cmp.Or(name, "domain")
 	}

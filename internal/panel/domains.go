@@ -1,8 +1,10 @@
 package panel
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,18 +23,47 @@ type domainList struct {
 	Domains  []api.Domain
 	Next     string // address of the next page; empty at the end
 	First    string // of the first page; empty there
+	Sort     string
+	Orders   []order
+	Heads    []head
+}
+
+// order is one in which the list can be.
+type order struct{ Sort, Text string }
+
+var listOrders = []order{{"host", "By name"}, {"-created", "Newest first"}, {"created", "Oldest first"}, {"-changed", "Status changed last"}}
+
+// head is the head of a column.
+type head struct {
+	Text   string
+	Link   string // to the list in the order of the column; empty: there is none
+	Sorted string // ascending or descending, when the list is in that order
+}
+
+// heads are those of the list; a second click on the order of creation turns it round.
+func heads(q url.Values, sort string) []head {
+	to := func(sort string) string { return pageAddress(q, "", "sort", sort) }
+	added := head{Text: "Added", Link: to("-created"), Sorted: map[string]string{"created": "ascending", "-created": "descending"}[sort]}
+	if sort == "-created" {
+		added.Link = to("created")
+	}
+	return []head{
+		{Text: "Domain", Link: to("host"), Sorted: map[string]string{"host": "ascending"}[sort]},
+		{Text: "Status", Link: to("-changed"), Sorted: map[string]string{"-changed": "descending"}[sort]},
+		{Text: "Tenant"}, added,
+	}
 }
 
 func listDomains(v *visit) error {
 	q := v.r.URL.Query()
-	query := api.DomainQuery{Limit: domainsAPage, After: q.Get("after"), FilterInput: api.FilterInput{
+	query := api.DomainQuery{Limit: domainsAPage, After: q.Get("after"), Sort: cmp.Or(q.Get("sort"), "host"), FilterInput: api.FilterInput{
 		Text: strings.ToLower(strings.TrimSpace(q.Get("text"))), Tenant: strings.TrimSpace(q.Get("tenant")), Tag: strings.TrimSpace(q.Get("tag")), State: q.Get("state"), Who: q.Get("who"), Status: true,
 	}}
 	found, err := v.api.DomainPage(v.ctx(), query)
 	if err != nil {
 		return err
 	}
-	list := domainList{Query: query.FilterInput, Domains: found.Domains}
+	list := domainList{Query: query.FilterInput, Domains: found.Domains, Sort: query.Sort, Orders: listOrders, Heads: heads(q, query.Sort)}
 	list.Filtered = query.Text+query.Tenant+query.Tag+query.State+query.Who != ""
 	if found.Next != "" {
 		list.Next = pageAddress(q, found.Next)
@@ -43,10 +74,15 @@ func listDomains(v *visit) error {
 	return v.show("domains", list)
 }
 
-// pageAddress is another page of the same list.
-func pageAddress(q url.Values, after string) string {
+// pageAddress is another page of the same list, or of the list with other parameters, each
+// a name and a value.
+func pageAddress(q url.Values, after string, other ...string) string {
 	out := url.Values{}
-	for _, name := range []string{"text", "tenant", "tag", "state", "who", "host"} {
+	q = maps.Clone(q)
+	for i := 0; i < len(other); i += 2 {
+		q.Set(other[i], other[i+1])
+	}
+	for _, name := range []string{"text", "tenant", "tag", "state", "who", "host", "sort"} {
 		if value := q.Get(name); value != "" {
 			out.Set(name, value)
 		}

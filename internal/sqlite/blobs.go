@@ -66,9 +66,14 @@ func (db *DB) List(ctx context.Context, prefix, after string, limit int) ([]stri
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	// Keys are ASCII, so every key with the prefix sorts before prefix + DEL.
+	// Keys are ASCII, so every key with the prefix sorts before prefix + DEL. Of two lower
+	// bounds SQLite would take either, and pass over all keys between them.
+	from, compare := prefix, ">="
+	if after >= prefix {
+		from, compare = after, ">"
+	}
 	rows, err := db.read.QueryContext(ctx,
-		"SELECT key FROM blobs WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?", after, prefix, prefix+"\x7f", limit)
+		"SELECT key FROM blobs WHERE key "+compare+" ? AND key < ? ORDER BY key LIMIT ?", from, prefix+"\x7f", limit)
 	if err != nil {
 		return nil, translate(err)
 	}
