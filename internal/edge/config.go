@@ -62,6 +62,8 @@ type Config struct {
 
 	Store        shingle.DomainStore
 	Certificates Certificates
+	// Dropped, when set, is told of domains that were deleted.
+	Dropped func(domain string)
 	// TicketKeys keeps sessions resumable at every edge. Default: each process
 	// has keys of its own.
 	TicketKeys TicketKeys

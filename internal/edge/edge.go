@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type Edge struct {
 	underWay underWay
 	tunnels  tunnelSet
 	drain    drain
+	traffic  traffic
 }
 
 // New checks cfg and returns an Edge that does not serve yet.
@@ -48,18 +50,18 @@ func New(cfg Config) (*Edge, error) {
 	e.drain.delay = cfg.ShutdownDelay
 	e.table = newTable(cfg.Target, cfg.PublicPort, newRulebook(cfg.PublicPort, cfg.SettingsBytes, cfg.Logger))
 	e.sites = newFollower(&e.cfg, e.table)
-	e.sites.dropped = e.cfg.Certificates.Forget
+	e.sites.dropped = e.dropped
 	e.sites.changed = e.review
 	e.origins = newOrigins(&e.cfg)
 	e.limits = newClientLimits()
-	e.secure = newEngine(&e.cfg, e.logged(e.serveSecure))
-	e.plain = newEngine(&e.cfg, e.logged(e.servePlain))
+	e.secure = newEngine(&e.cfg, &e.traffic, e.logged(e.serveSecure))
+	e.plain = newEngine(&e.cfg, &e.traffic, e.logged(e.servePlain))
 	e.gate = newGate(e.sites, cfg.Certificates)
 	e.https = newLimitListener(cfg.HTTPS, e.cfg.MaxConns)
 	e.http = newLimitListener(cfg.HTTP, e.cfg.MaxConns)
 	e.altSvc = noAltSvc
 	if cfg.HTTP3 != nil {
-		e.quic = newQUICServer(&e.cfg, e.gate, e.logged(e.serveSecure))
+		e.quic = newQUICServer(&e.cfg, e.gate, &e.traffic, e.logged(e.serveSecure))
 		e.altSvc = []string{fmt.Sprintf(`h3=":%d"; ma=86400`, e.cfg.PublicPort)}
 	}
 	return e, nil
@@ -126,7 +128,7 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 	if e.drain.sendsAway() {
 		w.CloseAfter()
 	}
-	host, s := e.route(ctx, r.Authority)
+	host, domain, s := e.route(ctx, r.Authority)
 	switch {
 	case host == "":
 		writePage(w, r, pageBadRequest)
@@ -137,6 +139,7 @@ func (e *Edge) serveSecure(ctx context.Context, w ResponseWriter, r *Request) {
 		w.CloseAfter()
 		writePage(w, r, pageMisdirected)
 	default:
+		r.domain = domain
 		e.advertise(w, s)
 		e.serveSite(ctx, w, r, s, host)
 	}
@@ -157,8 +160,10 @@ func (e *Edge) advertise(w ResponseWriter, s *site) {
 func (e *Edge) serveSite(ctx context.Context, w ResponseWriter, r *Request, s *site, host string) {
 	switch {
 	case e.isProbe(r):
+		r.domain = "" // it is no visitor's
 		e.serveProbe(w, r, host)
 	case isProof(r):
+		r.domain = ""
 		writePage(w, r, pageNotFound)
 	case s.rules != nil:
 		e.serveRuled(ctx, w, r, s, host)
@@ -177,19 +182,31 @@ func (e *Edge) review() {
 	e.tunnels.review(e.stillAdmits)
 }
 
+// dropped takes in that a domain was deleted.
+func (e *Edge) dropped(domain string) {
+	e.cfg.Certificates.Forget(domain)
+	e.traffic.forget(key(domain))
+	if e.cfg.Dropped != nil {
+		e.cfg.Dropped(domain)
+	}
+}
+
 // route returns the normal form of an authority's host, empty when it has
-// none, and its site.
-func (e *Edge) route(ctx context.Context, authority string) (string, *site) {
-	host := hostWithoutPort(authority)
+// none, and its site with the key of the domain that this is of.
+func (e *Edge) route(ctx context.Context, authority string) (host, domain string, s *site) {
+	host = hostWithoutPort(authority)
 	if s := e.table.lookup(host); s != nil {
-		return host, s // the table's hosts are normal forms
+		return host, host, s // the table's hosts are normal forms
 	}
 	host, err := shingle.NormalizeAuthority(authority)
 	if err != nil {
-		return "", nil
+		return "", "", nil
 	}
-	s, _ := e.sites.find(ctx, host)
-	return host, s
+	s, wildcard := e.sites.find(ctx, host)
+	if wildcard {
+		return host, host[max(0, strings.IndexByte(host, '.')):], s
+	}
+	return host, host, s
 }
 
 func sameHost(host, sni string) bool {

@@ -18,6 +18,7 @@ type exchange struct {
 	pool    *origins
 	cfg     *Config
 	tunnels *tunnelSet
+	traffic *traffic
 	w       ResponseWriter
 	r       *Request
 	errand
@@ -46,12 +47,15 @@ type errand struct {
 func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to errand) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, w: w, r: r, errand: to}
+	x := exchange{pool: e.origins, cfg: &e.cfg, tunnels: &e.tunnels, traffic: &e.traffic, w: w, r: r, errand: to}
 	defer e.underWay.add(&x, end)()
 	if e.changes.Load() != r.table && !e.stillAdmits(to.host, r) { // what changes from now on ends x
 		end(errRevoked)
 	}
 	err := x.run(ctx)
+	if x.began {
+		r.answered = byOrigin
+	}
 	switch {
 	case err == nil:
 	case errors.Is(context.Cause(ctx), errRevoked):
@@ -62,6 +66,7 @@ func (e *Edge) proxy(ctx context.Context, w ResponseWriter, r *Request, to erran
 		w.Abort()
 	default:
 		e.origins.errors.count(err)
+		r.answered = originFail
 		e.log.Warn("origin failed", "host", to.host, "origin", to.to.authority, "error", err)
 		writeFailure(w, r, originErrorPage(err), to.errorPage)
 	}
@@ -84,7 +89,8 @@ func (x *exchange) run(ctx context.Context) error {
 	conn := x.conn
 	x.unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
 	reusable, err := x.receive(ctx)
-	if !x.unwatch() || !x.endUpload() || err != nil {
+	unwatched, between := x.unwatch(), x.endUpload() // the upload reads what is the request's, which ends with this
+	if !unwatched || !between || err != nil {
 		reusable = false
 	}
 	if x.conn == nil { // a tunnel has taken it, and has ended

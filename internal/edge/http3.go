@@ -45,6 +45,9 @@ func (q *quicServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.handler(r.Context(), &x.writer, &x.Request)
 	}
 	q.classes[min(x.writer.status/100, len(requestClasses)-1)].Add(1)
+	if x.domain != "" {
+		q.traffic.add(&x.Request, x.writer.status, x.body.read, x.writer.written)
+	}
 	if x.writer.aborted {
 		panic(http.ErrAbortHandler)
 	}
@@ -171,7 +174,9 @@ func (w *http3Writer) WriteHead(status int, header Fields) error {
 // Write implements ResponseWriter.
 func (w *http3Writer) Write(p []byte) (int, error) {
 	w.extend()
-	return w.w.Write(p)
+	n, err := w.w.Write(p)
+	w.written += int64(n)
+	return n, err
 }
 
 // CloseAfter implements ResponseWriter.

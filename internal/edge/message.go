@@ -72,6 +72,9 @@ type Request struct {
 
 	table uint64 // how often the table had changed when the request was let in
 
+	domain   string // key in the table of the domain for which the request counts; empty: for none
+	answered answeredBy
+
 	// Upgrade is the protocol that the client asks to switch to, such as
 	// "websocket"; empty when it asks for none that can be passed on.
 	Upgrade string

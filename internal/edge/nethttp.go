@@ -21,11 +21,12 @@ type engine struct {
 	server  *http.Server
 	handler func(context.Context, ResponseWriter, *Request)
 	stall   time.Duration
+	traffic *traffic
 	classes [2][len(requestClasses)]atomic.Uint64 // of HTTP/1 and HTTP/2
 }
 
-func newEngine(cfg *Config, h func(context.Context, ResponseWriter, *Request)) *engine {
-	e := &engine{handler: h, stall: cfg.StallTimeout}
+func newEngine(cfg *Config, t *traffic, h func(context.Context, ResponseWriter, *Request)) *engine {
+	e := &engine{handler: h, traffic: t, stall: cfg.StallTimeout}
 	e.server = &http.Server{
 		Handler:           e,
 		ReadHeaderTimeout: cfg.HeaderTimeout,
@@ -71,6 +72,9 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	aborted := x.writer.aborted
 	e.classes[min(max(r.ProtoMajor, 1), 2)-1][min(x.writer.status/100, len(requestClasses)-1)].Add(1)
+	if x.domain != "" {
+		e.traffic.add(&x.Request, x.writer.status, x.body.read, x.writer.written)
+	}
 	clear(x.Header)
 	*x = httpRequest{Request: Request{Header: x.Header[:0]}}
 	httpRequests.Put(x)
@@ -133,6 +137,7 @@ type httpBody struct {
 	w     *httpWriter
 	stall time.Duration
 	until time.Time // the deadline that is set
+	read  int64     // bytes
 	ended bool
 }
 
@@ -147,6 +152,7 @@ func (b *httpBody) Read(p []byte) (int, error) {
 		_ = b.w.control.SetReadDeadline(b.until)
 	}
 	n, err := b.body.Read(p)
+	b.read += int64(n)
 	if err == io.EOF && !b.ended {
 		b.ended = true
 		_ = b.w.control.SetReadDeadline(time.Time{})

@@ -19,7 +19,7 @@ func (e *Edge) servePlain(ctx context.Context, w ResponseWriter, r *Request) {
 		e.serveHealth(w, r, query == "detail")
 		return
 	}
-	host, s := e.route(ctx, r.Authority)
+	host, _, s := e.route(ctx, r.Authority)
 	switch token, isChallenge := strings.CutPrefix(path, challengePath); {
 	case !s.served():
 		writePage(w, r, pageNotFound)

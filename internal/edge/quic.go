@@ -55,6 +55,7 @@ type quicServer struct {
 	transport quic.Transport
 	listener  *quic.Listener // of transport; nil before serve
 	http      http3.Server
+	traffic   *traffic
 	classes   [len(requestClasses)]atomic.Uint64
 
 	slots   chan struct{}
@@ -74,9 +75,9 @@ type quicServer struct {
 	accepted, refused, retried atomic.Uint64
 }
 
-func newQUICServer(cfg *Config, g *gate, h func(context.Context, ResponseWriter, *Request)) *quicServer {
+func newQUICServer(cfg *Config, g *gate, t *traffic, h func(context.Context, ResponseWriter, *Request)) *quicServer {
 	q := &quicServer{
-		cfg: cfg, gate: g, log: cfg.Logger, handler: h, socket: cfg.HTTP3,
+		cfg: cfg, gate: g, traffic: t, log: cfg.Logger, handler: h, socket: cfg.HTTP3,
 		slots: make(chan struct{}, cfg.MaxConns), visits: map[*visit]struct{}{},
 		unproven: rate.NewLimiter(unprovenPerSecond, unprovenBurst),
 	}

@@ -43,9 +43,11 @@ func (x *exchange) switchProtocols(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), errRevoked) { // before it was a tunnel
 		return nil
 	}
+	in := countedReader{early, func(n int) { x.traffic.pass(x.r.domain, n, 0) }}
+	out := countedReader{&origin.in, func(n int) { x.traffic.pass(x.r.domain, 0, n) }}
 	var both sync.WaitGroup
-	both.Go(func() { t.copy(origin.Conn, early, client, nil) })
-	t.copy(client, &origin.in, origin.Conn, t.sent)
+	both.Go(func() { t.copy(origin.Conn, in, client, nil) })
+	t.copy(client, out, origin.Conn, t.sent)
 	both.Wait()
 	return nil
 }
@@ -118,6 +120,21 @@ func (t *tunnel) copy(dst net.Conn, src io.Reader, conn net.Conn, sent *frames) 
 	}
 	_ = dst.Close()
 	_ = conn.Close()
+}
+
+// countedReader tells how much is read.
+type countedReader struct {
+	io.Reader
+	count func(n int)
+}
+
+// Read implements io.Reader.
+func (r countedReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.count(n)
+	}
+	return n, err
 }
 
 // pass writes p to dst. It reports whether it could.
