@@ -42,6 +42,7 @@ type edgeFlags struct {
 	SettingsMemory int           `name:"settings-memory" default:"256" placeholder:"MIB" env:"SHINGLE_SETTINGS_MEMORY" help:"MiB of memory for the settings of domains, equal ones once. Domains for whose settings there is no room are not served."`
 	LocalCopy      int           `name:"local-copy" default:"512" placeholder:"MIB" env:"SHINGLE_LOCAL_COPY" help:"MiB in --data for a sealed copy of the certificates that this edge has to do with, 128 of them in each, from which it serves when the store does not answer. 0: none."`
 	Poll           time.Duration `default:"500ms" placeholder:"TIME" env:"SHINGLE_POLL" help:"How often this edge asks the store for changed domains, 100ms to 10s; for news of certificates it asks a sixtieth as often. Each question costs half a read unit in DynamoDB."`
+	Traffic        time.Duration `default:"15m" placeholder:"TIME" env:"SHINGLE_TRAFFIC" help:"How often this edge writes what visitors asked of each domain, for domains traffic: 1m to 1h, a part of an hour without a rest. Of many domains at once it is written less often, each hour at least."`
 	AskURL         string        `name:"ask-url" placeholder:"URL" env:"SHINGLE_ASK_URL,DOMAIN_SERVICE_ENDPOINT" help:"Service that answers GET URL?domain=NAME: 2xx adds a domain that is not there yet, 4xx does not. A domain deleted here comes back while the service allows it."`
 	AccessLog      bool          `env:"SHINGLE_ACCESS_LOG" help:"Log each request."`
 }
@@ -49,7 +50,7 @@ type edgeFlags struct {
 func (f *edgeFlags) apply(c *app.Config) {
 	c.Target, c.EdgeHTTPS, c.EdgeHTTP, c.PublicPort = f.Target, f.EdgeHTTPS, f.EdgeHTTP, f.PublicPort
 	c.HandshakeWait, c.Poll, c.AskURL, c.AccessLog = f.HandshakeWait, f.Poll, f.AskURL, f.AccessLog
-	c.HTTP3, c.ShutdownDelay, c.GracePeriod = f.HTTP3, f.ShutdownDelay, f.GracePeriod
+	c.HTTP3, c.Traffic, c.ShutdownDelay, c.GracePeriod = f.HTTP3, f.Traffic, f.ShutdownDelay, f.GracePeriod
 	c.CertMemory, c.SettingsMemory, c.LocalCopy = f.CertMemory, f.SettingsMemory, f.LocalCopy
 }
 

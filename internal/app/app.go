@@ -20,6 +20,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/jobs"
 	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/tokens"
+	"github.com/shingle-proxy/shingle/internal/traffic"
 )
 
 // App is edge and control in one process, or one of them.
@@ -46,6 +47,7 @@ type App struct {
 	preflights preflights
 	edge       *edge.Edge // nil without that role
 	roster     *members.Roster
+	traffic    *traffic.Hub
 	jobs       *jobs.Hub      // nil without the control role
 	tokens     *tokens.Keeper // nil without the control role
 	activity   *activity      // nil but on Lambda
@@ -111,6 +113,9 @@ func (a *App) open(ctx context.Context) error {
 			return err
 		}
 	}
+	if a.traffic, err = a.openTraffic(); err != nil {
+		return err
+	}
 	if a.cfg.Role.control() {
 		return a.openControl(ctx)
 	}
@@ -173,7 +178,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	}
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, HTTP3: a.listen.HTTP3, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
-		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name,
+		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name, Dropped: func(domain string) { a.traffic.Forget(domain) },
 		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 		ShutdownDelay: a.cfg.ShutdownDelay, GracePeriod: a.cfg.GracePeriod,
@@ -269,6 +274,7 @@ func (a *App) Run(ctx context.Context, ready func() error) error {
 		edge.Go(func() { cancel(a.edge.Run(ctx)) })
 	}
 	parts.Go(func() { a.work(ctx, serving) })
+	parts.Go(func() { a.traffic.Run(serving) })
 	if a.agent != nil {
 		parts.Go(func() { a.agent.Run(ctx) })
 	}
@@ -322,7 +328,7 @@ func (a *App) work(ctx, serving context.Context) {
 
 // housekeeping is what one process of the fleet does for all.
 func (a *App) housekeeping() map[string]func(context.Context) error {
-	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run, "tokens": a.tokens.Run}
+	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run, "tokens": a.tokens.Run, "traffic": a.traffic.Lead}
 	if a.cfg.checks() {
 		parts["checks"] = a.keeper.Run
 	}
@@ -368,6 +374,9 @@ func (a *App) Close() error {
 
 func (a *App) close() error {
 	errs := []error{a.listen.Close()}
+	if a.traffic != nil {
+		a.traffic.Close()
+	}
 	if a.certs != nil {
 		errs = append(errs, a.certs.Close())
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/dns01"
 	"github.com/shingle-proxy/shingle/internal/ec2"
+	"github.com/shingle-proxy/shingle/internal/traffic"
 )
 
 // Config is what a machine that serves needs to know.
@@ -118,6 +119,7 @@ type Config struct {
 
 	AskToken  string        // what /ask demands; empty: nothing
 	Report    time.Duration // how often the process reports itself; 0: 1 min
+	Traffic   time.Duration // how often an edge writes what it counted by domain; 0: 15 min
 	Metrics   string        // address to listen on for Prometheus; empty: none
 	AccessLog bool          // one line a request
 	Version   string
@@ -206,6 +208,10 @@ func (c *Config) validate() error {
 	c.Report = cmp.Or(c.Report, time.Minute)
 	if c.Report < 10*time.Second || c.Report > time.Hour {
 		return fmt.Errorf("--report: it must be 10s to 1h, not %s", c.Report)
+	}
+	c.Traffic = cmp.Or(c.Traffic, 15*time.Minute)
+	if !traffic.Divides(c.Traffic) {
+		return fmt.Errorf("--traffic: it must be 1m to 1h, and a part of an hour without a rest such as 15m, not %s", c.Traffic)
 	}
 	if c.RateLimit < 0 {
 		return fmt.Errorf("--rate-limit: it must be 0 or more, not %d", c.RateLimit)

@@ -44,6 +44,7 @@ var families = []family{
 	{prefix: "jobs/", shards: 1, life: 9 * day},
 	{prefix: "joblines/", shards: 4, life: 9 * day},
 	{prefix: "jobreports/", shards: 4, life: 9 * day},
+	{prefix: "traffic/", shards: 4, life: 8 * day},
 	{prefix: "challenges/", shards: shards, life: 7 * day},
 	{prefix: "orders/", shards: shards, life: 7 * day},
 }
