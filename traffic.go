@@ -2,8 +2,11 @@ package shingle
 
 import "time"
 
+// MaxTrafficHours is how many hours a report has at most.
+const MaxTrafficHours = 7 * 24
+
 // TrafficKept is how long traffic by domain and hour is kept.
-const TrafficKept = 7 * 24 * time.Hour
+const TrafficKept = MaxTrafficHours * time.Hour
 
 // Traffic is what visitors asked of a domain over HTTPS in some time, those who were
 // answered in it.
@@ -25,6 +28,12 @@ type Traffic struct {
 type TrafficHour struct {
 	Hour time.Time // its begin, in UTC
 	Traffic
+}
+
+// TrafficReport is the traffic of a domain in the last hours.
+type TrafficReport struct {
+	Hours   []TrafficHour // oldest first, without a gap; the last one is the present
+	Partial bool          // there is more that could not be read
 }
 
 // Requests returns how many there were.

@@ -31,6 +31,9 @@ type (
 	Calendar       = api.Calendar       // of renewals, by day
 	Planned        = api.Planned        // one of them
 	Event          = api.Event          // something that happened
+	Traffic        = api.Traffic        // what visitors asked of a domain
+	TrafficHour    = api.TrafficHour    // in an hour
+	TrafficCounts  = api.TrafficCounts  // in some time
 	NewWebhook     = api.NewWebhook     // to create a webhook
 	Webhook        = api.Webhook        // as the API shows it
 )

@@ -17,6 +17,7 @@ type domainsCmd struct {
 	Add          domainsAddCmd          `cmd:"" help:"Allow a domain."`
 	List         domainsListCmd         `cmd:"" help:"List the domains."`
 	Show         domainsShowCmd         `cmd:"" help:"Show a domain."`
+	Traffic      domainsTrafficCmd      `cmd:"" help:"Show how much visitors ask of a domain, by the hour, and whose the errors are."`
 	Update       domainsUpdateCmd       `cmd:"" help:"Change a domain."`
 	Check        domainsCheckCmd        `cmd:"" help:"Check a domain's DNS and HTTPS now, and say what to set."`
 	Claim        domainsClaimCmd        `cmd:"" help:"Give a domain to the tenant who controls it, whoever has it now."`

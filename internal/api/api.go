@@ -49,6 +49,9 @@ type Config struct {
 	// Events are listed, and sent to webhooks. Nil: there are no such routes.
 	Events EventLog
 
+	// Traffic is shown with its domains. Nil: there is no such route.
+	Traffic TrafficLog
+
 	// SetupKit makes what customers set up their DNS by. Nil: there are no such routes.
 	SetupKit SetupKit
 	// ControlURL is where customers reach what it serves. Empty: where a request
@@ -157,6 +160,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Events != nil {
 		s.eventRoutes(a)
+	}
+	if cfg.Traffic != nil {
+		s.trafficRoutes(a)
 	}
 	if cfg.CloudflareZone != "" {
 		s.cloudflareRoutes()

@@ -362,6 +362,7 @@ func TestOpenAPI_Golden(t *testing.T) {
 	const file = "testdata/openapi.json"
 	s := open(t, &memory.Store{}, func(c *api.Config) {
 		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs = &shelf{}, &lens{}, &diary{}, &safe{}, &memory.Store{}
+		c.Traffic = &meter{}
 	})
 	got := s.want(200, s.do("GET", "/openapi.json", "")).text
 	if *updateGolden {

@@ -32,6 +32,7 @@ var roles = map[string][]shingle.TokenRole{
 	"delete-domain": writers,
 	"check-domain":  everyone,
 	"claim-domain":  writers,
+	"get-traffic":   everyone,
 
 	"count-statuses": everyone,
 

@@ -44,7 +44,7 @@ func (s *site) as(role shingle.TokenRole, tenant string) *site {
 func everything(t *testing.T) *site {
 	return open(t, &memory.Store{}, func(c *api.Config) {
 		c.Certificates, c.Checker, c.Events, c.Keys, c.Blobs, c.Edges = &shelf{}, &lens{}, &diary{fail: errNoWebhook}, &safe{}, &memory.Store{}, &crew{}
-		c.SetupKit, c.Jobs = &clerk{}, &foreman{}
+		c.SetupKit, c.Jobs, c.Traffic = &clerk{}, &foreman{}, &meter{}
 	})
 }
 
@@ -74,7 +74,7 @@ func operations(s *site) map[string]string {
 // neither changes unnoticed: a admin, o operator, r read, t tenant.
 var mayUse = map[string]string{
 	"list-domains": "aort", "get-domain": "aort", "create-domain": "aot", "update-domain": "aot", "delete-domain": "aot", "check-domain": "aort",
-	"claim-domain":      "aot",
+	"claim-domain": "aot", "get-traffic": "aort",
 	"create-setup-link": "aot", "create-setup-email": "aot", "revoke-setup-links": "aot", "get-domain-connect": "aor",
 	"list-certificates": "aort", "get-certificate": "aort", "renew-certificate": "aot", "put-certificate": "aot", "get-queue": "aor",
 	"get-calendar": "aor", "list-planned": "aor",

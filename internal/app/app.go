@@ -147,6 +147,7 @@ func (a *App) openControl(ctx context.Context) error {
 	if a.cfg.checks() {
 		cfg.StatusIndex = check.NewListed(a.stores.blobs)
 	}
+	cfg.Traffic = a.traffic
 	a.jobs = a.openJobs(cfg)
 	cfg.Jobs = a.jobs
 	handler, err := api.New(cfg)

@@ -51,6 +51,7 @@ func (e *Edge) Metrics(now time.Time) []shingle.Metric {
 		{Name: "shingle_edge_lookups_total", Help: "Names that the domain table did not know, by what became of the look-up.", Values: counted("result", lookupNames[:], e.sites.lookups.counts[:])},
 		{Name: "shingle_edge_domains", Help: "Domains in the table.", Values: shingle.One(float64(s.Domains))},
 		{Name: "shingle_edge_rate_limited_total", Help: "Requests refused because of their domain's rate_limit.", Values: shingle.One(float64(e.limits.refused.Load()))},
+		{Name: "shingle_edge_traffic_uncounted_total", Help: "Requests that are missing in the traffic of their domains, as too many domains had visitors at once.", Values: shingle.One(float64(e.traffic.left.Load()))},
 		{Name: "shingle_edge_settings_bytes", Help: "Memory for the settings of domains, equal ones once, about.", Values: shingle.One(float64(settings))},
 		{Name: "shingle_edge_settings_withheld_total", Help: "Settings for which there was no room, so that their domains are not served.", Values: shingle.One(float64(withheld))},
 		{Name: "shingle_edge_table_age_seconds", Help: "Time since the domain table was in step with the store; -1: not since the start.", Values: shingle.One(age)},

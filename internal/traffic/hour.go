@@ -31,8 +31,9 @@ type part struct {
 	counts  map[string]shingle.Traffic
 	changed bool   // since it was written
 	version string // of the record; empty: not written by this process
-	merged  bool   // with the record of the process before
-	waited  int    // for so many times of writing
+	merged  bool   // with the record of the process before, without what is gone
+	gone    map[string]bool
+	waited  int // for so many times of writing
 }
 
 // add adds what was counted, and returns how many domains had no room.
@@ -99,15 +100,25 @@ func (s *set) part(domain string) *part {
 	return p
 }
 
+// forget drops a domain, from the record of the process before too, if that has as few
+// digits.
 func (x *hour) forget(domain string) {
+	if len(x.sets) == 0 {
+		x.sets = []*set{{shares: map[string]*part{}}}
+	}
 	for _, s := range x.sets {
-		if p := s.shares[share(domain, s.digits)]; p != nil {
-			if _, known := p.counts[domain]; known {
-				delete(p.counts, domain)
-				p.changed = true
-				s.domains--
-			}
+		p := s.part(domain)
+		if _, known := p.counts[domain]; known {
+			delete(p.counts, domain)
+			s.domains--
 		}
+		if !p.merged {
+			if p.gone == nil {
+				p.gone = map[string]bool{}
+			}
+			p.gone[domain] = true
+		}
+		p.changed, p.waited = true, units(digitsFor[0]) // at the next writing
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,19 +17,13 @@ import (
 const (
 	readTimeout = 20 * time.Second // of all that one question takes
 	sideBySide  = 32               // reads of the store, of all questions
-	maxRecords  = 20_000           // of one question: a week of 119 edges, a day of 833
+	maxRecords  = 20_000           // of one question and share: a week of 119 edges, a day of 833
 	listPage    = 1000
 
 	maxAnswers = 1000        // that are remembered
 	answerLife = time.Minute // of one
 	freshLife  = 2 * time.Second
 )
-
-// Report is the traffic of a domain.
-type Report struct {
-	Hours   []shingle.TrafficHour // oldest first, without a gap; the last one is the present
-	Partial bool                  // there were more records than are read, or one that cannot be
-}
 
 // answers remembers reports for a moment, and has those who ask for the same wait for
 // one reading.
@@ -45,27 +40,27 @@ type question struct {
 type answer struct {
 	done  chan struct{} // closed when the rest is there
 	until time.Time     // it is good, when it is no error
-	Report
+	shingle.TrafficReport
 	err error
 }
 
 // Report returns the traffic of a domain in so many hours (1 to 168) until now. What
 // other processes have not written yet is not in it, and it may be a minute old.
-func (h *Hub) Report(ctx context.Context, domain string, hours int) (Report, error) {
+func (h *Hub) Report(ctx context.Context, domain string, hours int) (r shingle.TrafficReport, err error) {
 	a, mine := h.answers.join(question{domain, hours}, h.cfg.Now(), h.life())
 	if mine { // for whoever else waits, too
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 		defer cancel()
-		if a.Report, a.err = h.read(ctx, domain, hours); a.err != nil {
+		if a.TrafficReport, a.err = h.read(ctx, domain, hours); a.err != nil {
 			h.answers.drop(question{domain, hours}, a)
 		}
 		close(a.done)
 	}
 	select {
 	case <-a.done:
-		return Report{slices.Clone(a.Hours), a.Partial}, a.err
+		return shingle.TrafficReport{Hours: slices.Clone(a.Hours), Partial: a.Partial}, a.err
 	case <-ctx.Done():
-		return Report{}, ctx.Err()
+		return r, ctx.Err()
 	}
 }
 
@@ -91,6 +86,12 @@ func (c *answers) drop(q question, a *answer) {
 	}
 }
 
+func (c *answers) forget(domain string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.list, func(q question, _ *answer) bool { return q.domain == domain })
+}
+
 // life is how long an answer is remembered: shortly where the edge is at hand, so that
 // whoever tries something sees it.
 func (h *Hub) life() time.Duration {
@@ -100,18 +101,18 @@ func (h *Hub) life() time.Duration {
 	return answerLife
 }
 
-func (h *Hub) read(ctx context.Context, domain string, hours int) (Report, error) {
+func (h *Hub) read(ctx context.Context, domain string, hours int) (r shingle.TrafficReport, err error) {
 	now := h.cfg.Now().UTC()
 	h.writeFirst(ctx, now)
 	first := now.Truncate(time.Hour).Add(-time.Duration(hours-1) * time.Hour)
-	r := Report{Hours: make([]shingle.TrafficHour, hours)}
+	r.Hours = make([]shingle.TrafficHour, hours)
 	for i := range r.Hours {
 		r.Hours[i].Hour = first.Add(time.Duration(i) * time.Hour)
 	}
 	for digits := range digitsFor {
 		more, err := h.readShare(ctx, domain, share(domain, digits), &r)
 		if err != nil {
-			return Report{}, err
+			return r, err
 		}
 		r.Partial = r.Partial || more
 	}
@@ -137,7 +138,7 @@ func (h *Hub) writeFirst(ctx context.Context, now time.Time) {
 
 // readShare adds what the records of a share say of a domain. more says that not all of
 // them were read.
-func (h *Hub) readShare(ctx context.Context, domain, share string, r *Report) (more bool, err error) {
+func (h *Hub) readShare(ctx context.Context, domain, share string, r *shingle.TrafficReport) (more bool, err error) {
 	first := r.Hours[0].Hour
 	of := prefix + share + "/"
 	after := of + first.Format(hourLayout)
@@ -156,7 +157,7 @@ func (h *Hub) readShare(ctx context.Context, domain, share string, r *Report) (m
 }
 
 // addRecords reads records side by side, and adds what they say of a domain.
-func (h *Hub) addRecords(ctx context.Context, domain string, keys []string, first time.Time, r *Report) (unread bool, err error) {
+func (h *Hub) addRecords(ctx context.Context, domain string, keys []string, first time.Time, r *shingle.TrafficReport) (unread bool, err error) {
 	errs := make([]error, len(keys))
 	var mu sync.Mutex
 	var readers sync.WaitGroup

@@ -95,15 +95,24 @@ func Divides(every time.Duration) bool {
 	return every >= time.Minute && every <= time.Hour && time.Hour%every == 0
 }
 
-// Forget drops what this process counted of a domain in the present hour: it was
-// deleted, and whoever adds the name next is not to see it. Earlier hours are left to
-// the reader, who knows since when the domain is there.
+// Forget drops what was counted of a domain here in the present hour, before the start
+// of this process too: it was deleted, and whoever adds the name next is not to see it.
+// Earlier hours are left to the reader, who knows since when the domain is there.
 func (h *Hub) Forget(domain string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, x := range h.hours {
-		x.forget(domain)
+	h.present(h.cfg.Now()).forget(domain)
+	h.looked = time.Time{} // the next reader has it written
+	h.answers.forget(domain)
+}
+
+// present returns the hour that a time is in, or the last one that is later.
+func (h *Hub) present(now time.Time) *hour {
+	at := now.UTC().Truncate(time.Hour)
+	if n := len(h.hours); n == 0 || h.hours[n-1].at.Before(at) {
+		h.hours = append(h.hours, &hour{at: at})
 	}
+	return h.hours[len(h.hours)-1]
 }
 
 // share names the share of the domains that one is in, by so many digits of its hash.

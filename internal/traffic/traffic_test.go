@@ -356,6 +356,19 @@ func TestHub_ForgetsADeletedDomain(t *testing.T) {
 		time.Sleep(15 * time.Minute)
 		want(t, reader(t, blobs), blog, 1)
 		want(t, reader(t, blobs), "kept.customer.com", 7)
+
+		p.end() // its next process forgets what this one has written
+		p = start(t, blobs, "one")
+		other := start(t, blobs, "other")
+		p.Forget(blog)
+		other.Forget(blog)
+		p.end()
+		other.end()
+		want(t, reader(t, blobs), blog, 0)
+		want(t, reader(t, blobs), "kept.customer.com", 7)
+		if keys, err := blobs.List(t.Context(), "", "", 10); err != nil || len(keys) != 1 {
+			t.Errorf("%v, %v", keys, err)
+		}
 	})
 }
 

@@ -63,11 +63,7 @@ func (h *Hub) take(now time.Time) {
 		is.Add(&n)
 		counted[domain] = is
 	})
-	at := now.UTC().Truncate(time.Hour)
-	if n := len(h.hours); n == 0 || h.hours[n-1].at.Before(at) {
-		h.hours = append(h.hours, &hour{at: at})
-	}
-	if left := h.hours[len(h.hours)-1].add(counted); left > 0 {
+	if left := h.present(now).add(counted); left > 0 {
 		h.log.Warn("traffic of some domains is not kept, as there are too many in an hour", "domains", left, "kept", digitsFor[len(digitsFor)-1])
 	}
 	h.shed()
@@ -144,6 +140,14 @@ func (h *Hub) due(all bool) (jobs []job) {
 func (h *Hub) put(ctx context.Context, j job) error {
 	var err error
 	for range attempts {
+		if h.nothing(j) { // but that something be forgotten
+			if err = h.takeUp(ctx, j); err != nil {
+				break
+			}
+			if h.nothing(j) {
+				return nil
+			}
+		}
 		h.mu.Lock()
 		r, version := record{h.run, encode(j.counts)}, j.version
 		j.changed = false
@@ -165,6 +169,17 @@ func (h *Hub) put(ctx context.Context, j job) error {
 	j.changed = true
 	h.mu.Unlock()
 	return fmt.Errorf("write %s: %w", j.key, err)
+}
+
+// nothing reports whether a part has nothing in it, and no record that is known.
+func (h *Hub) nothing(j job) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(j.counts) > 0 || j.version != shingle.NoVersion {
+		return false
+	}
+	j.changed = false
+	return true
 }
 
 // takeUp goes on with the record that is there: this process wrote it, and did not hear
@@ -189,6 +204,9 @@ func (h *Hub) takeUp(ctx context.Context, j job) error {
 	j.version = version
 	if !j.merged && before != nil {
 		for domain, n := range before {
+			if j.gone[domain] {
+				continue
+			}
 			is := j.counts[domain]
 			is.Add(&n)
 			j.counts[domain] = is
