@@ -31,7 +31,7 @@ func (m *meter) Report(_ context.Context, domain string, hours int) (r shingle.T
 func TestTraffic_ByTheHour(t *testing.T) {
 	log := &meter{each: shingle.Traffic{Answers: [6]uint64{1, 2, 30, 4, 5, 6}, Origin5xx: 3, OriginErrors: 2, Refused: 1, BytesIn: 7, BytesOut: 8}}
 	created := time.Now()
-	var now func() time.Time = func() time.Time { return created }
+	now := func() time.Time { return created }
 	s := open(t, &memory.Store{}, func(c *api.Config) { c.Traffic, c.Now = log, func() time.Time { return now() } })
 	s.want(201, s.do("POST", "/v1/domains", `{"host":"blog.example.com","tenant":"acme"}`))
 
