@@ -64,7 +64,7 @@ vuln: $(GOVULNCHECK) ## known vulnerabilities in what the code calls
 
 .PHONY: screenshots
 screenshots: ## take the pictures of the panel in docs/images anew
-	SHINGLE_TEST_SCREENSHOTS=$(CURDIR)/docs/images go run ./scripts/servers -cache $(CACHE)/servers -only chromium go test -count=1 -run Panel ./cmd/shingle
+	SHINGLE_TEST_SCREENSHOTS=$(CURDIR)/docs/images go run ./scripts/servers -cache $(CACHE)/servers -only chromium go test -count=1 -run 'Panel|InABrowser' ./cmd/shingle ./internal/panel
 
 .PHONY: deb
 deb: ## Debian packages, in dist

@@ -119,6 +119,10 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	if err := d.visit(d.client(true), "shop.acme.localhost"); err != nil {
 		t.Errorf("the domain that is live: %v", err)
 	}
+	o.open("domains/shop.acme.localhost")
+	o.Await("#traffic strong", "request")
+	o.Await("#traffic", "No error of the origin")
+	o.IsAccessible()
 	at[0].Screenshot("panel-live-dark")
 	at[1].Screenshot("panel-live-phone")
 

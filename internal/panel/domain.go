@@ -18,6 +18,7 @@ type domainPage struct {
 	Domain      api.Domain
 	Certificate *api.Certificate // nil: nothing is known of one
 	Check       *api.Check       // nil: not asked for
+	Traffic     *traffic         // nil: it is not counted
 	Events      []api.Event
 	CheckFault  string // why there is no check, which was asked for
 	Now         time.Time
@@ -28,9 +29,15 @@ func showDomain(v *visit) error {
 	if err != nil {
 		return err
 	}
+	return v.showWhole(p)
+}
+
+// showWhole adds what is on the page alone, and shows it.
+func (v *visit) showWhole(p domainPage) (err error) {
 	if p.Events, err = v.lastEvents(p.Domain.Host); err != nil {
 		return err
 	}
+	p.Traffic = v.traffic(p.Domain.Host)
 	return v.show("domain", p)
 }
 
@@ -48,6 +55,7 @@ func liveDomain(v *visit) error {
 	if err != nil {
 		return err
 	}
+	p.Traffic = v.traffic(p.Domain.Host)
 	return v.showPart("domain", "live", p)
 }
 
@@ -91,10 +99,7 @@ func checkDomain(v *visit) error {
 	if v.wantsPart() {
 		return v.showPart("domain", "check", p)
 	}
-	if p.Events, err = v.lastEvents(p.Domain.Host); err != nil {
-		return err
-	}
-	return v.show("domain", p)
+	return v.showWhole(p)
 }
 
 func renewCertificate(v *visit) error {

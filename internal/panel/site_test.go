@@ -37,6 +37,7 @@ type site struct {
 	status  watch
 	events  *events.Hub
 	jobs    *jobs.Hub
+	traffic day
 	forward atomic.Int64 // of the panel's clock
 }
 
@@ -51,7 +52,7 @@ func open(t *testing.T, edit ...func(*panel.Config)) *site {
 	check(t, err)
 	cfg := api.Config{Store: s.store, Tokens: s.keeper, Certificates: s.certs, Edges: s.crew, Events: s.events, SetupKit: clerk{}, Statuses: s.status, Checker: lens{}}
 	s.jobs = jobs.New(jobs.Config{Blobs: s.store, Worker: api.NewBulk(cfg), Events: s.events, Poll: 5 * time.Millisecond, PerSecond: 100_000})
-	cfg.Jobs = s.jobs
+	cfg.Jobs, cfg.Traffic = s.jobs, &s.traffic
 	h, err := api.New(cfg)
 	check(t, err)
 	shown := panel.Config{API: h, Key: [32]byte{1}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: func() time.Time { return time.Now().Add(time.Duration(s.forward.Load())) }}
