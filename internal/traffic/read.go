@@ -103,7 +103,7 @@ func (h *Hub) life() time.Duration {
 
 func (h *Hub) read(ctx context.Context, domain string, hours int) (r shingle.TrafficReport, err error) {
 	now := h.cfg.Now().UTC()
-	h.writeFirst(ctx, now)
+	h.writeFirst(ctx, domain, now)
 	first := now.Truncate(time.Hour).Add(-time.Duration(hours-1) * time.Hour)
 	r.Hours = make([]shingle.TrafficHour, hours)
 	for i := range r.Hours {
@@ -119,31 +119,31 @@ func (h *Hub) read(ctx context.Context, domain string, hours int) (r shingle.Tra
 	return r, nil
 }
 
-// writeFirst writes what this process has counted, unless that was done just now.
-func (h *Hub) writeFirst(ctx context.Context, now time.Time) {
+// writeFirst writes what this process has counted of a domain until now, or a moment ago.
+func (h *Hub) writeFirst(ctx context.Context, domain string, now time.Time) {
 	if h.cfg.Source == nil {
 		return
 	}
 	h.mu.Lock()
-	recently := now.Sub(h.looked) < freshLife
+	recently := now.Sub(h.taken) < freshLife
 	if !recently {
-		h.looked = now
+		h.taken = now
 	}
 	h.mu.Unlock()
 	if !recently {
 		h.take(now)
-		_ = h.write(ctx, true) // it is logged, and what the store has is read
 	}
+	_ = h.write(ctx, of(domain)) // it is logged, and what the store has is read
 }
 
 // readShare adds what the records of a share say of a domain. more says that not all of
 // them were read.
 func (h *Hub) readShare(ctx context.Context, domain, share string, r *shingle.TrafficReport) (more bool, err error) {
 	first := r.Hours[0].Hour
-	of := prefix + share + "/"
-	after := of + first.Format(hourLayout)
+	all := prefix + share + "/"
+	after := all + first.Format(hourLayout)
 	for n := 0; n < maxRecords; n += listPage {
-		keys, err := h.records.List(ctx, of, after, listPage)
+		keys, err := h.records.List(ctx, all, after, listPage)
 		if err != nil {
 			return false, err
 		}

@@ -62,9 +62,9 @@ type Hub struct {
 	failing bool       // the last writing failed
 	swept   time.Time  // by the last leader in this process; only Lead has to do with it
 
-	mu     sync.Mutex
-	hours  []*hour // those that are not written, oldest first; the last one is the present
-	looked time.Time
+	mu    sync.Mutex
+	hours []*hour   // those that are not written, oldest first; the last one is the present
+	taken time.Time // for a reader
 
 	answers answers
 	places  chan struct{} // has one for each read under way
@@ -102,7 +102,6 @@ func (h *Hub) Forget(domain string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.present(h.cfg.Now()).forget(domain)
-	h.looked = time.Time{} // the next reader has it written
 	h.answers.forget(domain)
 }
 

@@ -28,15 +28,15 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 	for {
 		now := h.cfg.Now()
-		due := now.Truncate(h.cfg.Every).Add(h.cfg.Every)
-		if !rest(ctx, due.Sub(now)) {
+		next := now.Truncate(h.cfg.Every).Add(h.cfg.Every)
+		if !rest(ctx, next.Sub(now)) {
 			return
 		}
-		h.take(due.Add(-1)) // in the hour that ends then
+		h.take(next.Add(-1)) // in the hour that ends then
 		if !rest(ctx, rand.N(h.cfg.Every/spread)) {
 			return
 		}
-		_ = h.write(ctx, false) // it is logged, and tried again
+		_ = h.write(ctx, due) // it is logged, and tried again
 	}
 }
 
@@ -48,7 +48,7 @@ func (h *Hub) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	h.take(h.cfg.Now())
-	if err := h.write(ctx, true); err != nil {
+	if err := h.write(ctx, everything); err != nil {
 		h.log.Warn("traffic that was not written yet is lost", "error", err)
 	}
 }
@@ -88,11 +88,30 @@ type job struct {
 	key string
 }
 
-// write writes what changed: all of it, or what is due.
-func (h *Hub) write(ctx context.Context, all bool) error {
+// wanted says whether a part that changed is to be written; ended, that its hour has.
+type wanted func(p *part, share string, in *set, ended bool) bool
+
+// everything is wanted at the end.
+func everything(*part, string, *set, bool) bool { return true }
+
+// of wants what a domain is in.
+func of(domain string) wanted {
+	return func(_ *part, name string, in *set, _ bool) bool { return name == share(domain, in.digits) }
+}
+
+// due wants what costs one write unit each time, what costs more each second or third
+// time, and from four units on once, at its hour's end: so that no domain's traffic is
+// dear.
+func due(p *part, _ string, _ *set, ended bool) bool {
+	p.waited++
+	return ended || p.waited >= units(len(p.counts))
+}
+
+// write writes what changed and is wanted.
+func (h *Hub) write(ctx context.Context, is wanted) error {
 	h.writing.Lock()
 	defer h.writing.Unlock()
-	jobs := h.due(all)
+	jobs := h.jobs(is)
 	errs := make([]error, len(jobs))
 	var running sync.WaitGroup
 	places := make(chan struct{}, writers)
@@ -108,15 +127,15 @@ func (h *Hub) write(ctx context.Context, all bool) error {
 	if err != nil && !h.failing && ctx.Err() == nil {
 		h.log.Warn("traffic by domain is not written for now", "error", err)
 	}
-	h.failing = err != nil
+	if len(jobs) > 0 {
+		h.failing = err != nil
+	}
 	h.settle()
 	return err
 }
 
-// due returns what is to be written. What costs one write unit is written each time, what
-// costs more each second or third time, and from four units on once, at its hour's end:
-// so that no domain's traffic is dear.
-func (h *Hub) due(all bool) (jobs []job) {
+// jobs returns what is to be written.
+func (h *Hub) jobs(is wanted) (list []job) {
 	now := h.cfg.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -124,16 +143,13 @@ func (h *Hub) due(all bool) (jobs []job) {
 		ended := !now.Before(x.at.Add(time.Hour))
 		for _, s := range x.sets {
 			for name, p := range s.shares {
-				if !p.changed {
-					continue
-				}
-				if p.waited++; all || ended || p.waited >= units(len(p.counts)) {
-					jobs = append(jobs, job{p, keyOf(name, x.at, h.cfg.Edge)})
+				if p.changed && is(p, name, s, ended) {
+					list = append(list, job{p, keyOf(name, x.at, h.cfg.Edge)})
 				}
 			}
 		}
 	}
-	return jobs
+	return list
 }
 
 // put writes a part. What fails is tried again at the next writing.
