@@ -89,8 +89,13 @@ func (x *exchange) run(ctx context.Context) error {
 	conn := x.conn
 	x.unwatch = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
 	reusable, err := x.receive(ctx)
-	unwatched, between := x.unwatch(), x.endUpload() // the upload reads what is the request's, which ends with this
-	if !unwatched || !between || err != nil {
+	if !x.unwatch() || err != nil {
+		reusable = false
+		if x.conn != nil {
+			_ = conn.Close() // an upload that waits for the origin ends
+		}
+	}
+	if !x.endUpload() { // in any case: it reads what is the request's, which ends with this
 		reusable = false
 	}
 	if x.conn == nil { // a tunnel has taken it, and has ended

@@ -147,9 +147,9 @@ func (b *httpBody) Read(p []byte) (int, error) {
 		b.w.wholeDuplex = true
 		_ = b.w.control.EnableFullDuplex() // HTTP/2 is so anyhow
 	}
-	if now := time.Now(); b.until.Sub(now) < b.stall/2 && !b.w.interrupted() {
+	if now := time.Now(); b.until.Sub(now) < b.stall/2 {
 		b.until = now.Add(b.stall)
-		_ = b.w.control.SetReadDeadline(b.until)
+		b.w.awaitBody(b.until)
 	}
 	n, err := b.body.Read(p)
 	b.read += int64(n)
@@ -275,10 +275,13 @@ func (w *httpWriter) InterruptBody() {
 	_ = w.control.SetReadDeadline(aLongTimeAgo)
 }
 
-func (w *httpWriter) interrupted() bool {
+// awaitBody gives the client until then for more of the body, unless that was interrupted.
+func (w *httpWriter) awaitBody(until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cut
+	if !w.cut {
+		_ = w.control.SetReadDeadline(until)
+	}
 }
 
 // Hijack implements ResponseWriter.

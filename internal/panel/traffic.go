@@ -75,7 +75,7 @@ func heightOf(n, most uint64) float64 {
 func (t *traffic) Text() string {
 	text := fmt.Sprintf("%s in %d h, %s of the origin", many(t.Total.Requests, "request"), len(t.Hours), many(t.Total.Origin5xx+t.Total.OriginErrors, "error"))
 	if most := t.Busiest(); most > 0 {
-		text += fmt.Sprintf("; %s in the busiest hour", count(most))
+		text += fmt.Sprintf("; %s in the busiest hour", thousands(most))
 	}
 	return text
 }
@@ -98,11 +98,11 @@ func many(n uint64, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return count(n) + " " + what
+	return thousands(n) + " " + what
 }
 
-// count writes a number with a comma between its thousands.
-func count(n uint64) string {
+// thousands writes a number with a comma between its thousands.
+func thousands(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	var out strings.Builder
 	for i, d := range digits {

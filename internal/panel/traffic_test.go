@@ -41,7 +41,7 @@ func (b bar) withoutHour() bar { b.Hour = time.Time{}; return b }
 
 func TestNumbers(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
-		if got := count(n); got != want {
+		if got := thousands(n); got != want {
 			t.Errorf("%d is %s", n, got)
 		}
 	}

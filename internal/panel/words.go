@@ -24,7 +24,7 @@ var functions = template.FuncMap{
 	"whoName": func(who string) string {
 		return map[string]string{"operator": "You", "customer": "The customer", "ca": "The certificate authority", "nobody": "Nobody"}[who]
 	},
-	"count": count, "many": many, "size": size,
+	"thousands": thousands, "many": many, "size": size,
 	"settings": settingsOf, "visit": func(host string) string { return strings.Replace(host, "*.", "www.", 1) },
 }
 
