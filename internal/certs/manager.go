@@ -49,6 +49,7 @@ type Manager struct {
 	rewraps    chan struct{}          // held by the rewrap that runs
 	keyTrouble atomic.Pointer[string] // with the master keys; empty: none
 	keysAt     time.Time              // when they are looked at next; Follow's alone
+	recallAt   time.Time              // when to look for what a wrong clock has put off; Work's alone
 	cancel     context.CancelFunc
 
 	parked     atomic.Int64 // issuances that gave their turn away while DNS takes its time

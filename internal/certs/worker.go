@@ -148,6 +148,10 @@ func (w *worker) look(ctx context.Context) error {
 		w.chores = now.Add(min(choresEvery, 2*w.m.cfg.LeaseTime))
 		err = errors.Join(err, w.m.store.clean(ctx, now), w.m.budgets.clean(ctx, w.m.cas, now), w.m.sweep(ctx), w.m.revoke(ctx))
 	}
+	if !now.Before(w.m.recallAt) {
+		w.m.recallAt = now.Add(recallEvery)
+		err = errors.Join(err, w.m.recall(ctx, now))
+	}
 	if listErr := w.list(ctx, after, now); listErr != nil {
 		w.relist = now
 		return errors.Join(err, listErr)

@@ -63,6 +63,7 @@ type Keeper struct {
 	log     *slog.Logger
 	records *records.Store
 
+	recallAt time.Time // when to look for what a wrong clock has put off; Run's alone
 	checking atomic.Int64
 	indexed  atomic.Bool // all statuses are in their index
 }
@@ -417,6 +418,12 @@ func (r *rounds) look(ctx context.Context) error {
 	if !now.Before(r.relist) {
 		clear(r.snoozing)
 		r.relist = now.Add(relistEvery)
+	}
+	if !now.Before(r.recallAt) {
+		if err := r.recall(ctx); err != nil {
+			return err
+		}
+		r.recallAt = now.Add(recallEvery)
 	}
 	r.more = false
 	page := firstPage
