@@ -9,7 +9,7 @@ import (
 // farAway is further than any attempt is put off for, and than the renewal of nearly every
 // certificate; recallEvery is how often the worker looks for attempts that are.
 const (
-	farAway     = 400 * 24 * time.Hour
+	farAway     = 3 * 365 * 24 * time.Hour
 	recallEvery = 24 * time.Hour
 )
 
