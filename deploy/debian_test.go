@@ -38,6 +38,7 @@ func TestDebian_IsInstalledUpgradedAndPurged(t *testing.T) {
 	if got := m.Run("stat", "--format=%U:%G %a", "/etc/shingle/shingle.toml"); got != "root:shingle 640\n" {
 		t.Errorf("the configuration is %q", got)
 	}
+	m.Run("grep", "-q", "^net.core.rmem_max", "/usr/lib/sysctl.d/60-shingle.conf")
 	if out, err := m.Try("systemd-analyze", "verify", "shingle.service"); err != nil || strings.TrimSpace(out) != "" {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
@@ -93,7 +94,8 @@ func pack(t *testing.T, nfpm, dist, version string) (path string) {
 	return path
 }
 
-// TestDebian_UnitIsThatOfAWS keeps what shuts the service in the same everywhere.
+// TestDebian_UnitIsThatOfAWS keeps what shuts the service in the same everywhere, and what the
+// kernel is told.
 func TestDebian_UnitIsThatOfAWS(t *testing.T) {
 	differs := regexp.MustCompile(`(?m)^(Description|EnvironmentFile|ExecStart)=.*\n`)
 	read := func(path string) string {
@@ -103,7 +105,9 @@ func TestDebian_UnitIsThatOfAWS(t *testing.T) {
 		}
 		return differs.ReplaceAllString(string(content), "")
 	}
-	if ours, theirs := read("debian/shingle.service"), read("../internal/aws/shingle.service"); ours != theirs {
-		t.Errorf("deploy/debian/shingle.service:\n%s\ninternal/aws/shingle.service:\n%s", ours, theirs)
+	for _, name := range []string{"shingle.service", "sysctl.conf"} {
+		if ours, theirs := read("debian/"+name), read("../internal/aws/"+name); ours != theirs {
+			t.Errorf("deploy/debian/%s:\n%s\ninternal/aws/%[1]s:\n%s", name, ours, theirs)
+		}
 	}
 }

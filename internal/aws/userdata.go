@@ -12,6 +12,11 @@ import (
 //go:embed shingle.service
 var Unit string
 
+// Sysctl lets an edge have the buffers that bursts of HTTP/3 need.
+//
+//go:embed sysctl.conf
+var Sysctl string
+
 // userData is what a new instance runs: it fetches the stage's binary, holds it
 // against its hash, and starts it. Everything else the binary does itself.
 func (d *Deployment) userData(r Region) any {
@@ -31,6 +36,8 @@ func (d *Deployment) userData(r Region) any {
 	}
 	b.WriteString("END\n")
 	b.WriteString("cat >/etc/systemd/system/shingle.service <<'END'\n" + Unit + "END\n")
+	b.WriteString("cat >/etc/sysctl.d/60-shingle.conf <<'END'\n" + Sysctl + "END\n")
+	b.WriteString("sysctl --quiet --load=/etc/sysctl.d/60-shingle.conf || echo 'HTTP/3 goes on with small buffers'\n")
 	b.WriteString("systemctl daemon-reload\nsystemctl enable --now shingle\n")
 	return sub(b.String())
 }

@@ -83,6 +83,7 @@ func TestUserData_BringsUpAnEdge(t *testing.T) {
 	if got := i.Run("cat", "/etc/shingle/environment"); !strings.Contains(got, "SHINGLE_TABLE=shingle-"+i.stage+"\n") || strings.Contains(got, "${") {
 		t.Errorf("environment:\n%s", got)
 	}
+	i.Run("grep", "-q", "^net.core.rmem_max", "/etc/sysctl.d/60-shingle.conf")
 	await(t, "healthy", func() error { return i.health() })
 
 	// The CA validates at the instance, for an order of the control plane's.

@@ -18,8 +18,8 @@ type Feed struct {
 	Key     string // of the record that says how far it came
 	// All has all domains taken in before the first change, and again when the
 	// feed no longer goes back to where it was read last; what was deleted in
-	// between is then not told. Otherwise it begins at the beginning of the feed,
-	// and leaves out what is no longer in it.
+	// between is then not told. Otherwise it begins at the beginning of the feed, and
+	// goes on at its end when changes behind the last position are no longer in it.
 	All bool
 	// Take takes in one change, and can be repeated. With All it gets rows that did
 	// not change too, as if they had just been created.
