@@ -14,7 +14,7 @@ import (
 )
 
 // TestStage_Life has the real program bring a stage through its life on AWS as others
-// have built it anew, by testdata/aws/NAME.txtar. After each step testdata/aws/look.py
+// have built it anew, by testdata/aws/NAME*.txtar. After each step testdata/aws/look.py
 // asks each service what there is: also what a stack says that it has made, it may have
 // left out.
 func TestStage_Life(t *testing.T) {
@@ -28,8 +28,12 @@ func TestStage_Life(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", name+"*.txtar"))
+			if err != nil {
+				t.Fatal(err)
+			}
 			testscript.Run(t, testscript.Params{
-				Files:               []string{filepath.Join("testdata", "aws", name+".txtar")},
+				Files:               scripts,
 				RequireExplicitExec: true,
 				UpdateScripts:       os.Getenv("SHINGLE_UPDATE_SCRIPTS") != "",
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -30,9 +30,10 @@ func (x *Deployer) adopt(ctx context.Context) error {
 		if d.MasterKey == before.MasterKey {
 			d.MasterKeyARN = before.MasterKeyARN
 		}
-		return nil
+	} else if err := errors.Join(x.adoptZone(ctx), x.adoptKey(ctx)); err != nil {
+		return err
 	}
-	return errors.Join(x.adoptZone(ctx), x.adoptKey(ctx))
+	return x.adoptReplicas(ctx)
 }
 
 func (x *Deployer) adoptZone(ctx context.Context) error {
@@ -40,7 +41,7 @@ func (x *Deployer) adoptZone(ctx context.Context) error {
 	if d.ZoneID != "" || d.Zone == "" {
 		return nil
 	}
-	made, err := x.made(ctx, kindFront, "Zone")
+	made, err := x.made(ctx, kindFront, d.Home(), "Zone")
 	if err == nil && !made {
 		d.ZoneID, err = x.keptZone(ctx)
 	}
@@ -51,17 +52,17 @@ func (x *Deployer) adoptKey(ctx context.Context) error {
 	if x.Deployment.MasterKey != MasterKeyKMS {
 		return nil
 	}
-	made, err := x.made(ctx, kindData, "MasterKey")
+	made, err := x.made(ctx, kindData, x.Deployment.Home(), "MasterKey")
 	if err == nil && !made {
 		x.Deployment.MasterKeyARN, err = x.keptKey(ctx)
 	}
 	return err
 }
 
-// made reports whether a stack of the home region is there, with a resource: one that
-// a deployment made that was cut short.
-func (x *Deployer) made(ctx context.Context, kind, resource string) (bool, error) {
-	s := x.Deployment.newStack(kind, x.Deployment.Home(), "")
+// made reports whether a stack is there, with a resource: one that a deployment made
+// that may have been cut short.
+func (x *Deployer) made(ctx context.Context, kind, region, resource string) (bool, error) {
+	s := x.Deployment.newStack(kind, region, "")
 	r := x.run(&s)
 	is, err := r.look(ctx, s.Name)
 	if errors.Is(err, errNoStack) || err == nil && (is.stillborn() || strings.HasPrefix(string(is.status), "DELETE")) {

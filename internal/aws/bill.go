@@ -84,7 +84,7 @@ func (d *Deployment) Cost(l Load) Bill {
 	b.add("metric", "metrics of the alarms' own", controlMetrics+regions*edgeMetrics)
 	b.add("log", "log", (edges*minutes*edgeLine+(float64(l.APICalls)+minutes)*callLines+l.turns()*turnLines)/1e9)
 	if d.MasterKey == MasterKeyKMS {
-		b.add("kms-key", "master key, in each region", regions)
+		b.add("kms-key", "master key, in each region, before its first yearly rotation", regions)
 	}
 	b.beside("ipv4", "public IPv4 addresses", addresses*hours)
 	b.beside("disk", fmt.Sprintf("disks, %d GB gp3", diskGB), edges*diskGB)

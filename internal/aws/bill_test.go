@@ -55,6 +55,7 @@ func TestCost_CountsWhatTheStacksHave(t *testing.T) {
 		want := map[string]float64{
 			d.InstanceType: instances * hours, "disk": instances * diskGB, "ipv4": (instances + 2*accelerators) * hours,
 			"accelerator": accelerators * hours, "alarm": d.count("AWS::CloudWatch::Alarm"), "health-check": d.count("AWS::Route53::HealthCheck"),
+			"kms-key": d.count("AWS::KMS::Key") + d.count("AWS::KMS::ReplicaKey"),
 		}
 		if addresses := d.count("AWS::EC2::EIP"); d.Front == FrontRoute53 && addresses != instances {
 			t.Errorf("%s: %v addresses for %v edges", name, addresses, instances)

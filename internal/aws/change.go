@@ -41,7 +41,7 @@ func (c *Change) Destroys() bool {
 // keeps reports whether a kind of resource has what cannot be made again.
 func keeps(kind string) bool {
 	switch kind {
-	case "AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::KMS::ReplicaKey", "AWS::Route53::HostedZone":
+	case "AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::Route53::HostedZone":
 		return true
 	}
 	return false

@@ -143,13 +143,3 @@ func (d *Deployment) tableRights(table any) []props {
 		[]string{"dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"},
 		table, sub("arn:${AWS::Partition}:dynamodb:*:${AWS::AccountId}:table/"+d.table()))}
 }
-
-// masterKeyRights are those on the master key, of whichever kind.
-func (d *Deployment) masterKeyRights(s *Stack) props {
-	if d.MasterKey == MasterKeyParameter {
-		return statement([]string{"ssm:GetParameter"}, sub("arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter"+d.keyParameter()))
-	}
-	data := d.newStack(kindData, d.Home(), "")
-	return statement([]string{"kms:Decrypt", "kms:Encrypt"},
-		s.input("MasterKeyArn", "ARN of the master key", &data, "MasterKeyArn"))
-}

@@ -46,27 +46,3 @@ func (d *Deployment) data() Stack {
 	}
 	return s
 }
-
-func (d *Deployment) masterKey(s *Stack) {
-	s.Template.Resources["MasterKey"] = retained(Resource{
-		Type: "AWS::KMS::Key",
-		Properties: props{
-			"Description": "Shingle, stage " + d.Stage + ": protects the private keys in the table",
-			"MultiRegion": true, "EnableKeyRotation": true, "PendingWindowInDays": 30,
-			"KeyPolicy": keyPolicy(), "Tags": d.tags(),
-		},
-	})
-	// By its name the next life of the stage finds the key.
-	s.Template.Resources["MasterKeyName"] = retained(Resource{
-		Type: "AWS::KMS::Alias", Properties: props{"AliasName": d.keyAlias(), "TargetKeyId": ref("MasterKey")},
-	})
-	s.output("MasterKeyArn", "ARN of the master key", attr("MasterKey", "Arn"))
-}
-
-// keyPolicy leaves to IAM who may use the key.
-func keyPolicy() props {
-	return policy(props{
-		"Sid": "IAM", "Effect": "Allow", "Action": "kms:*", "Resource": "*",
-		"Principal": props{"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")},
-	})
-}

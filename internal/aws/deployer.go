@@ -139,7 +139,11 @@ func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
 	if err := x.ensureClientSecret(ctx); err != nil {
 		return err
 	}
-	if err := x.ensureMasterKey(ctx); err != nil {
+	if err := errors.Join(x.ensureMasterKey(ctx), x.callBackReplicas(ctx)); err != nil {
+		return err
+	}
+	replicas, id, err := x.goneReplicas(ctx, before, x.Deployment)
+	if err != nil {
 		return err
 	}
 	if len(stale) > 0 {
@@ -154,7 +158,10 @@ func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
 	if err := x.applyAll(ctx, stacks, agreed); err != nil {
 		return err
 	}
-	return x.removeAll(ctx, stale)
+	if err := x.removeAll(ctx, stale); err != nil {
+		return err
+	}
+	return x.dropReplicas(ctx, replicas, id)
 }
 
 func filter(list []Stack, keep func(Stack) bool) (kept []Stack) {
@@ -166,13 +173,15 @@ func filter(list []Stack, keep func(Stack) bool) (kept []Stack) {
 	return kept
 }
 
-// stale returns the stacks of regions that are no longer named.
+// stale returns the stacks that are no longer wanted: those of regions that are no longer
+// named.
 func (x *Deployer) stale(before *Deployment) []Stack {
 	if before == nil {
 		return nil
 	}
+	wanted := x.Deployment.Stacks()
 	return filter(before.Stacks(), func(s Stack) bool {
-		return !slices.ContainsFunc(x.Deployment.Regions, func(r Region) bool { return r.Name == s.Region })
+		return !slices.ContainsFunc(wanted, func(o Stack) bool { return o.ID() == s.ID() })
 	})
 }
 

@@ -308,7 +308,7 @@ func TestDeploy_TakesUpWhatAnEarlierLifeLeft(t *testing.T) {
 	}
 	again := deployment(FrontRoute53, usEast) // from the flags, which do not know
 	again.MasterKey, again.InstanceType = MasterKeyKMS, d.InstanceType
-	w.Deployment, w.cloud.key, w.cloud.zone = again, "", "" // not even looked for
+	w.Deployment, w.cloud.zone = again, "" // not even looked for
 	if plan, err := w.Plan(t.Context()); err != nil || len(plan.Changes) != 0 {
 		t.Errorf("a deployment without changes: %+v, %v", plan.Changes, err)
 	}

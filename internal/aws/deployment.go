@@ -45,6 +45,9 @@ type Deployment struct {
 	// MasterKeyARN is the KMS key that an earlier life of the stage left, and that its
 	// table is under; empty: the stage has made its own. A Deployer finds it.
 	MasterKeyARN string `json:",omitempty"`
+	// KeptReplicas are the regions whose replica of the KMS key no stack has made: what an
+	// earlier life of the stage, or of the region, left. A Deployer finds them.
+	KeptReplicas []string `json:",omitempty"`
 
 	// Zone is the DNS zone, such as example.com, in which Name is the name that
 	// customers' CNAME records lead to, such as edge.example.com. ZoneID is the

@@ -43,6 +43,7 @@ type fakeCloud struct {
 	replicas   []string          // regions of it, apart from home
 	zone       string            // ID of a zone example.com that a stage made
 	key        string            // ARN of the KMS key under the alias of a stage
+	copies     map[string]string // region -> state of a replica of it
 }
 
 type fakeStack struct {
@@ -75,7 +76,7 @@ type fakeChange struct{ action, id, kind, replacement string }
 
 func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	t.Helper()
-	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}}
+	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}, copies: map[string]string{}}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
@@ -209,6 +210,7 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 	f.calls[scope[3]+":"+action]++
 	var in struct {
 		Name, Value, Type string
+		KeyID             string `json:"KeyId"`
 		ReplicaUpdates    []replicaUpdate
 		Overwrite         bool
 		Tags              []struct{}
@@ -229,15 +231,36 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 		}
 		f.parameters[region+in.Name] = in.Value
 		_, _ = fmt.Fprint(w, `{"Version":1}`)
-	case "TrentService.DescribeKey":
-		if f.key == "" {
-			jsonFault(w, "NotFoundException")
-			return
-		}
-		_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q}}`, f.key)
+	case "TrentService.DescribeKey", "TrentService.CancelKeyDeletion", "TrentService.EnableKey", "TrentService.ScheduleKeyDeletion":
+		f.serveKMS(w, region, target, in.KeyID)
 	default:
 		f.serveTable(w, region, target, in.ReplicaUpdates)
 	}
+}
+
+// serveKMS is as much of KMS as a deployment needs: the key's alias at home, and its
+// replicas, which are there until their last day.
+func (f *fakeCloud) serveKMS(w http.ResponseWriter, region, target, id string) {
+	arn, state, there := f.key, "Enabled", f.key != ""
+	if !strings.HasPrefix(id, "alias/") {
+		state, there = f.copies[region], f.copies[region] != "" && strings.HasSuffix(f.key, "/"+id)
+	}
+	if !there {
+		jsonFault(w, "NotFoundException")
+		return
+	}
+	switch {
+	case target == "TrentService.CancelKeyDeletion" && state == "PendingDeletion":
+		f.copies[region] = "Disabled"
+	case target == "TrentService.EnableKey" && state == "Disabled":
+		f.copies[region] = "Enabled"
+	case target == "TrentService.ScheduleKeyDeletion" && state != "PendingDeletion":
+		f.copies[region] = "PendingDeletion"
+	case target != "TrentService.DescribeKey":
+		jsonFault(w, "KMSInvalidStateException")
+		return
+	}
+	_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q,"KeyState":%q}}`, arn, state)
 }
 
 // serveTable is as much of DynamoDB as a deployment needs.
@@ -317,7 +340,11 @@ func (f *fakeCloud) describeStacks(w http.ResponseWriter, region string, q url.V
 	var b strings.Builder
 	fmt.Fprintf(&b, "<Stacks><member><StackName>%s</StackName><StackId>%s</StackId><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>%s</StackStatus><StackStatusReason>%s</StackStatusReason><Outputs>", s.name, s.id, s.status, escape(s.reason))
 	for name := range s.template.Outputs {
-		fmt.Fprintf(&b, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, "the-"+strings.ToLower(name)+"-of-"+s.name+"-"+s.region)
+		value := "the-" + strings.ToLower(name) + "-of-" + s.name + "-" + s.region
+		if name == "MasterKeyArn" {
+			value = f.key
+		}
+		fmt.Fprintf(&b, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, value)
 	}
 	b.WriteString("</Outputs><Parameters>")
 	for name, value := range s.params {
@@ -585,6 +612,11 @@ func (f *fakeCloud) make(region string, c fakeChange) (reason string) {
 		}
 		f.serial++
 		f.key = fmt.Sprintf("arn:aws:kms:%s:123456789012:key/mrk-%d", region, f.serial)
+	case "AWS::KMS::ReplicaKey":
+		if f.copies[region] != "" {
+			return "Key already exists in region " + region
+		}
+		f.copies[region] = "Enabled"
 	case "AWS::Route53::HostedZone":
 		f.serial++
 		f.zone = "ZMADE" + strconv.Itoa(f.serial)
@@ -605,17 +637,19 @@ func (f *fakeCloud) unmake(s *fakeStack, t Template, made []string) bool {
 			good = false
 			f.event(s, id, r.Type, "DELETE_FAILED", "Resource cannot be deleted as it is currently protected against deletion")
 		default:
-			f.forget(r.Type)
+			f.forget(s.region, r.Type)
 			f.event(s, id, r.Type, "DELETE_COMPLETE", "")
 		}
 	}
 	return good
 }
 
-func (f *fakeCloud) forget(kind string) {
+func (f *fakeCloud) forget(region, kind string) {
 	switch kind {
 	case "AWS::KMS::Alias":
 		f.key = ""
+	case "AWS::KMS::ReplicaKey":
+		f.copies[region] = "PendingDeletion"
 	case "AWS::Route53::HostedZone":
 		f.zone = ""
 	}
@@ -630,7 +664,7 @@ func (f *fakeCloud) deleteStack(w http.ResponseWriter, region string, q url.Valu
 			s.status = "DELETE_COMPLETE"
 			for id, r := range s.template.Resources {
 				if !strings.HasPrefix(r.DeletionPolicy, "Retain") {
-					f.forget(r.Type)
+					f.forget(s.region, r.Type)
 				}
 				if reason, bad := f.fail[s.name+"/delete/"+id]; bad {
 					s.status = "DELETE_FAILED"

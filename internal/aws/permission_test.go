@@ -17,6 +17,10 @@ func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.deploy(t)
+	for _, regions := range [][]Region{{usEast, euWest}, {usEast}, {usEast, euWest}, {usEast}} { // its replica goes, and is called back
+		d.Regions = regions
+		w.deploy(t)
+	}
 	d.InstanceType = "t4g.micro"
 	w.cloud.fail["shingle-prd-edge/Machine"], w.cloud.failBack["shingle-prd-edge"] = "no", "no"
 	for range 2 { // the second goes on with the rollback

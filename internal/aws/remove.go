@@ -15,7 +15,7 @@ import (
 )
 
 // Remove deletes the stacks, each when those that stand on it are gone. The
-// table, the master key and the zone stay, and a later Deploy takes the table up
+// table, the master key (of a KMS key, the one at home) and the zone stay, and a later Deploy takes the table up
 // again.
 func (x *Deployer) Remove(ctx context.Context) error {
 	d := x.Deployment
@@ -24,7 +24,14 @@ func (x *Deployer) Remove(ctx context.Context) error {
 	} else if before != nil {
 		d = before // with the regions that there are
 	}
-	return x.removeAll(ctx, d.Stacks())
+	replicas, id, err := x.goneReplicas(ctx, d, nil)
+	if err != nil {
+		return err
+	}
+	if err := x.removeAll(ctx, d.Stacks()); err != nil {
+		return err
+	}
+	return x.dropReplicas(ctx, replicas, id)
 }
 
 func (x *Deployer) removeAll(ctx context.Context, stacks []Stack) error {

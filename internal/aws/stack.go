@@ -23,6 +23,7 @@ type Stack struct {
 const (
 	kindBase    = "base"
 	kindData    = "data"
+	kindKey     = "key"
 	kindControl = "control"
 	kindFront   = "front"
 	kindEdge    = "edge"
@@ -38,7 +39,8 @@ func (s *Stack) ID() string { return s.Region + "/" + s.Name }
 // made. Reversed, it is one in which they can be removed. d must be valid.
 //
 //	base     a bucket for the binary and the edges' addresses; in each region
-//	data     the table                                         home
+//	data     the table, and the KMS key if it is one           home
+//	key      a replica of the KMS key                          in each other region
 //	control  API and scheduled work                            home
 //	front    the accelerator, or latency records               home
 //	edge     network and instances                             in each region
@@ -47,7 +49,13 @@ func (d *Deployment) Stacks() []Stack {
 	for _, r := range d.Regions {
 		list = append(list, d.base(r))
 	}
-	list = append(list, d.data(), d.control(), d.front())
+	list = append(list, d.data())
+	for _, r := range d.Regions {
+		if d.ownsReplica(r.Name) {
+			list = append(list, d.key(r))
+		}
+	}
+	list = append(list, d.control(), d.front())
 	for _, r := range d.Regions {
 		list = append(list, d.edge(r))
 	}

@@ -148,9 +148,43 @@ func checkResource(t *testing.T, where string, d *Deployment, r Resource) {
 		if !arm64(data["InstanceType"].(string)) {
 			t.Errorf("%s: the image is for arm64, %v is not", where, data["InstanceType"])
 		}
+	case "AWS::KMS::Key", "AWS::KMS::ReplicaKey":
+		for _, fault := range openTo(p["KeyPolicy"].(props), d.Stage) {
+			t.Errorf("%s: %s", where, fault)
+		}
+	case "AWS::IAM::Role":
+		if fmt.Sprint(p["Tags"]) != fmt.Sprint(d.tags()) {
+			t.Errorf("%s: without the stage's tag the key's policy does not let it use the key", where)
+		}
 	case "AWS::Scheduler::Schedule":
 		if !regexp.MustCompile(`^rate\((1 (minute|hour|day)|[0-9]+ (minutes|hours|days))\)$`).MatchString(p["ScheduleExpression"].(string)) {
 			t.Errorf("%s: no schedule: %v", where, p["ScheduleExpression"])
+		}
+	}
+}
+
+// openTo returns what of a key's policy lets others use the key than roles of the stage.
+func openTo(policy props, stage string) (faults []string) {
+	for _, s := range policy["Statement"].([]props) {
+		actions := fmt.Sprint(s["Action"])
+		uses := regexp.MustCompile(`kms:(\*|[A-Za-z]*crypt|GenerateDataKey|ReEncrypt|Create(\*|Grant)|Sign)`).MatchString(actions)
+		bound := strings.Contains(fmt.Sprint(s["Condition"]), "aws:PrincipalTag/shingle:stage:"+stage)
+		if uses && !bound {
+			faults = append(faults, fmt.Sprintf("anybody in the account whom IAM lets may %s", actions))
+		}
+	}
+	return faults
+}
+
+func TestOpenTo_FindsPlantedFaults(t *testing.T) {
+	account := props{"AWS": "arn:aws:iam::1:root"}
+	for _, bad := range []props{
+		{"Effect": "Allow", "Principal": account, "Action": "kms:*", "Resource": "*"},
+		{"Effect": "Allow", "Principal": account, "Action": []string{"kms:Describe*", "kms:Create*"}, "Resource": "*"},
+		{"Effect": "Allow", "Principal": account, "Action": []string{"kms:Decrypt"}, "Condition": props{"StringEquals": props{"aws:PrincipalTag/shingle:stage": "dev"}}},
+	} {
+		if len(openTo(policy(bad), "prd")) == 0 {
+			t.Errorf("not found: %v", bad)
 		}
 	}
 }
@@ -183,12 +217,16 @@ func TestStacks_Lint(t *testing.T) {
 			t.Errorf("%s: %v\n%s", region, err, out)
 		}
 	}
-	d := deployment(FrontRoute53, usEast)
+	d := deployment(FrontRoute53, usEast, euWest)
+	d.MasterKey = MasterKeyKMS
 	for i, plant := range []func(s *Stack) bool{
 		func(s *Stack) bool { return set(s, "Control", "Runtime", "provided.al9") },
 		func(s *Stack) bool { return set(s, "Firewall", "VpcId", ref("Nowhere")) },
 		func(s *Stack) bool { return set(s, "Edges", "MinSze", "1") },
 		func(s *Stack) bool { return set(s, "Table", "KeySchema", "pk") },
+		func(s *Stack) bool { return set(s, "Replica", "PendingWindowInDays", 3) },
+		func(s *Stack) bool { return set(s, "Replica", "EnableKeyRotation", true) }, // it is the primary key's affair
+		func(s *Stack) bool { return set(s, "MasterKey", "KeyPolicy", attr("MasterKeyPolicy", "Arn")) },
 		func(s *Stack) bool {
 			r := s.Template.Resources["Table"]
 			r.DeletionPolicy = "RetainExceptOnUpdate"

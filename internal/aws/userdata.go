@@ -48,6 +48,9 @@ func (d *Deployment) edgeEnvironment(r Region) (lines []string) {
 	e := d.environment(r.Name)
 	if d.MasterKey == MasterKeyKMS {
 		e["SHINGLE_MASTER_KEY"] = "kms:${MasterKeyArn}"
+		if d.replicates(r.Name) {
+			e["SHINGLE_MASTER_KEY"] += "@${AWS::Region}"
+		}
 	}
 	e["SHINGLE_REPORT"] = "5m" // the group replaces an instance that is gone sooner than an operator looks
 	e["SHINGLE_POLL"] = "1s"   // every edge knows of a change within a second, for half of what the default costs

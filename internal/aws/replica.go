@@ -1,0 +1,131 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+)
+
+// A replica that goes with its region, or its stage, is there for days after that,
+// and as long KMS makes no other. So one that is needed again is called back. It is in no
+// stack then, and goes by the Deployer's own hand.
+
+// adoptReplicas finds replicas of the master key that no stack has made.
+func (x *Deployer) adoptReplicas(ctx context.Context) error {
+	d := x.Deployment
+	d.KeptReplicas = nil
+	if d.MasterKey != MasterKeyKMS || len(d.Regions) == 1 {
+		return nil
+	}
+	id, err := x.masterKeyID(ctx, d)
+	if err != nil || id == "" {
+		return err
+	}
+	for _, r := range d.Regions[1:] {
+		made, err := x.made(ctx, kindKey, r.Name, "Replica")
+		if err != nil {
+			return err
+		}
+		if made {
+			continue
+		}
+		_, err = x.replica(ctx, r.Name, id)
+		if _, none := errors.AsType[*kmstypes.NotFoundException](err); none {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		d.KeptReplicas = append(d.KeptReplicas, r.Name)
+	}
+	return nil
+}
+
+// masterKeyID returns the ID of the KMS key, which is the same in each region, or "" when
+// there is none yet.
+func (x *Deployer) masterKeyID(ctx context.Context, d *Deployment) (string, error) {
+	arn := d.MasterKeyARN
+	if arn == "" {
+		data := d.newStack(kindData, d.Home(), "")
+		is, err := x.run(&data).look(ctx, data.Name)
+		if err != nil && !errors.Is(err, errNoStack) {
+			return "", err
+		}
+		arn = is.outputs["MasterKeyArn"]
+	}
+	return arn[strings.LastIndex(arn, "/")+1:], nil
+}
+
+func (x *Deployer) kms(region string) *kms.Client { return kms.NewFromConfig(x.Account.in(region)) }
+
+func (x *Deployer) replica(ctx context.Context, region, id string) (*kmstypes.KeyMetadata, error) {
+	out, err := x.kms(region).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
+	if err != nil {
+		return nil, fmt.Errorf("look for the master key in %s: %w", region, err)
+	}
+	return out.KeyMetadata, nil
+}
+
+// callBackReplicas has the replicas that no stack has made stay, and be of use.
+func (x *Deployer) callBackReplicas(ctx context.Context) error {
+	if len(x.Deployment.KeptReplicas) == 0 {
+		return nil
+	}
+	id, err := x.masterKeyID(ctx, x.Deployment)
+	if err != nil {
+		return err
+	}
+	for _, region := range x.Deployment.KeptReplicas {
+		is, err := x.replica(ctx, region, id)
+		if err == nil && is.KeyState == kmstypes.KeyStatePendingDeletion {
+			if _, err = x.kms(region).CancelKeyDeletion(ctx, &kms.CancelKeyDeletionInput{KeyId: &id}); err == nil {
+				is.KeyState = kmstypes.KeyStateDisabled // it is, then
+			}
+		}
+		if err == nil && is.KeyState == kmstypes.KeyStateDisabled {
+			_, err = x.kms(region).EnableKey(ctx, &kms.EnableKeyInput{KeyId: &id})
+		}
+		if err != nil {
+			return fmt.Errorf("have the master key in %s stay: %w", region, err)
+		}
+	}
+	return nil
+}
+
+// goneReplicas returns the regions of the replicas that no stack has made and that are
+// not wanted any more, and the key's ID. after is nil when the stage goes.
+func (x *Deployer) goneReplicas(ctx context.Context, before, after *Deployment) (regions []string, id string, err error) {
+	if before == nil {
+		return nil, "", nil
+	}
+	regions = slices.DeleteFunc(slices.Clone(before.KeptReplicas), func(region string) bool {
+		return after != nil && slices.Contains(after.KeptReplicas, region)
+	})
+	if len(regions) > 0 {
+		id, err = x.masterKeyID(ctx, before)
+	}
+	return regions, id, err
+}
+
+// dropReplicas has replicas deleted, in some days.
+func (x *Deployer) dropReplicas(ctx context.Context, regions []string, id string) error {
+	for _, region := range regions {
+		is, err := x.replica(ctx, region, id)
+		if _, none := errors.AsType[*kmstypes.NotFoundException](err); none || err == nil && is.KeyState == kmstypes.KeyStatePendingDeletion {
+			continue
+		}
+		if err == nil {
+			_, err = x.kms(region).ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(replicaWindow)})
+		}
+		if err != nil {
+			return fmt.Errorf("delete the master key's replica in %s: %w", region, err)
+		}
+	}
+	return nil
+}
