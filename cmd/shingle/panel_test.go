@@ -139,7 +139,7 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	o.Follow("main form button.main")
 	o.Await("[role=status]", "The changes were saved.")
 	o.Await("dl", "Tags eu, gold")
-	eventually(t, 10*time.Second, "the events have the change", func() bool {
+	eventually(t, time.Minute, "the events have the change", func() bool {
 		o.open("events?host=shop.acme.localhost")
 		return strings.Contains(o.Text("main .events"), "Settings changed")
 	})
@@ -153,7 +153,7 @@ func TestPanel_ADomainsLife(t *testing.T) {
 	o.Type("#confirm", "shop.acme.localhost")
 	o.Follow("main form button")
 	o.Await("[role=status]", "The domain was deleted.")
-	eventually(t, 10*time.Second, "the deleted domain is refused", func() bool { return d.visit(d.client(true), "shop.acme.localhost") != nil })
+	eventually(t, time.Minute, "the deleted domain is refused", func() bool { return d.visit(d.client(true), "shop.acme.localhost") != nil })
 
 	o.Follow(".me button")
 	o.Await("h1", "Sign in")
@@ -194,7 +194,7 @@ func TestPanel_OtherPages(t *testing.T) {
 	o.signIn()
 	o.open("domains/new?host=shop.acme.localhost&tenant=acme")
 	o.Follow("main form button.main")
-	eventually(t, 20*time.Second, "the overview has the domain", func() bool {
+	eventually(t, time.Minute, "the overview has the domain", func() bool {
 		o.open("")
 		return strings.Contains(o.Text("main .verdict.wait"), "shop.acme.localhost")
 	})

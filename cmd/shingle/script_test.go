@@ -171,7 +171,7 @@ func orders(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	poll(ts, 10*time.Second, func() error {
+	poll(ts, scriptPatience, func() error {
 		got, err := countOrders(ts.Getenv("CA"), readRoots(ts.Getenv("SHINGLE_DATA")))
 		ts.Check(err)
 		if got > want {
