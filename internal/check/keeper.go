@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"strconv"
 	"strings"
@@ -298,7 +299,7 @@ func (k *Keeper) enter(ctx context.Context, before, after *entry) (mark string, 
 		due = ""
 	}
 	if listed != "" && due == "" {
-		mark = dueKey(after.Host, k.cfg.Now(), after.Seq)
+		mark = dueKey(after.Host, k.cfg.Now(), rand.Int64()) // no other attempt's, lest that one's entry be forgotten
 		due = mark
 	}
 	if due != "" {
