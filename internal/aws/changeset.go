@@ -40,14 +40,29 @@ func (r *stackRun) propose(ctx context.Context, exists bool, params map[string]s
 		Capabilities:            []types.Capability{types.CapabilityCapabilityIam},
 		ImportExistingResources: aws.Bool(!exists), // the table of a stage that was removed
 	})
-	if nothing(err) {
+	set := &changeSet{}
+	_, made := errors.AsType[*types.AlreadyExistsException](err)
+	switch {
+	case nothing(err):
 		return nil, nil
+	case made: // by an attempt of ours whose reply was lost: nobody else has the name
+		set, err = r.find(ctx, name)
+	case err == nil:
+		set.id, set.stack = aws.ToString(out.Id), aws.ToString(out.StackId)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("propose changes to stack %s: %w", r.stack.ID(), err)
 	}
-	set := &changeSet{id: aws.ToString(out.Id), stack: aws.ToString(out.StackId)}
 	return r.proposed(ctx, set)
+}
+
+// find returns the change set with that name.
+func (r *stackRun) find(ctx context.Context, name string) (*changeSet, error) {
+	out, err := r.cloud.DescribeChangeSet(ctx, &cloudformation.DescribeChangeSetInput{StackName: &r.stack.Name, ChangeSetName: &name})
+	if err != nil {
+		return nil, err
+	}
+	return &changeSet{id: aws.ToString(out.ChangeSetId), stack: aws.ToString(out.StackId)}, nil
 }
 
 // proposed waits until the change set is made.

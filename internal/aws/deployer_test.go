@@ -207,6 +207,16 @@ func TestDeploy_ExecutionWhoseReplyIsLost(t *testing.T) {
 	}
 }
 
+// TestDeploy_ProposalWhoseReplyIsLost likewise, after change sets were made.
+func TestDeploy_ProposalWhoseReplyIsLost(t *testing.T) {
+	w := newWorld(t, deployment(FrontRoute53, usEast))
+	w.cloud.loseSets = 3
+	w.deploy(t)
+	if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" || w.cloud.loseSets > 0 {
+		t.Errorf("the edges are %s; %d replies were not lost", got, w.cloud.loseSets)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	w := newWorld(t, deployment(FrontAccelerator, usEast, euWest))
 	w.deploy(t)

@@ -31,6 +31,7 @@ type fakeCloud struct {
 	failBack   map[string]string // the same, when the stack is rolled back
 	throttle   int               // answer that many calls with throttling
 	lose       int               // end that many connections after an execution has begun
+	loseSets   int               // and so many after a change set was made
 	emptyShape string            // "error" or "failed": how it says that nothing changes
 	onExecute  func(stack string)
 	pageSize   int
@@ -463,6 +464,10 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 	set.id = fmt.Sprintf("arn:aws:cloudformation:%s:1:changeSet/%s/%d", region, set.name, f.serial)
 	set.status = "CREATE_IN_PROGRESS"
 	f.sets[set.id] = set
+	if f.loseSets > 0 {
+		f.loseSets--
+		panic(http.ErrAbortHandler)
+	}
 	answer(w, "CreateChangeSet", "<Id>"+set.id+"</Id><StackId>"+s.id+"</StackId>")
 }
 
@@ -497,6 +502,11 @@ func (f *fakeCloud) describeChangeSet(w http.ResponseWriter, q url.Values) {
 	if done := f.done[q.Get("ChangeSetName")]; done != nil {
 		set = done
 	}
+	for _, named := range f.sets {
+		if named.name == q.Get("ChangeSetName") && named.stack.name == q.Get("StackName") {
+			set = named
+		}
+	}
 	if set == nil {
 		fault(w, "ChangeSetNotFound", "ChangeSet does not exist")
 		return
@@ -510,7 +520,7 @@ func (f *fakeCloud) describeChangeSet(w http.ResponseWriter, q url.Values) {
 	from, _ := strconv.Atoi(q.Get("NextToken"))
 	to := min(len(set.changes), from+f.pageSize)
 	var b strings.Builder
-	fmt.Fprintf(&b, "<ChangeSetName>%s</ChangeSetName><ChangeSetId>%s</ChangeSetId><Status>%s</Status><StatusReason>%s</StatusReason><ExecutionStatus>%s</ExecutionStatus><Changes>", set.name, set.id, set.status, set.reason, set.execution)
+	fmt.Fprintf(&b, "<ChangeSetName>%s</ChangeSetName><ChangeSetId>%s</ChangeSetId><StackId>%s</StackId><Status>%s</Status><StatusReason>%s</StatusReason><ExecutionStatus>%s</ExecutionStatus><Changes>", set.name, set.id, set.stack.id, set.status, set.reason, set.execution)
 	for _, c := range set.changes[from:to] {
 		fmt.Fprintf(&b, "<member><Type>Resource</Type><ResourceChange><Action>%s</Action><LogicalResourceId>%s</LogicalResourceId><ResourceType>%s</ResourceType><Replacement>%s</Replacement></ResourceChange></member>", c.action, c.id, c.kind, c.replacement)
 	}
