@@ -94,8 +94,7 @@ func pack(t *testing.T, nfpm, dist, version string) (path string) {
 	return path
 }
 
-// TestDebian_UnitIsThatOfAWS keeps what shuts the service in the same everywhere, and what the
-// kernel is told.
+// TestDebian_UnitIsThatOfAWS keeps what shuts the service in the same everywhere.
 func TestDebian_UnitIsThatOfAWS(t *testing.T) {
 	differs := regexp.MustCompile(`(?m)^(Description|EnvironmentFile|ExecStart)=.*\n`)
 	read := func(path string) string {
@@ -105,9 +104,7 @@ func TestDebian_UnitIsThatOfAWS(t *testing.T) {
 		}
 		return differs.ReplaceAllString(string(content), "")
 	}
-	for _, name := range []string{"shingle.service", "sysctl.conf"} {
-		if ours, theirs := read("debian/"+name), read("../internal/aws/"+name); ours != theirs {
-			t.Errorf("deploy/debian/%s:\n%s\ninternal/aws/%[1]s:\n%s", name, ours, theirs)
-		}
+	if ours, theirs := read("debian/shingle.service"), read("../internal/aws/shingle.service"); ours != theirs {
+		t.Errorf("deploy/debian/shingle.service:\n%s\ninternal/aws/shingle.service:\n%s", ours, theirs)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -66,7 +65,7 @@ func printTraffic(w io.Writer, is api.Traffic) error {
 		fmt.Fprintln(w, "Some of what was counted could not be read: there was more.")
 	}
 	_, err := fmt.Fprintf(w, "%s in %d h. Of those, %d answered with 5xx by the product, %d that it did not answer, %d refused by the domain's settings.\n",
-		counted(is.Total.Requests, "request"), len(is.Hours), is.Total.Origin5xx, is.Total.OriginErrors, is.Total.Refused)
+		plural(int(is.Total.Requests), "request"), len(is.Hours), is.Total.Origin5xx, is.Total.OriginErrors, is.Total.Refused)
 	return err
 }
 
@@ -76,13 +75,6 @@ func bar(n, most uint64) string {
 		return ""
 	}
 	return strings.Repeat("#", max(1, int(float64(n)/float64(most)*barWidth+0.5)))
-}
-
-func counted(n uint64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.FormatUint(n, 10) + " " + what + "s"
 }
 
 // size writes a number of bytes in its largest unit.

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -27,17 +26,11 @@ func (x *Deployer) clientSecret(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	name := d.clientSecretParameter()
-	out, err := x.Account.ssm(d.Home()).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
-	_, none := errors.AsType[*ssmtypes.ParameterNotFound](err)
-	switch {
-	case none && x.ClientSecret == "":
+	text, err := x.parameter(ctx, d.Home(), name)
+	if err == nil && text == "" && x.ClientSecret == "" {
 		return "", shingle.Errorf(shingle.CodeInvalid, "--oidc-client-secret: the parameter %s is not there yet: put the secret into SHINGLE_OIDC_CLIENT_SECRET for this deployment, or say --oidc-public-client when the client has none", name)
-	case none:
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("read parameter %s: %w", name, err)
 	}
-	return aws.ToString(out.Parameter.Value), nil
+	return text, err
 }
 
 // ensureClientSecret puts the client's secret, when it is given, into its parameter,

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -25,17 +26,14 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 	name, text := x.Deployment.keyParameter(), ""
 	var missing []string
 	for _, r := range x.Deployment.Regions {
-		out, err := x.Account.ssm(r.Name).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
-		if _, none := errors.AsType[*ssmtypes.ParameterNotFound](err); none {
-			missing = append(missing, r.Name)
-			continue
-		}
+		there, err := x.parameter(ctx, r.Name, name)
 		if err != nil {
-			return fmt.Errorf("read parameter %s in %s: %w", name, r.Name, err)
+			return err
 		}
-		if text == "" {
-			text = aws.ToString(out.Parameter.Value)
+		if there == "" {
+			missing = append(missing, r.Name)
 		}
+		text = cmp.Or(text, there)
 	}
 	if text == "" {
 		if err := x.noData(ctx, "the parameter "+name); err != nil {
@@ -56,6 +54,19 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// parameter returns what is in an encrypted parameter; empty when it is not there, as none
+// can be empty.
+func (x *Deployer) parameter(ctx context.Context, region, name string) (string, error) {
+	out, err := x.Account.ssm(region).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
+	if _, none := errors.AsType[*ssmtypes.ParameterNotFound](err); none {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read parameter %s in %s: %w", name, region, err)
+	}
+	return aws.ToString(out.Parameter.Value), nil
 }
 
 // noData returns an error when the table has records: a new master key would open

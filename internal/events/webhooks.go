@@ -57,21 +57,26 @@ type retired struct {
 // answer did not arrive or the new secret got about, has the receiver's own sign on.
 func (s *secrets) rotated(fresh []byte, now time.Time) secrets {
 	next := secrets{Current: fresh, Previous: s.Current, PreviousUntil: now.Add(rotationTime)}
+	next.Earlier = s.retired(now)
+	next.Earlier = next.Earlier[:min(len(next.Earlier), maxEarlier)]
+	return next
+}
+
+// retired returns those that sign at now besides the current one, newest first.
+func (s *secrets) retired(now time.Time) (list []retired) {
 	for _, r := range append([]retired{{s.Previous, s.PreviousUntil}}, s.Earlier...) {
-		if len(r.Secret) > 0 && now.Before(r.Until) && len(next.Earlier) < maxEarlier {
-			next.Earlier = append(next.Earlier, r)
+		if len(r.Secret) > 0 && now.Before(r.Until) {
+			list = append(list, r)
 		}
 	}
-	return next
+	return list
 }
 
 // valid returns the secrets that sign at now, the current one first.
 func (s *secrets) valid(now time.Time) [][]byte {
 	list := [][]byte{s.Current}
-	for _, r := range append([]retired{{s.Previous, s.PreviousUntil}}, s.Earlier...) {
-		if len(r.Secret) > 0 && now.Before(r.Until) {
-			list = append(list, r.Secret)
-		}
+	for _, r := range s.retired(now) {
+		list = append(list, r.Secret)
 	}
 	return list
 }

@@ -106,22 +106,30 @@ func TestKeeper_TakesWhatItMade(t *testing.T) {
 	}
 }
 
+// refusedSince makes a token that both know, and has it refused by one at once and by the
+// other soon after end has ended it.
+func (f *fleet) refusedSince(here, there *Keeper, end func(k *Keeper, ctx context.Context, id string) error) shingle.Token {
+	f.t.Helper()
+	text, made := f.create(here, reader)
+	for _, k := range []*Keeper{here, there} {
+		_, err := k.CheckToken(f.t.Context(), text, somebody)
+		check(f.t, err)
+	}
+	check(f.t, end(here, f.t.Context(), made.ID))
+	if _, err := here.CheckToken(f.t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
+		f.t.Errorf("here: %v", err)
+	}
+	f.advance(Fresh)
+	if _, err := there.CheckToken(f.t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
+		f.t.Errorf("there: %v", err)
+	}
+	return made
+}
+
 func TestKeeper_RevokedHereAtOnceAndElsewhereSoon(t *testing.T) {
 	f := newFleet(t)
 	here, there := f.keeper(), f.keeper()
-	text, made := f.create(here, reader)
-	for _, k := range []*Keeper{here, there} {
-		_, err := k.CheckToken(t.Context(), text, somebody)
-		check(t, err)
-	}
-	check(t, here.DeleteToken(t.Context(), made.ID))
-	if _, err := here.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
-		t.Errorf("here: %v", err)
-	}
-	f.advance(Fresh)
-	if _, err := there.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
-		t.Errorf("there: %v", err)
-	}
+	made := f.refusedSince(here, there, (*Keeper).DeleteToken)
 	if err := here.DeleteToken(t.Context(), made.ID); !errors.Is(err, shingle.ErrNotFound) {
 		t.Errorf("again: %v", err)
 	}
@@ -132,19 +140,7 @@ func TestKeeper_RevokedHereAtOnceAndElsewhereSoon(t *testing.T) {
 func TestKeeper_ExpireTokenIsNoRevocation(t *testing.T) {
 	f := newFleet(t)
 	here, there := f.keeper(), f.keeper()
-	text, made := f.create(here, reader)
-	for _, k := range []*Keeper{here, there} {
-		_, err := k.CheckToken(t.Context(), text, somebody)
-		check(t, err)
-	}
-	check(t, here.ExpireToken(t.Context(), made.ID))
-	if _, err := here.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
-		t.Errorf("here: %v", err)
-	}
-	f.advance(Fresh)
-	if _, err := there.CheckToken(t.Context(), text, somebody); !errors.Is(err, shingle.ErrUnauthorized) {
-		t.Errorf("there: %v", err)
-	}
+	made := f.refusedSince(here, there, (*Keeper).ExpireToken)
 	if is, err := here.Token(t.Context(), made.ID); err != nil || !is.Expired(f.now) {
 		t.Errorf("%+v, %v", is, err)
 	}
