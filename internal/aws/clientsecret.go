@@ -2,12 +2,8 @@ package aws
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -41,15 +37,15 @@ func (x *Deployer) ensureClientSecret(ctx context.Context) error {
 		return err
 	}
 	name, home := x.Deployment.clientSecretParameter(), x.Deployment.Home()
-	in := &ssm.PutParameterInput{
-		Name: &name, Value: &x.ClientSecret, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(is != ""),
-		Description: aws.String("Shingle, stage " + x.Deployment.Stage + ": the secret of the panel's OpenID Connect client"),
+	if is == "" {
+		if is, err = x.createParameter(ctx, home, name, x.ClientSecret, "the secret of the panel's OpenID Connect client"); err != nil {
+			return err
+		}
 	}
-	if is == "" { // AWS takes tags with a new one alone
-		in.Tags = []ssmtypes.Tag{{Key: aws.String("shingle:stage"), Value: &x.Deployment.Stage}}
-	}
-	if _, err := x.Account.ssm(home).PutParameter(ctx, in); err != nil {
-		return fmt.Errorf("write parameter %s: %w", name, err)
+	if is != x.ClientSecret {
+		if err := x.replaceParameter(ctx, home, name, x.ClientSecret); err != nil {
+			return err
+		}
 	}
 	x.report(Event{At: time.Now(), Stack: home, Status: "written", Resource: name, Type: "AWS::SSM::Parameter"})
 	return nil

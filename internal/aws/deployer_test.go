@@ -2,6 +2,7 @@ package aws
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -196,24 +197,19 @@ func TestDeploy_WaitsForWhatIsUnderWay(t *testing.T) {
 	w.deploy(t)
 }
 
-// TestDeploy_ExecutionWhoseReplyIsLost has connections end after executions have begun: the
+// TestDeploy_RepliesThatAreLost has connections end after what was asked for was done: the
 // next attempt, which is refused, is not taken for a failure.
-func TestDeploy_ExecutionWhoseReplyIsLost(t *testing.T) {
-	w := newWorld(t, deployment(FrontRoute53, usEast))
-	w.cloud.lose = 3
-	w.deploy(t)
-	if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" || w.cloud.lose > 0 {
-		t.Errorf("the edges are %s; %d replies were not lost", got, w.cloud.lose)
-	}
-}
-
-// TestDeploy_ProposalWhoseReplyIsLost likewise, after change sets were made.
-func TestDeploy_ProposalWhoseReplyIsLost(t *testing.T) {
-	w := newWorld(t, deployment(FrontRoute53, usEast))
-	w.cloud.loseSets = 3
-	w.deploy(t)
-	if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" || w.cloud.loseSets > 0 {
-		t.Errorf("the edges are %s; %d replies were not lost", got, w.cloud.loseSets)
+func TestDeploy_RepliesThatAreLost(t *testing.T) {
+	for _, action := range []string{"cloudformation:CreateChangeSet", "cloudformation:ExecuteChangeSet", "ssm:PutParameter"} {
+		d := deployment(FrontRoute53, usEast, euWest)
+		d.Pages = pages()
+		w := newWorld(t, d)
+		w.ClientSecret = "hush"
+		w.cloud.lose[action] = 3
+		w.deploy(t)
+		if got := w.status("us-east-1", "shingle-prd-edge"); got != "CREATE_COMPLETE" || w.cloud.lose[action] > 0 {
+			t.Errorf("%s: the edges are %s; %d replies were not lost", action, got, w.cloud.lose[action])
+		}
 	}
 }
 
@@ -265,6 +261,39 @@ func TestDeploy_MasterKeyIsOneInAllRegionsAndNeverReplaced(t *testing.T) {
 	err := w.Deploy(t.Context(), Plan{})
 	if !errors.Is(err, shingle.ErrConflict) || len(w.cloud.parameters) != 0 {
 		t.Errorf("a table without its key: %v", err)
+	}
+}
+
+// TestDeploy_MasterKeyOfTwoAtOnce has another deployment be a moment earlier: at home the
+// first one decides; keys that have nothing in common are not deployed.
+func TestDeploy_MasterKeyOfTwoAtOnce(t *testing.T) {
+	theirs, other := shingle.FormatMasterKeys([][]byte{[]byte(strings.Repeat("1", 32))}), shingle.FormatMasterKeys([][]byte{[]byte(strings.Repeat("2", 32))})
+	const home, second = "us-east-1/shingle/prd/master-key", "eu-west-1/shingle/prd/master-key"
+	for _, c := range []struct {
+		name          string
+		there, rivals map[string]string
+		want          string // in both; empty: a conflict
+	}{
+		{"at home", nil, map[string]string{home: theirs}, theirs},
+		{"in both", nil, map[string]string{home: theirs, second: theirs}, theirs},
+		{"in both, and not the same", nil, map[string]string{home: theirs, second: other}, ""},
+		{"in the second", map[string]string{home: theirs}, map[string]string{second: other}, ""},
+		{"of an earlier life", map[string]string{home: theirs, second: other}, nil, ""},
+		{"in the second, after a rotation", map[string]string{home: theirs}, map[string]string{second: theirs + other}, theirs},
+	} {
+		w := newWorld(t, deployment(FrontRoute53, usEast, euWest))
+		maps.Copy(w.cloud.parameters, c.there)
+		w.cloud.rivals = c.rivals
+		err := w.Deploy(t.Context(), Plan{})
+		if c.want == "" {
+			if !errors.Is(err, shingle.ErrConflict) || !strings.Contains(err.Error(), "in eu-west-1 than in us-east-1") || len(w.cloud.stacks) > 0 {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if got := w.cloud.parameters; err != nil || got[home] != c.want || !strings.HasPrefix(got[second], c.want) {
+			t.Errorf("%s: %v: %v", c.name, got, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 )
 
 // fakeCloud is CloudFormation's Query API in all regions, with its states. A
@@ -30,14 +34,14 @@ type fakeCloud struct {
 	fail       map[string]string // stack/resource -> the reason why it cannot be made; stack/half/resource: it is there all the same
 	failBack   map[string]string // the same, when the stack is rolled back
 	throttle   int               // answer that many calls with throttling
-	lose       int               // end that many connections after an execution has begun
-	loseSets   int               // and so many after a change set was made
+	lose       map[string]int    // action of IAM -> end that many connections after it was done
 	emptyShape string            // "error" or "failed": how it says that nothing changes
 	onExecute  func(stack string)
 	pageSize   int
 
 	objects    map[string]bool   // bucket/key
 	parameters map[string]string // region/name -> value
+	rivals     map[string]string // region/name -> what another deployment writes just before the next one
 	said       []string          // what CloudFormation was told
 	table      bool              // the table is there, protected from deletion
 	rows       int               // in it
@@ -77,7 +81,7 @@ type fakeChange struct{ action, id, kind, replacement string }
 
 func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	t.Helper()
-	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}, copies: map[string]string{}}
+	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, lose: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}, copies: map[string]string{}}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
@@ -87,13 +91,34 @@ func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.base.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.Backoff = maxAttempts, retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
+		})
+	}
 	return f, a
 }
 
-// ServeHTTP answers a call. The region is in what the request is signed for.
+// ServeHTTP answers a call, or does what it asks for and loses the reply.
 func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	before := maps.Clone(f.calls)
+	reply := httptest.NewRecorder()
+	f.serve(reply, r)
+	for action, n := range f.calls {
+		if n > before[action] && f.lose[action] > 0 {
+			f.lose[action]--
+			panic(http.ErrAbortHandler)
+		}
+	}
+	maps.Copy(w.Header(), reply.Header())
+	w.WriteHeader(reply.Code)
+	_, _ = w.Write(reply.Body.Bytes())
+}
+
+// serve answers a call. The region is in what the request is signed for.
+func (f *fakeCloud) serve(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.Path, "/functions/") {
 		f.calls["lambda:InvokeFunction"]++
 		_, _ = fmt.Fprint(w, `{"token":"t"}`)
@@ -226,6 +251,11 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target str
 		}
 		_, _ = fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
 	case "AmazonSSM.PutParameter":
+		if rival, first := f.rivals[region+in.Name]; first {
+			f.parameters[region+in.Name] = rival
+			delete(f.rivals, region+in.Name)
+		}
+		_, there = f.parameters[region+in.Name]
 		if there != in.Overwrite || there && len(in.Tags) > 0 || in.Type != "SecureString" {
 			jsonFault(w, "ParameterAlreadyExists")
 			return
@@ -464,10 +494,6 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 	set.id = fmt.Sprintf("arn:aws:cloudformation:%s:1:changeSet/%s/%d", region, set.name, f.serial)
 	set.status = "CREATE_IN_PROGRESS"
 	f.sets[set.id] = set
-	if f.loseSets > 0 {
-		f.loseSets--
-		panic(http.ErrAbortHandler)
-	}
 	answer(w, "CreateChangeSet", "<Id>"+set.id+"</Id><StackId>"+s.id+"</StackId>")
 }
 
@@ -552,10 +578,6 @@ func (f *fakeCloud) executeChangeSet(w http.ResponseWriter, q url.Values) {
 	s.status = verb + "_IN_PROGRESS"
 	f.event(s, "", "", s.status, "User Initiated")
 	s.steps = append(s.steps, func() { f.finish(s, set, verb) })
-	if f.lose > 0 {
-		f.lose--
-		panic(http.ErrAbortHandler)
-	}
 	answer(w, "ExecuteChangeSet", "")
 }
 

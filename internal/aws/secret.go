@@ -1,19 +1,18 @@
 package aws
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -23,50 +22,54 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 	if x.Deployment.MasterKey != MasterKeyParameter {
 		return nil
 	}
-	name, text := x.Deployment.keyParameter(), ""
+	name, text, from := x.Deployment.keyParameter(), "", ""
 	var missing []string
 	for _, r := range x.Deployment.Regions {
 		there, err := x.parameter(ctx, r.Name, name)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if there == "" {
+		case there == "":
 			missing = append(missing, r.Name)
+		case text == "":
+			text, from = there, r.Name
+		case !shareKey(text, there):
+			return x.otherKey(from, r.Name)
 		}
-		text = cmp.Or(text, there)
 	}
-	if text == "" {
+	fresh := text == ""
+	if fresh {
 		if err := x.noData(ctx, "the parameter "+name); err != nil {
 			return err
 		}
 		key := make([]byte, shingle.MasterKeySize)
 		_, _ = rand.Read(key) // never fails
-		text = shingle.FormatMasterKeys([][]byte{key})
+		text, from = shingle.FormatMasterKeys([][]byte{key}), x.Deployment.Home()
 	}
 	for _, region := range missing {
-		_, err := x.Account.ssm(region).PutParameter(ctx, &ssm.PutParameterInput{
-			Name: &name, Value: &text, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(false),
-			Description: aws.String("Shingle, stage " + x.Deployment.Stage + ": protects the private keys in the table. Without it they are lost."),
-			Tags:        []ssmtypes.Tag{{Key: aws.String("shingle:stage"), Value: &x.Deployment.Stage}},
-		})
-		if err != nil {
-			return fmt.Errorf("write parameter %s in %s: %w", name, region, err)
+		there, err := x.createParameter(ctx, region, name, text, "protects the private keys in the table. Without it they are lost.")
+		switch {
+		case err != nil:
+			return err
+		case fresh && region == x.Deployment.Home(): // of two deployments at once, who is first at home decides
+			text = there
+		case !shareKey(text, there):
+			return x.otherKey(from, region)
 		}
 	}
 	return nil
 }
 
-// parameter returns what is in an encrypted parameter; empty when it is not there, as none
-// can be empty.
-func (x *Deployer) parameter(ctx context.Context, region, name string) (string, error) {
-	out, err := x.Account.ssm(region).GetParameter(ctx, &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
-	if _, none := errors.AsType[*ssmtypes.ParameterNotFound](err); none {
-		return "", nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("read parameter %s in %s: %w", name, region, err)
-	}
-	return aws.ToString(out.Parameter.Value), nil
+// shareKey reports whether two texts of master keys have one in common, as they have also
+// while a rotation goes from region to region.
+func shareKey(a, b string) bool {
+	lines := strings.Fields(b)
+	return slices.ContainsFunc(strings.Fields(a), func(key string) bool { return slices.Contains(lines, key) })
+}
+
+func (x *Deployer) otherKey(region, other string) error {
+	name := x.Deployment.keyParameter()
+	return shingle.Errorf(shingle.CodeConflict, "the parameter %[1]s has other master keys in %[3]s than in %[2]s, so that what one region seals the other cannot read: find out which of the two opens the table's records (your backup tells), delete the other (aws ssm delete-parameter --name %[1]s --region REGION), then deploy again: it is copied", name, region, other)
 }
 
 // noData returns an error when the table has records: a new master key would open
