@@ -110,7 +110,7 @@ func TestCertificate_AnswersBeforeTheHandshakeIsCutOff(t *testing.T) {
 	f := newFixture(t)
 	f.ca.hold()
 	m := f.start()
-	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	_, err := m.Certificate(ctx, testHost)
 	wantCode(t, err, shingle.CodeUnavailable)

@@ -66,7 +66,7 @@ func New(cfg Config) (*Checker, error) {
 		return nil, err
 	}
 	client := newClient(&c.cfg)
-	c.stub = &stub{client: client, servers: resolvers}
+	c.stub = newStub(client, resolvers)
 	c.walker = newWalker(client, c.stub, servers)
 	return c, nil
 }

@@ -311,7 +311,7 @@ func TestCheck_WaitsAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.behave(nil, addrRoot)
-			w.behave(silentServer, silent...)
+			w.silence(silent...)
 			defer w.behave(nil, silent...)
 			cfg := w.config()
 			cfg.Timeout, cfg.Addresses = time.Second, []netip.Addr{edge4}

@@ -146,14 +146,17 @@ func (p *dnsProbe) saysHere(msgs []*dns.Msg) bool {
 // askAllResolvers notes the resolvers that say something else than the verdict:
 // their users are led there until the old answer runs out.
 func (p *dnsProbe) askAllResolvers(ctx context.Context) {
-	if len(p.stub.servers) < 2 || p.Reason.Outcome() == shingle.OutcomeUnclear {
+	if p.Reason.Outcome() == shingle.OutcomeUnclear {
 		return
 	}
-	for _, server := range p.stub.servers[1:] {
-		one := &stub{client: p.stub.client, servers: []netip.AddrPort{server}}
+	for _, r := range p.stub.resolvers[1:] {
+		if r.ails(time.Now()) {
+			continue
+		}
+		one := &stub{client: p.stub.client, resolvers: []*resolver{r}}
 		v := p.look(trim(p.name), func(kind uint16) answer { return one.lookup(ctx, p.name, kind) })
 		if fault, _ := v.fault(); fault == "" && p.judge(&v) != p.Reason {
-			p.note(shingle.ReasonStaleCache, "The resolver %s has another answer, for %s at most.", server.Addr(), roughly(v.ttl()))
+			p.note(shingle.ReasonStaleCache, "The resolver %s has another answer, for %s at most.", r.addr.Addr(), roughly(v.ttl()))
 		}
 	}
 }

@@ -51,13 +51,9 @@ func (c *dnsCase) run(t *testing.T) {
 	if c.req != nil {
 		c.req(&req)
 	}
-	start := time.Now()
 	got, err := checker.CheckDNS(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if took := time.Since(start); took > cfg.Timeout+2*time.Second {
-		t.Errorf("took %s", took)
 	}
 	c.compare(t, got)
 }
@@ -147,7 +143,7 @@ func nameServers(names ...string) func(w *world) {
 }
 
 func dead(addrs ...netip.Addr) func(w *world) {
-	return func(w *world) { w.behave(silentServer, addrs...) }
+	return func(w *world) { w.silence(addrs...) }
 }
 
 func edgeAddresses(c *Config) { c.Addresses = []netip.Addr{edge4, edge6} }
@@ -280,7 +276,7 @@ var dnsCases = []dnsCase{
 		s := w.at(addrCom)
 		s.zones["com."] = parseRecords(w.t, "com. 60 SOA a. b. 1 1 1 1 60\ncustomer.com. 60 NS ns.customer.com.\nns.customer.com. 60 A 10.0.0.53")
 		w.serve(netip.MustParseAddr("10.0.0.53"), "customer.com.", customerApex)
-		w.behave(silentServer, netip.MustParseAddr("10.0.0.53"))
+		w.silence(netip.MustParseAddr("10.0.0.53"))
 	}, want: shingle.ReasonLameDelegation},
 	{name: "one of two servers is lame", records: toEdge, world: func(w *world) { w.behave(withCode(dns.RcodeRefused), addrNS2) }, want: shingle.ReasonPointsHere},
 	{name: "AAAA fails, A does not", records: toEdge, world: func(w *world) {

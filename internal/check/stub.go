@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -13,9 +14,23 @@ import (
 
 // stub asks recursive resolvers (RFC 8499).
 type stub struct {
-	client  *client
-	servers []netip.AddrPort
-	heard   atomic.Int64 // when one of them last answered, in Unix nanoseconds
+	client    *client
+	resolvers []*resolver // in the order of the configuration
+}
+
+// resolver is a recursive resolver, and what is known of its health.
+type resolver struct {
+	addr   netip.AddrPort
+	heard  atomic.Int64 // when it last answered, in Unix nanoseconds
+	silent atomic.Int64 // when it last left a question without an answer
+}
+
+func newStub(c *client, servers []netip.AddrPort) *stub {
+	s := &stub{client: c}
+	for _, addr := range servers {
+		s.resolvers = append(s.resolvers, &resolver{addr: addr})
+	}
+	return s
 }
 
 // lookup asks the resolvers one after another until one knows.
@@ -39,20 +54,19 @@ func (s *stub) lookup(ctx context.Context, name string, kind uint16) (a answer) 
 func (s *stub) resolve(ctx context.Context, q question) (m *dns.Msg, fault shingle.Reason, detail string) {
 	silent := true
 	fault = shingle.ReasonDNSFailure
-	for _, server := range s.servers {
-		got, err := s.client.ask(ctx, server, q)
+	for _, r := range s.order() {
+		got, err := s.ask(ctx, r, q)
 		if err != nil {
 			continue
 		}
 		silent = false
-		s.heard.Store(time.Now().UnixNano())
 		if got.Rcode == dns.RcodeSuccess || got.Rcode == dns.RcodeNameError {
 			return got, "", ""
 		}
 		text, bogus, unreachable := extended(got)
 		switch {
 		case got.Rcode != dns.RcodeServerFailure: // refused: a matter of this resolver
-		case bogus || s.answersUnsigned(ctx, server, q):
+		case bogus || s.answersUnsigned(ctx, r, q):
 			return nil, shingle.ReasonDNSSECBogus, text
 		case unreachable:
 			fault, detail = shingle.ReasonDNSTimeout, text
@@ -71,24 +85,62 @@ func (s *stub) resolve(ctx context.Context, q question) (m *dns.Msg, fault shing
 
 // answersUnsigned reports whether a question fails only because signatures are
 // verified.
-func (s *stub) answersUnsigned(ctx context.Context, server netip.AddrPort, q question) bool {
+func (s *stub) answersUnsigned(ctx context.Context, r *resolver, q question) bool {
 	q.unsigned = true
-	m, err := s.client.ask(ctx, server, q)
+	m, err := s.ask(ctx, r, q)
 	return err == nil && (m.Rcode == dns.RcodeSuccess || m.Rcode == dns.RcodeNameError)
 }
 
-// recently is how long a resolver that answered is taken to be well.
-const recently = 10 * time.Second
+// ask puts q to one resolver, and remembers how that went.
+func (s *stub) ask(ctx context.Context, r *resolver, q question) (*dns.Msg, error) {
+	m, err := s.client.ask(ctx, r.addr, q)
+	switch now := time.Now().UnixNano(); {
+	case err == nil:
+		r.heard.Store(now)
+	case ctx.Err() == nil && !errors.Is(err, errSpent):
+		r.silent.Store(now)
+	}
+	return m, err
+}
+
+// order returns the resolvers as they are to be asked: those that ail last, as waiting
+// for one at each question would use up the time of a check.
+func (s *stub) order() []*resolver {
+	now := time.Now()
+	well := make([]*resolver, 0, len(s.resolvers))
+	var ailing []*resolver
+	for _, r := range s.resolvers {
+		if r.ails(now) {
+			ailing = append(ailing, r)
+		} else {
+			well = append(well, r)
+		}
+	}
+	return append(well, ailing...)
+}
+
+const (
+	recently = 10 * time.Second // for so long a resolver that answered is taken to be well
+	ailment  = 30 * time.Second // and one that did not to be ill
+)
+
+// ails reports whether the resolver has left a question without an answer of late, and
+// answered none since: one that waits for a customer's dead name servers answers others.
+func (r *resolver) ails(now time.Time) bool {
+	silent := r.silent.Load()
+	return silent > r.heard.Load() && now.Sub(time.Unix(0, silent)) < ailment
+}
 
 // alive tells resolvers that wait for a customer's dead name servers from dead
 // resolvers: all know the root.
 func (s *stub) alive(ctx context.Context) bool {
-	if time.Since(time.Unix(0, s.heard.Load())) < recently {
-		return true
+	for _, r := range s.resolvers {
+		if time.Since(time.Unix(0, r.heard.Load())) < recently {
+			return true
+		}
 	}
-	for _, server := range s.servers {
-		if _, err := s.client.ask(ctx, server, question{name: ".", kind: dns.TypeNS, recurse: true}); err == nil {
-			s.heard.Store(time.Now().UnixNano())
+	for _, r := range s.order() {
+		if _, err := s.ask(ctx, r, question{name: ".", kind: dns.TypeNS, recurse: true}); err == nil {
 			return true
 		}
 	}

@@ -49,7 +49,8 @@ type server struct {
 	zones   map[string][]dns.RR
 	recurse bool
 	// odd changes an answer, or drops it by returning nil.
-	odd func(m, q *dns.Msg, network string) *dns.Msg
+	odd    func(m, q *dns.Msg, network string) *dns.Msg
+	silent bool // to all questions
 	// before sees a question, and may answer, before the server does.
 	before func(w dns.ResponseWriter, q *dns.Msg)
 	port   netip.AddrPort
@@ -125,8 +126,21 @@ func (w *world) config() Config {
 	return Config{
 		Targets: []string{"edge.operator.net"}, Resolvers: []string{addrResolver.String()}, RootServers: []string{addrRoot.String()},
 		CAs:          []CA{{Name: "letsencrypt", Identities: []string{"letsencrypt.org"}, Account: func(context.Context) string { return "https://ca.test/acct/1" }}},
-		QueryTimeout: 60 * time.Millisecond, Timeout: 5 * time.Second, dialTo: w.dialTo,
+		QueryTimeout: w.patience(), Timeout: 30 * time.Second, dialTo: w.dialTo,
 	}
+}
+
+// patience is for how long a server is waited for: on a busy machine one that answers
+// may take its time; one that is silent from the beginning is not worth waiting for.
+func (w *world) patience() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.servers {
+		if s.silent {
+			return 100 * time.Millisecond
+		}
+	}
+	return 2 * time.Second
 }
 
 func (w *world) dialTo(_ string, to netip.AddrPort) netip.AddrPort {
@@ -424,7 +438,7 @@ func (w *world) behave(odd func(m, q *dns.Msg, network string) *dns.Msg, addrs .
 	for _, a := range addrs {
 		s := w.at(a)
 		w.mu.Lock()
-		s.odd = odd
+		s.odd, s.silent = odd, false
 		w.mu.Unlock()
 	}
 }
@@ -437,7 +451,15 @@ func (w *world) watch(addr netip.Addr, f func(dns.ResponseWriter, *dns.Msg)) {
 	s.before = f
 }
 
-func silentServer(_, _ *dns.Msg, _ string) *dns.Msg { return nil }
+// silence has servers answer nothing.
+func (w *world) silence(addrs ...netip.Addr) {
+	w.behave(func(_, _ *dns.Msg, _ string) *dns.Msg { return nil }, addrs...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range addrs {
+		w.servers[a].silent = true
+	}
+}
 
 func withCode(rcode int) func(m, q *dns.Msg, network string) *dns.Msg {
 	return func(m, q *dns.Msg, _ string) *dns.Msg {
