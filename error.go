@@ -45,6 +45,10 @@ var (
 	ErrUnavailable  = &Error{Code: CodeUnavailable, Message: "not available now, try again later"}
 )
 
+// ErrSetup is in the chain of an error of a store that stays until somebody changes
+// how it is set up, the credentials or the permissions.
+var ErrSetup = errors.New("the store cannot be used as it is set up")
+
 // Errorf returns an [Error] with a formatted message. The message is shown to
 // users, so no argument may carry a secret or an internal detail.
 func Errorf(code Code, format string, args ...any) *Error {

@@ -16,6 +16,7 @@ import (
 	"github.com/shingle-proxy/shingle/internal/files"
 	"github.com/shingle-proxy/shingle/internal/s3"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
+	"github.com/shingle-proxy/shingle/internal/storecopy"
 )
 
 // place is where a store is, as `shingle store copy` names it.
@@ -187,6 +188,11 @@ func (o *opened) openBucket(ctx context.Context, written bool) error {
 		return fmt.Errorf("%s: %s", o.blobs, message)
 	}
 	return nil
+}
+
+// movable is it, for a copy.
+func (o *opened) movable() *storecopy.Installation {
+	return &storecopy.Installation{Name: o.String(), Domains: o.domainStore, Blobs: o.blobStore}
 }
 
 func (o *opened) close() error {

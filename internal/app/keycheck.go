@@ -18,7 +18,7 @@ import (
 // no key.
 func (c *Config) checkKeys(ctx context.Context, blobs shingle.Blobs, r *StoreReport) {
 	f := shingle.StoreFinding{Check: "master key", Severity: shingle.SeverityFailed}
-	defer func() { r.add(f) }()
+	defer func() { r.Add(f) }()
 	if _, err := os.Stat(c.Data); errors.Is(err, fs.ErrNotExist) && (c.MasterKey == "" || c.MasterKey == "file") {
 		f.Severity, f.Message = shingle.SeverityUnknown, "this machine has no folder "+c.Data
 		return

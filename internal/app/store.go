@@ -10,10 +10,9 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/certs"
-	"github.com/shingle-proxy/shingle/internal/dynamo"
 	"github.com/shingle-proxy/shingle/internal/files"
-	"github.com/shingle-proxy/shingle/internal/s3"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
+	"github.com/shingle-proxy/shingle/internal/storecopy"
 )
 
 // stores are where everything is kept.
@@ -41,7 +40,7 @@ func openStores(ctx context.Context, cfg *Config, onChange func()) (*stores, err
 	if err := s.openBlobs(ctx, cfg); err != nil || s.away {
 		return s, err
 	}
-	return s, unfinishedCopy(ctx, s.blobs)
+	return s, storecopy.Unfinished(ctx, s.blobs)
 }
 
 // openDomains opens what keeps the domains, and all else unless openBlobs opens
@@ -147,7 +146,7 @@ func (s *stores) reach(ctx context.Context, cfg *Config, flag string, ask func(c
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, shingle.ErrForbidden), !known && (errors.Is(err, dynamo.ErrSetup) || errors.Is(err, s3.ErrSetup)):
+	case errors.Is(err, shingle.ErrForbidden), !known && errors.Is(err, shingle.ErrSetup):
 		return fmt.Errorf("%s: %w", flag, err)
 	}
 	s.away = true

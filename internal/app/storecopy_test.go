@@ -15,6 +15,9 @@ import (
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
+// copyJournal is the record that marks half a copy.
+const copyJournal = "store-copy/journal"
+
 // fill writes an installation, and returns its place.
 func fill(t *testing.T, db *sqlite.DB) {
 	t.Helper()
@@ -198,33 +201,6 @@ func TestCopyStore_GoesOn(t *testing.T) {
 	must(t, err)
 	if !r.Resumed || r.Domains != 29 || r.Records != 206 || r.Written == 0 || r.Written >= 200 {
 		t.Errorf("%+v", r)
-	}
-}
-
-func TestCopyStore_FaultsOfTheTargetDoNoHarm(t *testing.T) {
-	t.Parallel()
-	for name, fault := range map[string]storetest.Fault{
-		"refused":    storetest.Refuse(shingle.ErrThrottled),
-		"reply lost": storetest.LoseReply(shingle.ErrUnavailable),
-	} {
-		ctx := t.Context()
-		db, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(t.TempDir(), "to.db")})
-		must(t, err)
-		b := &storetest.FaultyBlobs{Blobs: db}
-		for _, op := range []string{"Put", "Delete", "Get"} {
-			b.Inject(storetest.On(op, storetest.Times(2, fault)))
-			c := &storeCopy{to: &opened{blobStore: b}}
-			must(t, c.put(ctx, "k", []byte(op)))
-			if now, err := db.Get(ctx, "k"); err != nil || string(now.Value) != op {
-				t.Errorf("%s %s: %q, %v", name, op, now.Value, err)
-			}
-			b.Inject(storetest.On(op, storetest.Times(2, fault)))
-			must(t, c.remove(ctx, "k"))
-			if _, err := db.Get(ctx, "k"); !errors.Is(err, shingle.ErrNotFound) {
-				t.Errorf("%s %s: %v", name, op, err)
-			}
-		}
-		must(t, db.Close())
 	}
 }
 

@@ -7,12 +7,16 @@ import (
 	"github.com/shingle-proxy/shingle/internal/records"
 )
 
+// FeedPosition is the key of the record that says how far the worker has followed the
+// change feed.
+const FeedPosition = "worker/domains"
+
 // intake follows the domains: one that appears is wanted, one that goes is
 // dropped. What was deleted while the worker fell behind the feed is found, and
 // dropped, when it comes up for renewal and is no longer allowed.
 func (m *Manager) intake() *records.Feed {
 	return &records.Feed{
-		Records: records.New(m.cfg.Blobs), Domains: m.cfg.Domains, Key: "worker/domains", All: true, Take: m.takeIn,
+		Records: records.New(m.cfg.Blobs), Domains: m.cfg.Domains, Key: FeedPosition, All: true, Take: m.takeIn,
 		Gap: func() { m.log.Warn("worker fell behind the change feed, reading all domains again") },
 	}
 }

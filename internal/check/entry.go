@@ -13,10 +13,13 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
+// FeedPosition is the key of the record that says how far the keeper has followed the
+// change feed.
+const FeedPosition = "checks/position"
+
 const (
 	statusPrefix = "statuses/"
 	duePrefix    = "checks/due/"
-	positionKey  = "checks/position"
 	dueTime      = "20060102T150405"
 	changeTries  = 8
 )

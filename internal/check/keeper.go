@@ -93,7 +93,7 @@ func (k *Keeper) Status(ctx context.Context, host string) (shingle.Status, error
 
 // Runs reports whether a process of the fleet keeps statuses, or did.
 func (k *Keeper) Runs(ctx context.Context) (bool, error) {
-	_, err := k.cfg.Blobs.Get(ctx, positionKey)
+	_, err := k.cfg.Blobs.Get(ctx, FeedPosition)
 	if errors.Is(err, shingle.ErrNotFound) {
 		return false, nil
 	}

@@ -491,7 +491,7 @@ func TestKeeper_ChangeOfTheSameSecond(t *testing.T) {
 	}
 	h.settled(func() bool { // the keeper has taken it in
 		p := struct{ Cursor shingle.Cursor }{}
-		_, err := k.records.Get(t.Context(), positionKey, &p)
+		_, err := k.records.Get(t.Context(), FeedPosition, &p)
 		head, headErr := h.store.Head(t.Context())
 		return err == nil && headErr == nil && p.Cursor == head
 	})

@@ -17,7 +17,7 @@ import (
 func (k *Keeper) Run(ctx context.Context) error {
 	r := &rounds{Keeper: k, busy: map[string]bool{}, snoozing: map[string]time.Time{}, done: make(chan finished, k.cfg.AtOnce)}
 	r.feed = records.Feed{
-		Records: k.records, Domains: k.cfg.Domains, Key: positionKey, All: true, Take: k.take,
+		Records: k.records, Domains: k.cfg.Domains, Key: FeedPosition, All: true, Take: k.take,
 		Gap: func() { k.log.Warn("checks fell behind the change feed, reading all domains again") },
 	}
 	defer r.checks.Wait()

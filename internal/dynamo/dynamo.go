@@ -143,7 +143,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func (s *Store) atHome() bool { return s.cfg.Region == s.cfg.HomeRegion }
 
 // Check asks the table for something, in each region that is used. Its error is
-// an [ErrSetup] when trying again will not help.
+// a [shingle.ErrSetup] when trying again will not help.
 func (s *Store) Check(ctx context.Context) error {
 	_, err := s.heads(ctx, s.local, true)
 	if err == nil && !s.atHome() {

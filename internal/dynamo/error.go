@@ -13,10 +13,6 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// ErrSetup is in the chain of an error that stays until somebody changes the
-// table, the credentials or the permissions.
-var ErrSetup = errors.New("the table cannot be used as it is set up")
-
 // errChanged says that the item is not what the write was conditional on.
 var errChanged = errors.New("the item has changed")
 
@@ -56,7 +52,7 @@ func throttling(err error) error {
 }
 
 func setup(err error, format string, args ...any) error {
-	return &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf(format, args...), Err: fmt.Errorf("%w: %w", ErrSetup, err)}
+	return &shingle.Error{Code: shingle.CodeUnavailable, Message: fmt.Sprintf(format, args...), Err: fmt.Errorf("%w: %w", shingle.ErrSetup, err)}
 }
 
 var actionPattern = regexp.MustCompile(`not authorized to perform: (dynamodb:\w+)`)

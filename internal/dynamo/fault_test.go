@@ -179,7 +179,7 @@ func TestErrors(t *testing.T) {
 	} {
 		p.Inject(tt.wound)
 		_, err := s.Get(t.Context(), "k")
-		if shingle.CodeOf(err) != tt.code || errors.Is(err, dynamo.ErrSetup) != tt.setup || !strings.Contains(shingle.MessageOf(err), tt.says) {
+		if shingle.CodeOf(err) != tt.code || errors.Is(err, shingle.ErrSetup) != tt.setup || !strings.Contains(shingle.MessageOf(err), tt.says) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/shingle-proxy/shingle/internal/records"
 )
 
+// FeedPosition is the key of the record that says how far the change feed became events.
+const FeedPosition = "events/position"
+
 // domainChange is the data of a domain's event.
 type domainChange struct {
 	Before *domain `json:"before,omitempty"`
@@ -32,7 +35,7 @@ type domain struct {
 // feed makes events of what changed.
 func (h *Hub) feed() *records.Feed {
 	return &records.Feed{
-		Records: h.records, Domains: h.cfg.Domains, Key: "events/position",
+		Records: h.records, Domains: h.cfg.Domains, Key: FeedPosition,
 		Take: func(ctx context.Context, c *shingle.Change) error { return h.Record(ctx, changed(c)) },
 		Gap: func() {
 			h.log.Error("events of domains are missing: the change feed no longer goes back to where it was read last")

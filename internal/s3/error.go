@@ -16,10 +16,6 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// ErrSetup is in the chain of an error that stays until somebody changes the
-// bucket, the credentials or the permissions.
-var ErrSetup = errors.New("the bucket cannot be used as it is set up")
-
 // Pauses before the second attempt and at most.
 const (
 	firstPause = 50 * time.Millisecond
@@ -137,7 +133,7 @@ func (s *Store) denied(err error, action string) error {
 
 // setup is the error of what stays until somebody changes something.
 func (s *Store) setup(err error, format string, args ...any) error {
-	return s.unavailable(fmt.Errorf("%w: %w", ErrSetup, err), format, args...)
+	return s.unavailable(fmt.Errorf("%w: %w", shingle.ErrSetup, err), format, args...)
 }
 
 func (s *Store) unavailable(err error, format string, args ...any) error {

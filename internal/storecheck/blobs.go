@@ -1,11 +1,10 @@
-package app
+package storecheck
 
 import (
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,24 +13,25 @@ import (
 	"github.com/shingle-proxy/shingle"
 )
 
-// checkPrefix begins the keys of what a check writes: the time follows, so that
-// the next one can delete what a killed one left.
+// Prefix begins the keys of what a check writes.
+const Prefix = "store-check/"
+
+// Behind [Prefix] is the time, so that the next check can delete what a killed one left.
 const (
-	checkPrefix = "store-check/"
-	checkTime   = "20060102T150405Z"
-	checkLife   = time.Hour
-	checkEnd    = 20 * time.Second // for deleting, after an interruption too
+	keyTime  = "20060102T150405Z"
+	keyLife  = time.Hour
+	sweepEnd = 20 * time.Second // for deleting, after an interruption too
 )
 
 const (
-	checkCalls  = 5 // of each kind
-	checkRacers = 8
+	calls  = 5 // of each kind
+	racers = 8
 )
 
-// checkBlobs writes, reads, lists and deletes as the certificates do. It reports
-// whether the store answers.
-func checkBlobs(ctx context.Context, b shingle.Blobs, r *StoreReport) (answers bool) {
-	c := blobsCheck{blobs: b, report: r, key: checkPrefix + time.Now().UTC().Format(checkTime) + "-" + rand.Text()}
+// Blobs writes, reads, lists and deletes as the certificates do, at a key of its own,
+// of which it leaves nothing. It reports whether the store answers.
+func (r *Report) Blobs(ctx context.Context, b shingle.Blobs) (answers bool) {
+	c := blobsCheck{blobs: b, report: r, key: Prefix + time.Now().UTC().Format(keyTime) + "-" + rand.Text()}
 	defer c.sweep(ctx)
 	if !c.reading(ctx) {
 		return !c.silent
@@ -45,19 +45,19 @@ func checkBlobs(ctx context.Context, b shingle.Blobs, r *StoreReport) (answers b
 // blobsCheck checks one store, at one key.
 type blobsCheck struct {
 	blobs   shingle.Blobs
-	report  *StoreReport
+	report  *Report
 	key     string
 	version string // of the record at key
 	silent  bool   // the store did not answer
 }
 
 func (c *blobsCheck) fail(check string, err error) bool {
-	c.silent = !c.report.fail(check, err) || c.silent
+	c.silent = !c.report.Fail(check, err) || c.silent
 	return false
 }
 
 func (c *blobsCheck) ok(check, message string) bool {
-	c.report.add(shingle.StoreFinding{Check: check, Severity: shingle.SeverityOK, Message: message})
+	c.report.ok(check, message)
 	return true
 }
 
@@ -65,7 +65,7 @@ func (c *blobsCheck) ok(check, message string) bool {
 func (c *blobsCheck) reading(ctx context.Context) bool {
 	var t timer
 	all := true
-	for range checkCalls {
+	for range calls {
 		if err := t.time(func() error { _, err := c.blobs.Get(ctx, c.key); return absent(err) }); err != nil {
 			if all = c.fail("reads", err); c.silent {
 				return false
@@ -78,8 +78,8 @@ func (c *blobsCheck) reading(ctx context.Context) bool {
 		c.ok("reads", t.String())
 	}
 	var lists timer
-	for range checkCalls {
-		if err := lists.time(func() error { _, err := c.blobs.List(ctx, checkPrefix, "", 10); return err }); err != nil {
+	for range calls {
+		if err := lists.time(func() error { _, err := c.blobs.List(ctx, Prefix, "", 10); return err }); err != nil {
 			return c.fail("lists", err)
 		}
 	}
@@ -90,7 +90,7 @@ func (c *blobsCheck) reading(ctx context.Context) bool {
 // writing writes a record again and again, and finds it.
 func (c *blobsCheck) writing(ctx context.Context) bool {
 	var t timer
-	for i := range checkCalls {
+	for i := range calls {
 		err := t.time(func() (err error) {
 			c.version, err = c.blobs.Put(ctx, c.key, fmt.Appendf(nil, "%d", i), c.version)
 			return err
@@ -106,7 +106,7 @@ func (c *blobsCheck) writing(ctx context.Context) bool {
 	switch err := errors.Join(err, listErr); {
 	case err != nil:
 		return c.fail("read after write", err)
-	case now.Version != c.version || string(now.Value) != fmt.Sprint(checkCalls-1) || len(keys) != 1 || keys[0] != c.key:
+	case now.Version != c.version || string(now.Value) != fmt.Sprint(calls-1) || len(keys) != 1 || keys[0] != c.key:
 		return c.fail("read after write", errors.New("what was just written is not what is read"))
 	}
 	return c.ok("read after write", "at once")
@@ -137,8 +137,8 @@ func (c *blobsCheck) conditions(ctx context.Context) bool {
 func (c *blobsCheck) race(ctx context.Context) bool {
 	var wins, losses atomic.Int64
 	var all sync.WaitGroup
-	failures := make([]error, checkRacers)
-	for i := range checkRacers {
+	failures := make([]error, racers)
+	for i := range racers {
 		all.Go(func() {
 			_, err := c.blobs.Put(ctx, c.key, fmt.Appendf(nil, "racer %d", i), c.version)
 			switch {
@@ -154,13 +154,13 @@ func (c *blobsCheck) race(ctx context.Context) bool {
 	all.Wait()
 	switch err := errors.Join(failures...); {
 	case wins.Load() > 1:
-		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, %d won: two processes could overwrite each other's certificates", checkRacers, wins.Load()))
+		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, %d won: two processes could overwrite each other's certificates", racers, wins.Load()))
 	case err != nil:
 		return c.fail("conditional writes", err)
 	case wins.Load() == 0:
-		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, none won", checkRacers))
+		return c.fail("conditional writes", fmt.Errorf("of %d writers at once, none won", racers))
 	}
-	c.ok("conditional writes", fmt.Sprintf("what is old is refused, and of %d writers at once one won", checkRacers))
+	c.ok("conditional writes", fmt.Sprintf("what is old is refused, and of %d writers at once one won", racers))
 	return c.deleting(ctx)
 }
 
@@ -184,49 +184,19 @@ func (c *blobsCheck) sweep(ctx context.Context) {
 	if c.silent && c.version == "" {
 		return // nothing was written
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkEnd)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepEnd)
 	defer cancel()
-	keys, err := c.blobs.List(ctx, checkPrefix, "", 100)
+	keys, err := c.blobs.List(ctx, Prefix, "", 100)
 	if err != nil {
 		keys = []string{c.key}
 	}
 	for _, key := range keys {
-		at, err := time.Parse(checkTime, strings.SplitN(strings.TrimPrefix(key, checkPrefix), "-", 2)[0])
-		if key != c.key && (err != nil || time.Since(at) < checkLife) {
+		at, err := time.Parse(keyTime, strings.SplitN(strings.TrimPrefix(key, Prefix), "-", 2)[0])
+		if key != c.key && (err != nil || time.Since(at) < keyLife) {
 			continue // another check is at work
 		}
 		if now, err := c.blobs.Get(ctx, key); err == nil {
 			_ = c.blobs.Delete(ctx, key, now.Version) // or the next check does
 		}
 	}
-}
-
-// timer times calls.
-type timer struct{ all []time.Duration }
-
-// time times one that succeeds.
-func (t *timer) time(call func() error) error {
-	began := time.Now()
-	err := call()
-	if err == nil {
-		t.all = append(t.all, time.Since(began))
-	}
-	slices.Sort(t.all)
-	return err
-}
-
-// String says how long the calls took.
-func (t *timer) String() string {
-	n := len(t.all)
-	return fmt.Sprintf("%d calls of %s to %s, median %s", n, short(t.all[0]), short(t.all[n-1]), short(t.all[n/2]))
-}
-
-func short(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(100 * time.Microsecond).String()
-	}
-	return d.Round(10 * time.Millisecond).String()
 }

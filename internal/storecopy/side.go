@@ -1,4 +1,4 @@
-package app
+package storecopy
 
 import (
 	"context"
@@ -14,28 +14,25 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/members"
 )
 
 // The kinds of what is copied, in their order.
 const (
-	copyDomain = iota
-	copyRecord
-	copyEnd
+	kindDomain = iota
+	kindRecord
+	kindEnd
 )
 
-// copyItem is a domain or a record.
-type copyItem struct {
+// item is a domain or a record.
+type item struct {
 	kind    int
 	key     string
 	content []byte // all of it, the same in every store
-	version string // of a record, where it was read
-
-	domain shingle.Domain
+	domain  shingle.Domain
 }
 
 // before orders items. Nothing is behind all.
-func (i *copyItem) before(j *copyItem) bool {
+func (i *item) before(j *item) bool {
 	switch {
 	case i == nil || j == nil:
 		return i != nil
@@ -45,53 +42,48 @@ func (i *copyItem) before(j *copyItem) bool {
 	return i.key < j.key
 }
 
-func (i *copyItem) String() string {
+func (i *item) String() string {
 	return [...]string{"the domain ", "the record "}[i.kind] + i.key
 }
 
 // Bounds of what a side holds.
 const (
-	copyPage    = 1000
-	copyWindow  = 64 // records, of 384 KiB at most
-	copyReaders = 16
+	pageSize = 1000
+	window   = 64 // records, of 384 KiB at most
+	readers  = 16
 )
 
-// copySide reads an installation in order.
-type copySide struct {
-	o     *opened
+// side reads an installation in order.
+type side struct {
+	of    *Installation
 	skip  func(key string) bool // records that are not copied
 	kind  int                   // of what is read now
 	after string
 	keys  []string // of records that were listed and not read yet
-	items []*copyItem
+	items []*item
 	sum   hash.Hash
-	CopyCounts
+	Counts
 }
 
-// side begins to read one.
-func (c *storeCopy) side(o *opened) *copySide {
-	s := &copySide{o: o, skip: c.skip, sum: sha256.New()}
-	if c.sameDomains {
-		s.kind = copyRecord
+// walk begins to read one.
+func (c *run) walk(of *Installation) *side {
+	s := &side{of: of, skip: c.skip, sum: sha256.New()}
+	if c.RecordsAlone {
+		s.kind = kindRecord
 	}
 	return s
 }
 
-// feedPositions are the records that say how far a part has followed the change
-// feed of the store that it ran on.
-var feedPositions = []string{"worker/domains", "checks/position", "events/position"}
-
-// skip tells what is not copied: what is of this store alone, and which processes
-// there are.
-func (c *storeCopy) skip(key string) bool {
-	return strings.HasPrefix(key, "store-copy/") || strings.HasPrefix(key, checkPrefix) || strings.HasPrefix(key, members.Prefix) || !c.sameDomains && slices.Contains(feedPositions, key)
+// skip tells what is not copied.
+func (c *run) skip(key string) bool {
+	return strings.HasPrefix(key, ownPrefix) || c.Skip != nil && c.Skip(key)
 }
 
 // peek returns the next item, nil at the end.
-func (s *copySide) peek(ctx context.Context) (*copyItem, error) {
-	for len(s.items) == 0 && s.kind < copyEnd {
+func (s *side) peek(ctx context.Context) (*item, error) {
+	for len(s.items) == 0 && s.kind < kindEnd {
 		if err := s.read(ctx); err != nil {
-			return nil, fmt.Errorf("read %s: %w", s.o, err)
+			return nil, fmt.Errorf("read %s: %w", s.of.Name, err)
 		}
 	}
 	if len(s.items) == 0 {
@@ -101,13 +93,12 @@ func (s *copySide) peek(ctx context.Context) (*copyItem, error) {
 }
 
 // take goes on behind the next item.
-func (s *copySide) take() {
+func (s *side) take() {
 	i := s.items[0]
 	s.items = s.items[1:]
-	switch i.kind {
-	case copyDomain:
+	if i.kind == kindDomain {
 		s.Domains++
-	default:
+	} else {
 		s.Records++
 		s.Bytes += int64(len(i.content))
 	}
@@ -118,9 +109,8 @@ func (s *copySide) take() {
 }
 
 // read reads on. It goes on to the next kind at the end of one.
-func (s *copySide) read(ctx context.Context) error {
-	switch s.kind {
-	case copyDomain:
+func (s *side) read(ctx context.Context) error {
+	if s.kind == kindDomain {
 		return s.page(ctx)
 	}
 	if len(s.keys) == 0 {
@@ -128,17 +118,32 @@ func (s *copySide) read(ctx context.Context) error {
 			return err
 		}
 	}
-	n := min(len(s.keys), copyWindow)
-	window := s.keys[:n]
+	n := min(len(s.keys), window)
+	next := s.keys[:n]
 	s.keys = s.keys[n:]
-	return s.fetch(ctx, window)
+	return s.fetch(ctx, next)
+}
+
+// count goes on by a page, and counts it: records by their keys alone.
+func (s *side) count(ctx context.Context) error {
+	if s.kind == kindDomain {
+		err := s.page(ctx)
+		for len(s.items) > 0 {
+			s.take()
+		}
+		return err
+	}
+	_, err := s.list(ctx)
+	s.Records += len(s.keys)
+	s.keys = nil
+	return err
 }
 
 // page reads a page of domains.
-func (s *copySide) page(ctx context.Context) error {
+func (s *side) page(ctx context.Context) error {
 	var page []shingle.Domain
 	if err := again(ctx, func() (err error) {
-		page, err = s.o.domainStore.Domains(ctx, s.after, copyPage)
+		page, err = s.of.Domains.Domains(ctx, s.after, pageSize)
 		return err
 	}); err != nil {
 		return err
@@ -148,22 +153,22 @@ func (s *copySide) page(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.items, s.after = append(s.items, &copyItem{kind: copyDomain, key: d.Host, content: content, domain: d}), d.Host
+		s.items, s.after = append(s.items, &item{kind: kindDomain, key: d.Host, content: content, domain: d}), d.Host
 	}
-	if len(page) < copyPage {
+	if len(page) < pageSize {
 		s.kind, s.after = s.kind+1, ""
 	}
 	return nil
 }
 
 // list lists the next keys.
-func (s *copySide) list(ctx context.Context) (ended bool, err error) {
+func (s *side) list(ctx context.Context) (ended bool, err error) {
 	var page []string
-	if err := again(ctx, func() (err error) { page, err = s.o.blobStore.List(ctx, "", s.after, copyPage); return err }); err != nil {
+	if err := again(ctx, func() (err error) { page, err = s.of.Blobs.List(ctx, "", s.after, pageSize); return err }); err != nil {
 		return false, err
 	}
 	if len(page) == 0 {
-		s.kind = copyEnd
+		s.kind = kindEnd
 		return true, nil
 	}
 	s.after = page[len(page)-1]
@@ -172,23 +177,23 @@ func (s *copySide) list(ctx context.Context) (ended bool, err error) {
 }
 
 // fetch reads records, many at once. One that is gone is none.
-func (s *copySide) fetch(ctx context.Context, keys []string) error {
-	items := make([]*copyItem, len(keys))
+func (s *side) fetch(ctx context.Context, keys []string) error {
+	items := make([]*item, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(copyReaders)
+	group.SetLimit(readers)
 	for n, key := range keys {
 		group.Go(func() error {
 			return again(ctx, func() error {
-				b, err := s.o.blobStore.Get(ctx, key)
+				b, err := s.of.Blobs.Get(ctx, key)
 				if errors.Is(err, shingle.ErrNotFound) {
 					return nil
 				}
-				items[n] = &copyItem{kind: copyRecord, key: key, content: b.Value, version: b.Version}
+				items[n] = &item{kind: kindRecord, key: key, content: b.Value}
 				return err
 			})
 		})
 	}
 	err := group.Wait()
-	s.items = slices.DeleteFunc(items, func(i *copyItem) bool { return i == nil })
+	s.items = slices.DeleteFunc(items, func(i *item) bool { return i == nil })
 	return err
 }
