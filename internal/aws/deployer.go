@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -383,11 +384,19 @@ func (x *Deployer) params(s *Stack, outputs map[string]map[string]string, now ma
 }
 
 func (x *Deployer) run(s *Stack) *stackRun {
-	poll := x.Poll
-	if poll == 0 {
-		poll = defaultPoll
+	return &stackRun{cloud: x.Account.cloudFormation(s.Region), stack: s, poll: x.poll(), report: x.report}
+}
+
+func (x *Deployer) poll() time.Duration { return cmp.Or(x.Poll, defaultPoll) }
+
+// pause waits for the next look.
+func (x *Deployer) pause(ctx context.Context) error {
+	select {
+	case <-time.After(x.poll()):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return &stackRun{cloud: x.Account.cloudFormation(s.Region), stack: s, poll: poll, report: x.report}
 }
 
 func (x *Deployer) report(e Event) {

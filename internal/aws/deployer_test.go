@@ -25,7 +25,7 @@ func newWorld(t *testing.T, d *Deployment) *world {
 		t.Fatal(err)
 	}
 	w := &world{cloud: cloud}
-	w.Deployer = &Deployer{Account: account, Deployment: d, Artifacts: a, Poll: time.Millisecond, Report: func(e Event) { w.events = append(w.events, e) }}
+	w.Deployer = &Deployer{Account: account, Deployment: d, Artifacts: a, Poll: 100 * time.Microsecond, Report: func(e Event) { w.events = append(w.events, e) }}
 	return w
 }
 
@@ -333,8 +333,8 @@ func TestDeploy_TakesUpWhatAnEarlierLifeLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, zone := w.cloud.key, w.cloud.zone
-	if !w.cloud.table || key == "" || zone == "" {
-		t.Fatalf("the removal kept the table: %v, the key %q and the zone %q", w.cloud.table, key, zone)
+	if w.cloud.tables["us-east-1"] == nil || key == "" || zone == "" {
+		t.Fatalf("the removal kept the tables: %v, the key %q and the zone %q", w.cloud.tables, key, zone)
 	}
 	w.cloud.rows, w.cloud.key = 1, ""
 	if err := w.Deploy(t.Context(), Plan{}); !errors.Is(err, shingle.ErrConflict) || !strings.Contains(err.Error(), "alias/shingle-prd") {
@@ -385,13 +385,13 @@ func TestDeploy_FirstCreationThatFailsLeavesNothing(t *testing.T) {
 		if err := w.Deploy(t.Context(), Plan{}); err == nil || !strings.Contains(err.Error(), "no such luck") {
 			t.Fatalf("%s: %v", fails, err)
 		}
-		if w.cloud.key != "" || w.cloud.table != (fails == "half/Table") {
-			t.Errorf("%s: left are the key %q and a table: %v", fails, w.cloud.key, w.cloud.table)
+		if w.cloud.key != "" || (w.cloud.tables["us-east-1"] != nil) != (fails == "half/Table") {
+			t.Errorf("%s: left are the key %q and tables: %v", fails, w.cloud.key, w.cloud.tables)
 		}
 		clear(w.cloud.fail)
 		w.deploy(t)
-		if w.status("us-east-1", "shingle-prd-data") != "CREATE_COMPLETE" || !w.cloud.table || w.cloud.key == "" || d.MasterKeyARN != "" {
-			t.Errorf("%s: after another deployment: key %q, table: %v", fails, w.cloud.key, w.cloud.table)
+		if w.status("us-east-1", "shingle-prd-data") != "CREATE_COMPLETE" || w.cloud.tables["us-east-1"] == nil || w.cloud.key == "" || d.MasterKeyARN != "" {
+			t.Errorf("%s: after another deployment: key %q, tables: %v", fails, w.cloud.key, w.cloud.tables)
 		}
 	}
 }
@@ -401,7 +401,6 @@ func TestDeploy_FirstCreationThatFailsLeavesNothing(t *testing.T) {
 func TestDeleteData_AfterTheRecordIsGone(t *testing.T) {
 	w := newWorld(t, deployment(FrontRoute53, usEast, euWest))
 	w.deploy(t)
-	w.cloud.replicas = []string{"eu-west-1"}
 	if err := w.Remove(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +410,7 @@ func TestDeleteData_AfterTheRecordIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if w.cloud.table || len(w.cloud.replicas) > 0 {
-		t.Errorf("left are the table: %v, replicas %v", w.cloud.table, w.cloud.replicas)
+	if len(w.cloud.tables) > 0 {
+		t.Errorf("left are the tables: %v", w.cloud.tables)
 	}
 }

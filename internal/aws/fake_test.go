@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 // fakeCloud is CloudFormation's Query API in all regions, with its states. A
@@ -35,20 +37,15 @@ type fakeCloud struct {
 	failBack   map[string]string // the same, when the stack is rolled back
 	throttle   int               // answer that many calls with throttling
 	lose       map[string]int    // action of IAM -> end that many connections after it was done
-	emptyShape string            // "error" or "failed": how it says that nothing changes
+	fate       func(fakeCall) fate
+	dead       bool     // whoever calls is no more
+	call       fakeCall // the one that is answered
+	emptyShape string   // "error" or "failed": how it says that nothing changes
 	onExecute  func(stack string)
 	pageSize   int
 
-	objects    map[string]bool   // bucket/key
-	parameters map[string]string // region/name -> value
-	rivals     map[string]string // region/name -> what another deployment writes just before the next one
-	said       []string          // what CloudFormation was told
-	table      bool              // the table is there, protected from deletion
-	rows       int               // in it
-	replicas   []string          // regions of it, apart from home
-	zone       string            // ID of a zone example.com that a stage made
-	key        string            // ARN of the KMS key under the alias of a stage
-	copies     map[string]string // region -> state of a replica of it
+	said []string // what CloudFormation was told
+	fakeServices
 }
 
 type fakeStack struct {
@@ -81,16 +78,14 @@ type fakeChange struct{ action, id, kind, replacement string }
 
 func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	t.Helper()
-	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, lose: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, objects: map[string]bool{}, parameters: map[string]string{}, copies: map[string]string{}}
+	f := &fakeCloud{sets: map[string]*fakeSet{}, done: map[string]*fakeSet{}, names: map[string]bool{}, calls: map[string]int{}, lose: map[string]int{}, fail: map[string]string{}, failBack: map[string]string{}, emptyShape: "failed", pageSize: 3, fakeServices: newFakeServices()}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
-	t.Setenv("AWS_ACCESS_KEY_ID", "test")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	a, err := OpenAccount(t.Context(), s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.base.Credentials = credentials.NewStaticCredentialsProvider("test", "test", "")
 	a.base.Retryer = func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.Backoff = maxAttempts, retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return 0, nil })
@@ -99,16 +94,42 @@ func newFakeCloud(t *testing.T) (*fakeCloud, *Account) {
 	return f, a
 }
 
+// fakeCall is a call, by the action of IAM that it needs.
+type fakeCall struct{ action, region, target string }
+
+func (c fakeCall) String() string { return c.action + " " + c.region + " " + c.target }
+
+func (c fakeCall) writes() bool {
+	_, verb, _ := strings.Cut(c.action, ":")
+	return !slices.ContainsFunc([]string{"Describe", "Get", "List", "Scan"}, func(p string) bool { return strings.HasPrefix(verb, p) })
+}
+
+// fate is what becomes of a call.
+type fate int
+
+const (
+	answered fate = iota
+	lost          // it is done, and the connection ends
+	last          // the same, and so do all that come behind it, which are not done
+)
+
 // ServeHTTP answers a call, or does what it asks for and loses the reply.
 func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	before := maps.Clone(f.calls)
+	if f.dead {
+		panic(http.ErrAbortHandler)
+	}
 	reply := httptest.NewRecorder()
 	f.serve(reply, r)
-	for action, n := range f.calls {
-		if n > before[action] && f.lose[action] > 0 {
-			f.lose[action]--
+	f.calls[f.call.action]++
+	if f.lose[f.call.action] > 0 {
+		f.lose[f.call.action]--
+		panic(http.ErrAbortHandler)
+	}
+	if f.fate != nil {
+		if is := f.fate(f.call); is != answered {
+			f.dead = is == last
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -117,50 +138,41 @@ func (f *fakeCloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(reply.Body.Bytes())
 }
 
-// serve answers a call. The region is in what the request is signed for.
+// serve answers a call. The service and the region are in what it is signed for.
 func (f *fakeCloud) serve(w http.ResponseWriter, r *http.Request) {
-	if strings.Contains(r.URL.Path, "/functions/") {
-		f.calls["lambda:InvokeFunction"]++
-		_, _ = fmt.Fprint(w, `{"token":"t"}`)
-		return
-	}
-	if strings.HasSuffix(r.URL.Path, "/hostedzonesbyname") {
-		f.calls["route53:ListHostedZonesByName"]++
-		_, _ = fmt.Fprint(w, "<ListHostedZonesByNameResponse><HostedZones>")
-		for id, comment := range map[string]string{"ZOTHER": "of somebody else", f.zone: "Shingle, stage prd"} {
-			if id != "" {
-				_, _ = fmt.Fprintf(w, "<HostedZone><Id>/hostedzone/%s</Id><Name>example.com.</Name><Config><Comment>%s</Comment></Config></HostedZone>", id, comment)
-			}
-		}
-		_, _ = fmt.Fprint(w, "</HostedZones></ListHostedZonesByNameResponse>")
-		return
-	}
-	if r.URL.Path != "/" {
-		f.serveS3(w, r)
-		return
-	}
-	if target := r.Header.Get("X-Amz-Target"); target != "" {
-		f.serveJSON(w, r, target)
-		return
-	}
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, err.Error(), 400)
-		return
-	}
 	scope := strings.Split(r.Header.Get("Authorization"), "/")
 	if len(scope) < 4 {
 		http.Error(w, "not signed", http.StatusForbidden)
 		return
 	}
+	region, service := scope[2], scope[3]
+	switch service {
+	case "lambda":
+		f.serveLambda(w, r, region)
+	case "route53":
+		f.serveRoute53(w)
+	case "s3":
+		f.serveS3(w, r, region)
+	case "ssm", "kms", "dynamodb":
+		f.serveJSON(w, r, region, service)
+	default:
+		f.serveQuery(w, r, region, service)
+	}
+}
+
+func (f *fakeCloud) serveQuery(w http.ResponseWriter, r *http.Request, region, service string) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
 	f.said = append(f.said, fmt.Sprint(r.Form))
 	action := r.Form.Get("Action")
-	f.calls[strings.Split(r.Header.Get("Authorization"), "/")[3]+":"+action]++
+	f.call = fakeCall{service + ":" + action, region, f.stackNamed(r.Form)}
 	if f.throttle > 0 {
 		f.throttle--
 		fault(w, "Throttling", "Rate exceeded")
 		return
 	}
-	region := scope[2]
 	switch action {
 	case "DescribeStacks":
 		f.describeStacks(w, region, r.Form)
@@ -197,143 +209,6 @@ func (f *fakeCloud) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveS3 is as much of S3 as artifacts need.
-func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request) {
-	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	f.calls[map[string]string{"HEAD": "s3:GetObject", "PUT": "s3:PutObject", "POST": "s3:DeleteObject", "GET": "s3:ListBucket"}[r.Method]]++
-	switch r.Method {
-	case "HEAD":
-		if !f.objects[bucket+"/"+key] {
-			w.WriteHeader(404)
-		}
-	case "PUT":
-		f.objects[bucket+"/"+key] = true
-	case "POST":
-		var q struct{ Object []struct{ Key string } }
-		if err := xml.NewDecoder(r.Body).Decode(&q); err != nil {
-			http.Error(w, err.Error(), 400)
-		}
-		for _, o := range q.Object {
-			delete(f.objects, bucket+"/"+o.Key)
-		}
-		_, _ = fmt.Fprint(w, "<DeleteResult></DeleteResult>")
-	default:
-		_, _ = fmt.Fprint(w, "<ListBucketResult>")
-		for name := range f.objects {
-			if key, ours := strings.CutPrefix(name, bucket+"/"); ours {
-				_, _ = fmt.Fprintf(w, "<Contents><Key>%s</Key></Contents>", key)
-			}
-		}
-		_, _ = fmt.Fprint(w, "</ListBucketResult>")
-	}
-}
-
-// serveJSON is as much of Systems Manager and DynamoDB as a deployment needs.
-func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, target string) {
-	scope := strings.Split(r.Header.Get("Authorization"), "/")
-	region := scope[2]
-	_, action, _ := strings.Cut(target, ".")
-	f.calls[scope[3]+":"+action]++
-	var in struct {
-		Name, Value, Type string
-		KeyID             string `json:"KeyId"`
-		ReplicaUpdates    []replicaUpdate
-		Overwrite         bool
-		Tags              []struct{}
-	}
-	_ = json.NewDecoder(r.Body).Decode(&in)
-	value, there := f.parameters[region+in.Name]
-	switch target {
-	case "AmazonSSM.GetParameter":
-		if !there {
-			jsonFault(w, "ParameterNotFound")
-			return
-		}
-		_, _ = fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
-	case "AmazonSSM.PutParameter":
-		if rival, first := f.rivals[region+in.Name]; first {
-			f.parameters[region+in.Name] = rival
-			delete(f.rivals, region+in.Name)
-		}
-		_, there = f.parameters[region+in.Name]
-		if there != in.Overwrite || there && len(in.Tags) > 0 || in.Type != "SecureString" {
-			jsonFault(w, "ParameterAlreadyExists")
-			return
-		}
-		f.parameters[region+in.Name] = in.Value
-		_, _ = fmt.Fprint(w, `{"Version":1}`)
-	case "TrentService.DescribeKey", "TrentService.CancelKeyDeletion", "TrentService.EnableKey", "TrentService.ScheduleKeyDeletion":
-		f.serveKMS(w, region, target, in.KeyID)
-	default:
-		f.serveTable(w, region, target, in.ReplicaUpdates)
-	}
-}
-
-// serveKMS is as much of KMS as a deployment needs: the key's alias at home, and its
-// replicas, which are there until their last day.
-func (f *fakeCloud) serveKMS(w http.ResponseWriter, region, target, id string) {
-	arn, state, there := f.key, "Enabled", f.key != ""
-	if !strings.HasPrefix(id, "alias/") {
-		state, there = f.copies[region], f.copies[region] != "" && strings.HasSuffix(f.key, "/"+id)
-	}
-	if !there {
-		jsonFault(w, "NotFoundException")
-		return
-	}
-	switch {
-	case target == "TrentService.CancelKeyDeletion" && state == "PendingDeletion":
-		f.copies[region] = "Disabled"
-	case target == "TrentService.EnableKey" && state == "Disabled":
-		f.copies[region] = "Enabled"
-	case target == "TrentService.ScheduleKeyDeletion" && state != "PendingDeletion":
-		f.copies[region] = "PendingDeletion"
-	case target != "TrentService.DescribeKey":
-		jsonFault(w, "KMSInvalidStateException")
-		return
-	}
-	_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q,"KeyState":%q}}`, arn, state)
-}
-
-// serveTable is as much of DynamoDB as a deployment needs.
-func (f *fakeCloud) serveTable(w http.ResponseWriter, region, target string, updates []replicaUpdate) {
-	if there := f.table && region == "us-east-1" || slices.Contains(f.replicas, region); !there {
-		jsonFault(w, "ResourceNotFoundException")
-		return
-	}
-	switch target {
-	case "DynamoDB_20120810.UpdateTable":
-		for _, u := range updates {
-			f.replicas = slices.DeleteFunc(f.replicas, func(r string) bool { return r == u.Delete.RegionName })
-		}
-		_, _ = fmt.Fprint(w, "{}")
-	case "DynamoDB_20120810.DeleteTable":
-		if len(f.replicas) > 0 {
-			jsonFault(w, "ValidationException")
-			return
-		}
-		f.table, f.rows = false, 0
-		_, _ = fmt.Fprint(w, "{}")
-	case "DynamoDB_20120810.Scan":
-		_, _ = fmt.Fprintf(w, `{"Count":%d}`, min(f.rows, 1))
-	case "DynamoDB_20120810.DescribeTable":
-		list := []string{}
-		for _, r := range f.replicas {
-			list = append(list, fmt.Sprintf(`{"RegionName":%q}`, r))
-		}
-		_, _ = fmt.Fprintf(w, `{"Table":{"TableStatus":"ACTIVE","Replicas":[%s]}}`, strings.Join(list, ","))
-	default:
-		jsonFault(w, "UnknownOperationException")
-	}
-}
-
-type replicaUpdate struct{ Delete struct{ RegionName string } }
-
-func jsonFault(w http.ResponseWriter, code string) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.WriteHeader(400)
-	_, _ = fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
-}
-
 func fault(w http.ResponseWriter, code, message string) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(400)
@@ -349,6 +224,19 @@ func escape(s string) string {
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(s))
 	return b.String()
+}
+
+// stackNamed is the name of the stack that a call is about.
+func (f *fakeCloud) stackNamed(q url.Values) string {
+	if set := cmp.Or(f.sets[q.Get("ChangeSetName")], f.done[q.Get("ChangeSetName")]); set != nil {
+		return set.stack.name
+	}
+	for _, s := range f.stacks {
+		if s.id == q.Get("StackName") {
+			return s.name
+		}
+	}
+	return q.Get("StackName")
 }
 
 // find returns the stack by name, unless it is deleted, or by ARN.
@@ -479,7 +367,7 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 	}
 	set.changes = changesOf(s, set)
 	for i, c := range set.changes {
-		if set.imports && f.table && c.kind == "AWS::DynamoDB::GlobalTable" && c.action == "Add" {
+		if set.imports && f.tables["us-east-1"] != nil && c.kind == "AWS::DynamoDB::GlobalTable" && c.action == "Add" {
 			set.changes[i].action = "Import"
 		}
 	}
@@ -611,6 +499,7 @@ func (f *fakeCloud) finish(s *fakeStack, set *fakeSet, verb string) {
 	}
 	if failed == "" {
 		s.template, s.params, s.status = set.template, set.params, verb+"_COMPLETE"
+		f.replicate(s.template)
 		f.event(s, "", "", s.status, "")
 		return
 	}
@@ -634,10 +523,12 @@ func (f *fakeCloud) finish(s *fakeStack, set *fakeSet, verb string) {
 func (f *fakeCloud) make(region string, c fakeChange) (reason string) {
 	switch c.kind {
 	case "AWS::DynamoDB::GlobalTable":
-		if f.table && c.action != "Import" {
+		if f.tables[region] != nil && c.action != "Import" {
 			return "Table already exists"
 		}
-		f.table = true
+		if f.tables[region] == nil {
+			f.tables[region] = &fakeTable{protected: true}
+		}
 	case "AWS::KMS::Alias":
 		if f.key != "" {
 			return "An alias with that name already exists"

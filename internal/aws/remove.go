@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -89,70 +85,4 @@ func empty(ctx context.Context, c *s3.Client, bucket string) error {
 		}
 	}
 	return nil
-}
-
-// tableWait bounds how long a replica or a table may take to go.
-const tableWait = 30 * time.Minute
-
-// DeleteData deletes the table of a stage whose stacks were removed: every domain
-// and every certificate. It cannot be undone.
-func (x *Deployer) DeleteData(ctx context.Context) error {
-	regions, err := x.tableRegions(ctx)
-	if err != nil {
-		return err
-	}
-	table := x.Deployment.table()
-	home := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home()))
-	for _, region := range regions {
-		c := dynamodb.NewFromConfig(x.Account.in(region))
-		_, err := c.UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: &table, DeletionProtectionEnabled: aws.Bool(false)})
-		if _, missing := errors.AsType[*ddbtypes.ResourceNotFoundException](err); missing {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("take the protection off table %s in %s: %w", table, region, err)
-		}
-		wait := dynamodb.NewTableExistsWaiter(c)
-		if err := wait.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &table}, tableWait); err != nil {
-			return fmt.Errorf("wait for table %s in %s: %w", table, region, err)
-		}
-		if region == x.Deployment.Home() {
-			_, err = c.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: &table})
-		} else {
-			_, err = home.UpdateTable(ctx, &dynamodb.UpdateTableInput{TableName: &table, ReplicaUpdates: []ddbtypes.ReplicationGroupUpdate{
-				{Delete: &ddbtypes.DeleteReplicationGroupMemberAction{RegionName: aws.String(region)}},
-			}})
-		}
-		if err != nil {
-			return fmt.Errorf("delete table %s in %s: %w", table, region, err)
-		}
-		gone := dynamodb.NewTableNotExistsWaiter(c)
-		if err := gone.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &table}, tableWait); err != nil {
-			return fmt.Errorf("wait until table %s in %s is gone: %w", table, region, err)
-		}
-	}
-	return nil
-}
-
-// tableRegions are those in which the table is or may be, home the last: those of the
-// deployment, and those that the table itself names. For the record of a deployment is
-// gone with its stacks, and the data may be deleted later.
-func (x *Deployer) tableRegions(ctx context.Context) ([]string, error) {
-	home, table := x.Deployment.Home(), x.Deployment.table()
-	var regions []string
-	for _, r := range x.Deployment.Regions[1:] {
-		regions = append(regions, r.Name)
-	}
-	out, err := dynamodb.NewFromConfig(x.Account.in(home)).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &table})
-	if _, missing := errors.AsType[*ddbtypes.ResourceNotFoundException](err); !missing && err != nil {
-		return nil, fmt.Errorf("look for table %s: %w", table, err)
-	}
-	if err == nil {
-		for _, r := range out.Table.Replicas {
-			if name := aws.ToString(r.RegionName); name != home && !slices.Contains(regions, name) {
-				regions = append(regions, name)
-			}
-		}
-	}
-	return append(regions, home), nil
 }

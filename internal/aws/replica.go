@@ -35,7 +35,7 @@ func (x *Deployer) adoptReplicas(ctx context.Context) error {
 		if made {
 			continue
 		}
-		_, err = x.replica(ctx, r.Name, id)
+		_, err = x.key(ctx, r.Name, id)
 		if _, none := errors.AsType[*kmstypes.NotFoundException](err); none {
 			continue
 		}
@@ -64,7 +64,7 @@ func (x *Deployer) masterKeyID(ctx context.Context, d *Deployment) (string, erro
 
 func (x *Deployer) kms(region string) *kms.Client { return kms.NewFromConfig(x.Account.in(region)) }
 
-func (x *Deployer) replica(ctx context.Context, region, id string) (*kmstypes.KeyMetadata, error) {
+func (x *Deployer) key(ctx context.Context, region, id string) (*kmstypes.KeyMetadata, error) {
 	out, err := x.kms(region).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &id})
 	if err != nil {
 		return nil, fmt.Errorf("look for the master key in %s: %w", region, err)
@@ -82,20 +82,45 @@ func (x *Deployer) callBackReplicas(ctx context.Context) error {
 		return err
 	}
 	for _, region := range x.Deployment.KeptReplicas {
-		is, err := x.replica(ctx, region, id)
-		if err == nil && is.KeyState == kmstypes.KeyStatePendingDeletion {
-			if _, err = x.kms(region).CancelKeyDeletion(ctx, &kms.CancelKeyDeletionInput{KeyId: &id}); err == nil {
-				is.KeyState = kmstypes.KeyStateDisabled // it is, then
-			}
-		}
-		if err == nil && is.KeyState == kmstypes.KeyStateDisabled {
-			_, err = x.kms(region).EnableKey(ctx, &kms.EnableKeyInput{KeyId: &id})
-		}
-		if err != nil {
+		if err := x.stepKey(ctx, region, id, callBackStep); err != nil {
 			return fmt.Errorf("have the master key in %s stay: %w", region, err)
 		}
 	}
 	return nil
+}
+
+// callBackStep is the next step of a key that is to be of use.
+func callBackStep(ctx context.Context, c *kms.Client, id string, is kmstypes.KeyState) (done bool, err error) {
+	switch is {
+	case kmstypes.KeyStatePendingDeletion:
+		_, err = c.CancelKeyDeletion(ctx, &kms.CancelKeyDeletionInput{KeyId: &id})
+		return false, err // it is disabled then
+	case kmstypes.KeyStateDisabled:
+		_, err = c.EnableKey(ctx, &kms.EnableKeyInput{KeyId: &id})
+	}
+	return true, err
+}
+
+// maxKeySteps bounds the looks at a key, which another look may see as it was before.
+const maxKeySteps = 10
+
+// stepKey takes the steps of a key. One that KMS refuses because of the key's state may have
+// been taken by an attempt whose reply was lost: so the key is looked at again.
+func (x *Deployer) stepKey(ctx context.Context, region, id string, step func(context.Context, *kms.Client, string, kmstypes.KeyState) (bool, error)) error {
+	for n := 1; ; n++ {
+		is, err := x.key(ctx, region, id)
+		if err != nil {
+			return err
+		}
+		done, err := step(ctx, x.kms(region), id, is.KeyState)
+		_, state := errors.AsType[*kmstypes.KMSInvalidStateException](err)
+		if err == nil && done || err != nil && !state || n == maxKeySteps {
+			return err
+		}
+		if err := x.pause(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // goneReplicas returns the regions of the replicas that no stack has made and that are
@@ -116,14 +141,14 @@ func (x *Deployer) goneReplicas(ctx context.Context, before, after *Deployment) 
 // dropReplicas has replicas deleted, in some days.
 func (x *Deployer) dropReplicas(ctx context.Context, regions []string, id string) error {
 	for _, region := range regions {
-		is, err := x.replica(ctx, region, id)
-		if _, none := errors.AsType[*kmstypes.NotFoundException](err); none || err == nil && is.KeyState == kmstypes.KeyStatePendingDeletion {
-			continue
-		}
-		if err == nil {
-			_, err = x.kms(region).ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(replicaWindow)})
-		}
-		if err != nil {
+		err := x.stepKey(ctx, region, id, func(ctx context.Context, c *kms.Client, id string, is kmstypes.KeyState) (bool, error) {
+			if is == kmstypes.KeyStatePendingDeletion {
+				return true, nil
+			}
+			_, err := c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(replicaWindow)})
+			return true, err
+		})
+		if _, none := errors.AsType[*kmstypes.NotFoundException](err); !none && err != nil {
 			return fmt.Errorf("delete the master key's replica in %s: %w", region, err)
 		}
 	}

@@ -133,7 +133,8 @@ func (r *stackRun) continueRollback(ctx context.Context, s state) (state, error)
 		return s, err
 	}
 	token := proposalName()
-	if _, err := r.cloud.ContinueUpdateRollback(ctx, &cloudformation.ContinueUpdateRollbackInput{StackName: &s.id, ClientRequestToken: &token}); err != nil {
+	_, err = r.cloud.ContinueUpdateRollback(ctx, &cloudformation.ContinueUpdateRollbackInput{StackName: &s.id, ClientRequestToken: &token})
+	if err != nil && !r.moved(ctx, s) { // refused, because an attempt whose reply was lost has begun it
 		return s, fmt.Errorf("continue the rollback of %s: %w", r.stack.ID(), err)
 	}
 	after, err := f.wait(ctx)
@@ -141,6 +142,12 @@ func (r *stackRun) continueRollback(ctx context.Context, s state) (state, error)
 		err = shingle.Errorf(shingle.CodeConflict, "the rollback of stack %s fails: %s; mend what the reason names, or skip the resource in the CloudFormation console, then deploy again", r.stack.ID(), after.reason)
 	}
 	return after, err
+}
+
+// moved reports whether the stack is in another state than it was.
+func (r *stackRun) moved(ctx context.Context, was state) bool {
+	is, err := r.look(ctx, was.id)
+	return err == nil && is.status != was.status
 }
 
 func (r *stackRun) say(status, reason string) {

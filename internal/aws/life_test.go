@@ -1,0 +1,202 @@
+package aws
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// lifeStep is a command in the life of a stage.
+type lifeStep struct {
+	name string
+	do   func(*life) error
+}
+
+// life is a stage on the fake, from its first deployment until its data are deleted.
+type life struct {
+	*world
+	t      *testing.T
+	kind   MasterKey
+	step   string
+	writes []fakeCall
+}
+
+func newLife(t *testing.T, kind MasterKey) *life {
+	l := &life{world: newWorld(t, deployment(FrontRoute53, usEast)), t: t, kind: kind}
+	l.cloud.mu.Lock()
+	defer l.cloud.mu.Unlock()
+	l.cloud.fate = func(c fakeCall) fate {
+		if c.writes() {
+			l.writes = append(l.writes, c)
+		}
+		return answered
+	}
+	return l
+}
+
+// command is what a new run of the program has.
+func (l *life) command(instance string, regions ...Region) {
+	d := deployment(FrontRoute53, regions...)
+	d.MasterKey, d.InstanceType, d.Pages = l.kind, instance, pages()
+	a := l.Artifacts
+	l.Deployer = &Deployer{Account: l.Account, Deployment: d, Artifacts: a, Poll: l.Poll, Report: l.Report, ClientSecret: "hush"}
+}
+
+func (l *life) deployed(instance string, regions ...Region) error {
+	l.command(instance, regions...)
+	plan, err := l.Plan(l.t.Context())
+	if err != nil {
+		return err
+	}
+	return l.Deploy(l.t.Context(), plan)
+}
+
+const failingStep = "an update that fails, and its rollback too"
+
+var lifeSteps = []lifeStep{
+	{"first deployment", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
+	{"token", func(l *life) error { _, err := l.Token(l.t.Context()); return err }},
+	{"nothing changes", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
+	{"a region more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
+	{failingStep, func(l *life) error {
+		l.cloud.mu.Lock()
+		l.cloud.fail["shingle-prd-edge/Machine"], l.cloud.failBack["shingle-prd-edge"] = "no t4g.micro", "no network"
+		l.cloud.mu.Unlock()
+		err := l.deployed("t4g.micro", usEast, euWest)
+		l.cloud.mu.Lock()
+		defer l.cloud.mu.Unlock()
+		clear(l.cloud.fail)
+		clear(l.cloud.failBack)
+		if err == nil || !strings.Contains(err.Error(), "no t4g.micro") && !strings.Contains(err.Error(), "no network") {
+			return fmt.Errorf("the update that fails: %w", err)
+		}
+		return nil
+	}},
+	{"an update", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
+	{"a region less", func(l *life) error { return l.deployed("t4g.micro", usEast) }},
+	{"the region again", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
+	{"removal", func(l *life) error { l.command("t4g.nano", usEast); return l.Remove(l.t.Context()) }},
+	{"second life", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
+	{"the region less again", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
+	{"the region once more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
+	{"removal with the data", func(l *life) error {
+		l.command("t4g.nano", usEast)
+		if err := l.Remove(l.t.Context()); err != nil {
+			return err
+		}
+		return l.DeleteData(l.t.Context())
+	}},
+}
+
+// picture is what there is, with secrets and IDs as what they are among each other.
+func (l *life) picture() string {
+	c := l.cloud
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var lines []string
+	for _, s := range c.stacks {
+		if s.status != "DELETE_COMPLETE" {
+			lines = append(lines, fmt.Sprintf("stack %s/%s %s %v", s.region, s.name, s.status, slices.Sorted(maps.Keys(s.template.Resources))))
+		}
+	}
+	for name := range c.objects {
+		lines = append(lines, "object "+name)
+	}
+	alike := map[string]bool{}
+	for name, value := range c.parameters {
+		if strings.HasSuffix(name, "/master-key") {
+			alike[value], value = true, "a master key"
+		}
+		lines = append(lines, "parameter "+name+" "+value)
+	}
+	if len(alike) > 1 {
+		lines = append(lines, "master keys that are not alike")
+	}
+	for region, table := range c.tables {
+		lines = append(lines, fmt.Sprintf("table %s protected %v %s", region, table.protected, table.status))
+	}
+	for region, state := range c.copies {
+		lines = append(lines, "replica "+region+" "+state)
+	}
+	lines = append(lines, fmt.Sprintf("zone %v, key %v %s, keys %v, tokens %v", c.zone != "", c.key != "", c.keyState, c.keys, len(c.tokens)))
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// run takes all steps, and returns what there is after each.
+func (l *life) run(around func(step lifeStep) error) (pictures []string) {
+	l.t.Helper()
+	for _, step := range lifeSteps {
+		l.step = step.name
+		if err := around(step); err != nil {
+			l.t.Fatalf("%s: %v", step.name, err)
+		}
+		picture := l.picture()
+		if step.name == failingStep { // how far the others are by then is not known
+			picture = ""
+		}
+		pictures = append(pictures, picture)
+	}
+	return pictures
+}
+
+func (l *life) undisturbed() []string {
+	return l.run(func(step lifeStep) error { return step.do(l) })
+}
+
+func comparePictures(t *testing.T, got, want []string) {
+	t.Helper()
+	for i := range want {
+		if got[i] != want[i] {
+			is, should := strings.Split(got[i], "\n"), strings.Split(want[i], "\n")
+			t.Fatalf("after %q there is\n%s\nand not\n%s", lifeSteps[i].name, strings.Join(without(is, should), "\n"), strings.Join(without(should, is), "\n"))
+		}
+	}
+}
+
+func without(list, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
+}
+
+// TestLife_RepliesThatAreLost loses the reply to the first call of each operation that
+// writes, in each step, so that the SDK calls again: everything is as without the loss.
+// Which operations there are is what an undisturbed life has called.
+func TestLife_RepliesThatAreLost(t *testing.T) {
+	seen := map[string]bool{}
+	for _, kind := range []MasterKey{MasterKeyParameter, MasterKeyKMS} {
+		calm := newLife(t, kind)
+		want := calm.undisturbed()
+		for _, action := range distinct(calm.writes) {
+			if seen[action] {
+				continue
+			}
+			seen[action] = true
+			t.Run(string(kind)+"/"+action, func(t *testing.T) {
+				t.Parallel()
+				l, was := newLife(t, kind), ""
+				l.cloud.fate = func(c fakeCall) fate {
+					if c.action == action && was != l.step {
+						was = l.step
+						return lost
+					}
+					return answered
+				}
+				comparePictures(t, l.undisturbed(), want)
+			})
+		}
+	}
+	if len(seen) < 12 {
+		t.Errorf("the operations that write are %v: that cannot be all", seen)
+	}
+}
+
+// distinct are the operations among calls.
+func distinct(calls []fakeCall) (actions []string) {
+	for _, c := range calls {
+		actions = append(actions, c.action)
+	}
+	slices.Sort(actions)
+	return slices.Compact(actions)
+}
