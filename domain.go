@@ -193,8 +193,30 @@ type Change struct {
 	By      string // as in UpdatedBy
 }
 
+// PresentState returns a change that says how the domain of c is now: in the place of
+// one that cannot be read. The row as it was before is not known. It returns
+// [ErrUnreadable] when the row cannot be read either, or of which domain it is.
+func PresentState(ctx context.Context, s interface {
+	Domain(ctx context.Context, host string) (Domain, error)
+}, c *Change) (Change, error) {
+	host, err := NormalizeDomain(c.Host)
+	if err != nil || host != c.Host {
+		return *c, ErrUnreadable
+	}
+	is := Change{Host: host, At: c.At, By: c.By}
+	is.Domain, err = s.Domain(ctx, host)
+	if errors.Is(err, ErrNotFound) {
+		is.Deleted, is.Domain, err = true, Domain{Host: host}, nil
+	}
+	return is, err
+}
+
 // DomainStore keeps the domains and the feed of their changes. A row and its
 // change are written in one transaction.
+//
+// A row that cannot be read ([Domain.Readable]) is passed over by all that return many, and
+// makes [ErrUnreadable] of all that read or write it alone. Of a change that cannot be read
+// Changes tells the row as it is now, if at all, without the row before.
 //
 // All methods are safe for concurrent use, honour ctx, and take hosts that
 // [NormalizeDomain] returned. An error other than the documented ones leaves open

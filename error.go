@@ -20,6 +20,7 @@ const (
 	CodeLimited      Code = "limited"      // 429: a budget is used up; try again later
 	CodeThrottled    Code = "throttled"    // 503: the store takes no more requests now; slow down
 	CodeUnavailable  Code = "unavailable"  // 503: a part we depend on is out of reach; try again later
+	CodeUnreadable   Code = "unreadable"   // 500: what is stored is damaged, or of a newer version
 	CodeInternal     Code = "internal"     // 500: a fault of ours
 )
 
@@ -42,6 +43,7 @@ var (
 	ErrConflict     = &Error{Code: CodeConflict, Message: "changed in the meantime"}
 	ErrLimited      = &Error{Code: CodeLimited, Message: "limit reached, try again later"}
 	ErrThrottled    = &Error{Code: CodeThrottled, Message: "too many requests to the store, try again in a moment"}
+	ErrUnreadable   = &Error{Code: CodeUnreadable, Message: "what is stored cannot be read: it is damaged, or was written by a newer version; the log has its key"}
 	ErrUnavailable  = &Error{Code: CodeUnavailable, Message: "not available now, try again later"}
 )
 

@@ -39,6 +39,9 @@ type Member struct {
 	Table *MemberTable `json:"table,omitempty"` // nil: it has none
 	Load  *MemberLoad  `json:"load,omitempty"`  // nil: it serves no visitors
 
+	// Unreadable is a sentence about records of the store that it met and cannot read.
+	Unreadable string `json:"unreadable,omitempty"`
+
 	// Self says that it is the process that reads the list.
 	Self bool `json:"-"`
 
@@ -97,6 +100,9 @@ func (m *Member) Attention(now time.Time, version, masterKey string) (list []str
 		list = append(list, fmt.Sprintf("its clock is %s ahead of the clock here", (-ago).Round(time.Second)))
 	}
 	list = append(list, m.Degraded...)
+	if m.Unreadable != "" {
+		list = append(list, m.Unreadable)
+	}
 	if version != "" && m.Version != version {
 		list = append(list, fmt.Sprintf("it runs version %s, and the process that answers %s", m.Version, version))
 	}

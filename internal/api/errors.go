@@ -23,6 +23,7 @@ var problemKinds = []problemKind{
 	kind(shingle.CodeLimited, "A limit is reached: of the token, of wrong tokens, of checks, of a CA", "Try again after Retry-After, or when detail says"),
 	kind(shingle.CodeThrottled, "The store takes no more requests now", "Try again in a moment, with fewer at once"),
 	kind(shingle.CodeUnavailable, "A part that Shingle depends on is out of reach. A write may have happened", "Try again later; for POST with the same Idempotency-Key"),
+	kind(shingle.CodeUnreadable, "What is stored cannot be read: it is damaged, or was written by a newer version. Nothing was changed", "Tell the operator, who finds it by shingle store check"),
 	kind(shingle.CodeInternal, "A fault of Shingle's; its log says more", "Tell the operator"),
 }
 

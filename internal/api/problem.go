@@ -19,7 +19,7 @@ type Problem struct {
 	Title  string         `json:"title" example:"Not Found"`
 	Status int            `json:"status" example:"404"`
 	Detail string         `json:"detail" example:"blog.customer.com is not set up here" doc:"What is wrong and, where that helps, what to do; for people"`
-	Code   shingle.Code   `json:"code" enum:"invalid,unauthorized,forbidden,not_found,exists,conflict,limited,throttled,unavailable,internal" doc:"What kind of error it is; for programs"`
+	Code   shingle.Code   `json:"code" enum:"invalid,unauthorized,forbidden,not_found,exists,conflict,limited,throttled,unavailable,unreadable,internal" doc:"What kind of error it is; for programs"`
 	Errors []InvalidField `json:"errors,omitempty" nullable:"false" doc:"The parts of the request at fault, at most ten"`
 
 	_     struct{} `additionalProperties:"true"` // RFC 9457 section 3.2
@@ -50,6 +50,7 @@ var statuses = map[shingle.Code]int{
 	shingle.CodeLimited:      http.StatusTooManyRequests,
 	shingle.CodeThrottled:    http.StatusServiceUnavailable,
 	shingle.CodeUnavailable:  http.StatusServiceUnavailable,
+	shingle.CodeUnreadable:   http.StatusInternalServerError,
 	shingle.CodeInternal:     http.StatusInternalServerError,
 }
 

@@ -78,6 +78,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.cfg.validate(); err != nil {
 		return err
 	}
+	a.cfg.unreadable = shingle.NewUnreadable(a.log)
 	wake := make(chan struct{}, 1)
 	a.wakeCerts, a.wakeEvents, a.wakeKeeper = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error

@@ -125,7 +125,8 @@ type Config struct {
 	Version   string
 	Logger    *slog.Logger
 
-	world playedWorld
+	world      playedWorld
+	unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
 }
 
 // playedWorld is what `shingle dev` puts in place of the Internet for the domain

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -110,6 +111,7 @@ type opened struct {
 	installation
 	domainStore shingle.MovableStore
 	blobStore   shingle.Blobs
+	unreadable  *shingle.Unreadable // rows that cannot be copied
 	closers     []io.Closer
 }
 
@@ -117,7 +119,7 @@ type opened struct {
 // unless mayMake: then a database and a folder are made. The caller closes what is
 // returned, after an error too.
 func openInstallation(ctx context.Context, i installation, mayMake bool) (o *opened, err error) {
-	o = &opened{installation: i}
+	o = &opened{installation: i, unreadable: shingle.NewUnreadable(slog.New(slog.DiscardHandler))}
 	switch i.domains.kind {
 	case "sqlite":
 		err = o.openDatabase(ctx, mayMake)
@@ -134,7 +136,7 @@ func openInstallation(ctx context.Context, i installation, mayMake bool) (o *ope
 }
 
 func (o *opened) openDatabase(ctx context.Context, mayMake bool) error {
-	db, err := sqlite.Open(ctx, sqlite.Config{Path: o.domains.name, Existing: !mayMake})
+	db, err := sqlite.Open(ctx, sqlite.Config{Path: o.domains.name, Existing: !mayMake, Unreadable: o.unreadable})
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no %s: %w", o.domains, err)
 	}
@@ -147,7 +149,7 @@ func (o *opened) openDatabase(ctx context.Context, mayMake bool) error {
 }
 
 func (o *opened) openTable(ctx context.Context) error {
-	table, err := dynamo.Open(ctx, dynamo.Config{Table: o.domains.name, Region: o.domains.region, Endpoint: o.domains.endpoint})
+	table, err := dynamo.Open(ctx, dynamo.Config{Table: o.domains.name, Region: o.domains.region, Endpoint: o.domains.endpoint, Unreadable: o.unreadable})
 	if err != nil {
 		return err
 	}
@@ -192,7 +194,7 @@ func (o *opened) openBucket(ctx context.Context, written bool) error {
 
 // movable is it, for a copy.
 func (o *opened) movable() *storecopy.Installation {
-	return &storecopy.Installation{Name: o.String(), Domains: o.domainStore, Blobs: o.blobStore}
+	return &storecopy.Installation{Name: o.String(), Domains: o.domainStore, Blobs: o.blobStore, Unreadable: o.unreadable}
 }
 
 func (o *opened) close() error {

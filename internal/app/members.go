@@ -23,7 +23,7 @@ func (a *App) reporter() func(context.Context) shingle.Member {
 	return func(ctx context.Context) shingle.Member {
 		m := shingle.Member{
 			ID: id, Role: a.cfg.Role.String(), Name: name, Version: a.cfg.Version, Region: a.cfg.TableRegion, Started: began,
-			Degraded: a.degraded(), MasterKeys: a.masterKey.usable(ctx),
+			Degraded: a.degraded(), MasterKeys: a.masterKey.usable(ctx), Unreadable: a.cfg.unreadable.Summary(),
 		}
 		if a.edge != nil {
 			s := a.edge.State()

@@ -29,6 +29,7 @@ func (a *App) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		list = append(list, a.asking.metrics()...)
 	}
 	list = append(list, a.certs.Metrics(r.Context(), now)...)
+	list = append(list, a.cfg.unreadable.Metrics()...)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_ = writeMetrics(w, list) // a scraper that has gone will come again
 }

@@ -49,7 +49,7 @@ func (c *Config) blobs() (kind, where string, err error) {
 func (c *Config) table(ctx context.Context, onChange func()) (*dynamo.Store, error) {
 	return dynamo.Open(ctx, dynamo.Config{
 		Table: c.Table, Region: c.TableRegion, HomeRegion: c.HomeRegion,
-		Endpoint: c.DynamoDBEndpoint, HomeEndpoint: c.HomeDynamoDBEndpoint, OnChange: onChange,
+		Endpoint: c.DynamoDBEndpoint, HomeEndpoint: c.HomeDynamoDBEndpoint, OnChange: onChange, Unreadable: c.unreadable,
 	})
 }
 

@@ -58,7 +58,7 @@ func (s *stores) openDomains(ctx context.Context, cfg *Config, onChange func()) 
 func (s *stores) openDatabase(ctx context.Context, cfg *Config, onChange func()) error {
 	path := cfg.file("shingle.db")
 	open := func(ctx context.Context) (database, error) {
-		return sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange})
+		return sqlite.Open(ctx, sqlite.Config{Path: path, OnChange: onChange, Unreadable: cfg.unreadable})
 	}
 	db, err := open(ctx)
 	if err != nil {

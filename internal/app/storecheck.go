@@ -6,6 +6,7 @@ import (
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/files"
+	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/sqlite"
 	"github.com/shingle-proxy/shingle/internal/storecheck"
 	"github.com/shingle-proxy/shingle/internal/storecopy"
@@ -119,4 +120,22 @@ func (c *Config) checkKept(ctx context.Context, b shingle.Blobs, r *StoreReport)
 		r.Fail("content", err)
 	}
 	c.checkKeys(ctx, b, r)
+	r.Add(checkReadable(ctx, b))
+}
+
+// checkReadable asks what the processes that are at work have met and could not read.
+func checkReadable(ctx context.Context, b shingle.Blobs) shingle.StoreFinding {
+	f := shingle.StoreFinding{Check: "records", Severity: shingle.SeverityOK, Message: "no process tells of any that it cannot read"}
+	list, _, err := members.New(members.Config{Blobs: b}).Members(ctx, "", 1000)
+	if err != nil {
+		f.Severity, f.Message = shingle.SeverityUnknown, "what processes could not read is not known: "+shingle.MessageOf(err)
+		return f
+	}
+	for i := range list {
+		if list[i].Unreadable != "" {
+			f.Severity, f.Message = shingle.SeverityWarning, list[i].Name+" tells: "+list[i].Unreadable
+			f.Do = "docs/storage.md, Records that cannot be read, says what to do; the log of " + list[i].Name + " has the others"
+		}
+	}
+	return f
 }

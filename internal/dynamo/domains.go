@@ -71,22 +71,27 @@ func (s *Store) domains(ctx context.Context, c *client, after string, limit int)
 	if err := checkLimit(limit); err != nil {
 		return nil, err
 	}
-	items, err := s.list(ctx, c, listing{partitions: partitions("domain", shards), after: after, limit: limit})
-	if err != nil {
-		return nil, err
-	}
 	var list []shingle.Domain
-	for _, i := range items {
-		d, err := i.domain(i.text("sk"))
+	for {
+		left := limit - len(list) // others take the places of those that cannot be read
+		items, err := s.list(ctx, c, listing{partitions: partitions("domain", shards), after: after, limit: left})
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, d)
+		for _, i := range items {
+			after = i.text("sk")
+			if d, err := s.row(i, after); err == nil {
+				list = append(list, d)
+			}
+		}
+		if len(items) < left || len(list) == limit {
+			return list, nil
+		}
 	}
-	return list, nil
 }
 
-// domain returns the row, nil when there is none.
+// domain returns the row, nil when there is none. One that cannot be read is an error:
+// nobody must decide by it, or write over it.
 func (s *Store) domain(ctx context.Context, c *client, host string) (*shingle.Domain, error) {
 	i, err := s.get(ctx, c, domainKey(host))
 	if errors.Is(err, shingle.ErrNotFound) {
@@ -95,8 +100,23 @@ func (s *Store) domain(ctx context.Context, c *client, host string) (*shingle.Do
 	if err != nil {
 		return nil, err
 	}
-	d, err := i.domain(host)
+	d, err := s.row(i, host)
 	return &d, err
+}
+
+// row returns the row in an item. One that cannot be read it notes.
+func (s *Store) row(i item, host string) (shingle.Domain, error) {
+	key := "domain " + host
+	d, err := i.domain(host)
+	if err == nil {
+		err = d.Readable()
+	}
+	if err != nil {
+		s.cfg.Unreadable.Note(key, err)
+		return d, shingle.UnreadableError(key, err)
+	}
+	s.cfg.Unreadable.Mended(key)
+	return d, nil
 }
 
 func domainKey(host string) item { return key(partition("domain", shardOf(host, shards)), host) }

@@ -58,6 +58,8 @@ type Config struct {
 	// OnChange, when set, is called behind each write of a domain in this
 	// process. It must not block.
 	OnChange func()
+	// Unreadable is told of rows that cannot be read; nil: nobody is.
+	Unreadable *shingle.Unreadable
 	// Timeout bounds one attempt of a call. Default: 2 s.
 	Timeout time.Duration
 	// IndexStep is how many domains a call of [Store.Index] looks at. Default: 1000.

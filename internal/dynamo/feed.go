@@ -57,15 +57,41 @@ func (s *Store) changes(ctx context.Context, c *client, after shingle.Cursor, li
 	if err != nil {
 		return nil, "", err
 	}
-	logs, err := s.entries(ctx, c, from, heads, limit)
-	if err != nil {
-		return nil, "", err
+	var list []shingle.Change
+	for end := from; len(list) == 0; {
+		logs, err := s.entries(ctx, c, end, heads, limit)
+		if err != nil {
+			return nil, "", err
+		}
+		next, to := merge(logs, end, limit)
+		if len(next) == 0 {
+			break
+		}
+		if list, err = s.tell(ctx, next); err != nil {
+			return nil, "", err
+		}
+		end, after = to, to.cursor()
 	}
-	list, to := merge(logs, from, limit)
-	if len(list) == 0 {
-		return nil, after, nil
+	return list, after, nil
+}
+
+// tell makes changes of entries. Where one cannot be read, the domain as it is now, at
+// home, takes its place, so that whoever follows misses nothing.
+func (s *Store) tell(ctx context.Context, entries []entry) ([]shingle.Change, error) {
+	list := make([]shingle.Change, 0, len(entries))
+	for _, e := range entries {
+		if e.fault != nil {
+			s.cfg.Unreadable.Note("change "+strconv.FormatInt(e.number, 10)+" of "+e.log, e.fault)
+			var err error
+			if e.Change, err = shingle.PresentState(ctx, s, &e.Change); errors.Is(err, shingle.ErrUnreadable) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, e.Change)
 	}
-	return list, to.cursor(), nil
+	return list, nil
 }
 
 // heads reads the ends of all logs.
@@ -82,15 +108,30 @@ func (s *Store) heads(ctx context.Context, c *client, consistent bool) (heads [s
 		return heads, err
 	}
 	for _, i := range out.Items {
-		shard, err := strconv.Atoi(item(i).text("sk"))
+		sk := item(i).text("sk")
+		shard, err := strconv.Atoi(sk)
 		if err != nil || shard < 0 || shard >= shards {
-			return heads, fmt.Errorf("decode head %q: no such log", item(i).text("sk"))
+			s.cfg.Unreadable.Note("head "+sk, shingle.RecordFault("there is no such log"))
+			continue
 		}
 		if heads[shard], err = item(i).head(); err != nil {
-			return heads, err
+			s.cfg.Unreadable.Note("head "+sk, err)
+			if heads[shard], err = s.lastOf(ctx, c, shard); err != nil {
+				return heads, err
+			}
 		}
 	}
 	return heads, nil
+}
+
+// lastOf returns the end of a log by what is in it: for who reads it when its head cannot
+// be read. Nobody writes on in such a log.
+func (s *Store) lastOf(ctx context.Context, c *client, shard int) (head, error) {
+	last, err := s.query(ctx, c, logQuery{shard: shard, limit: 1, consistent: true, backwards: true})
+	if err != nil || len(last) == 0 {
+		return head{}, err
+	}
+	return head{number: last[0].number, at: last[0].at}, nil
 }
 
 func behind(heads [shards]head, p position) bool {
@@ -108,6 +149,8 @@ type entry struct {
 	number int64
 	at     int64 // when it was made, Unix microseconds
 	prev   int64 // when the one before it in its log was
+	log    string
+	fault  error // it cannot be read: of the change only Host is set, if at all
 }
 
 // log is a part of one log, without a gap.
@@ -180,13 +223,14 @@ type logQuery struct {
 	from       int64 // those behind this number
 	limit      int
 	consistent bool
+	backwards  bool // the last ones, the newest first
 }
 
 func (s *Store) query(ctx context.Context, c *client, q logQuery) ([]entry, error) {
 	var out *dynamodb.QueryOutput
 	_, err := c.call(ctx, "Query", func(ctx context.Context) (err error) {
 		out, err = c.Query(ctx, &dynamodb.QueryInput{
-			TableName: &c.table, ConsistentRead: &q.consistent, Limit: aws.Int32(int32(q.limit)),
+			TableName: &c.table, ConsistentRead: &q.consistent, Limit: aws.Int32(int32(q.limit)), ScanIndexForward: aws.Bool(!q.backwards),
 			KeyConditionExpression:    aws.String("pk = :p AND sk > :from"),
 			ExpressionAttributeValues: item{":p": text(partition("change", q.shard)), ":from": text(changeNumber(q.from))},
 		})
@@ -195,47 +239,66 @@ func (s *Store) query(ctx context.Context, c *client, q logQuery) ([]entry, erro
 	if err != nil {
 		return nil, err
 	}
-	list := make([]entry, len(out.Items))
-	for i := range out.Items {
-		if list[i], err = item(out.Items[i]).entry(); err != nil {
-			return nil, err
+	list := make([]entry, 0, len(out.Items))
+	for _, i := range out.Items {
+		if e, ok := item(i).entry(); ok {
+			list = append(list, e)
+		} else {
+			s.cfg.Unreadable.Note("change "+item(i).text("sk")+" of "+item(i).text("pk"), shingle.RecordFault("its number is none"))
 		}
 	}
 	return list, nil
 }
 
-func (i item) entry() (e entry, err error) {
-	if e.number, err = strconv.ParseInt(i.text("sk"), 10, 64); err != nil {
-		return e, fmt.Errorf("decode change %s %s: %w", i.text("pk"), i.text("sk"), err)
+// entry reads an entry of a log. One whose change cannot be read has its place all the
+// same, if its number can be.
+func (i item) entry() (e entry, ok bool) {
+	var err error
+	if e.number, err = strconv.ParseInt(i.text("sk"), 10, 64); err != nil || e.number < 1 {
+		return e, false
+	}
+	e.log = i.text("pk")
+	if _, ok := i["prev"]; ok { // an earlier version wrote none
+		e.prev, e.fault = i.number("prev")
 	}
 	if e.at, err = i.number("at"); err != nil {
-		return e, err
+		e.at, e.fault = e.prev+1, err
 	}
-	if _, ok := i["prev"]; ok { // an earlier version wrote none
-		if e.prev, err = i.number("prev"); err != nil {
-			return e, err
-		}
+	if e.fault == nil {
+		e.fault = i.change(&e.Change)
 	}
-	if e.At, err = i.time("made"); err != nil {
-		return e, err
+	if e.fault != nil {
+		e.Change = shingle.Change{Host: i.text("host"), At: time.UnixMicro(e.at).UTC(), By: i.text("by")}
 	}
-	e.Host, e.By = i.text("host"), i.text("by")
+	return e, true
+}
+
+// change reads the change in an entry of a log.
+func (i item) change(c *shingle.Change) (err error) {
+	if c.At, err = i.time("made"); err != nil {
+		return err
+	}
+	c.Host, c.By = i.text("host"), i.text("by")
 	if before := i.text("before"); before != "" {
-		if err := json.Unmarshal([]byte(before), &e.Before); err != nil {
-			return e, fmt.Errorf("decode row before: %w", err)
+		if err := json.Unmarshal([]byte(before), &c.Before); err != nil {
+			return fmt.Errorf("decode row before: %w", err)
 		}
 	}
-	if _, exists := i["version"]; !exists {
-		e.Deleted, e.Domain = true, shingle.Domain{Host: e.Host}
-		return e, nil
+	_, row := i["version"]
+	if _, left := i["created"]; left && !row {
+		return shingle.RecordFault("it has a row without a version")
 	}
-	e.Domain, err = i.domain(e.Host)
-	return e, err
+	if !row {
+		c.Deleted, c.Domain = true, shingle.Domain{Host: c.Host}
+	} else if c.Domain, err = i.domain(c.Host); err != nil {
+		return err
+	}
+	return c.Readable()
 }
 
 // merge takes changes from the logs by their time, up to limit and up to where a
 // log that has more was read. It takes at least one if there is one.
-func merge(logs [shards]log, from position, limit int) (list []shingle.Change, to position) {
+func merge(logs [shards]log, from position, limit int) (list []entry, to position) {
 	to = from
 	until := int64(math.MaxInt64)
 	for _, l := range logs {
@@ -255,7 +318,7 @@ func merge(logs [shards]log, from position, limit int) (list []shingle.Change, t
 		}
 		e := logs[first].entries[0]
 		logs[first].entries = logs[first].entries[1:]
-		list, to[first] = append(list, e.Change), e.number
+		list, to[first] = append(list, e), e.number
 	}
 	return list, to
 }

@@ -43,9 +43,13 @@ func (i item) text(name string) string {
 func (i item) number(name string) (int64, error) {
 	v, ok := i[name].(*types.AttributeValueMemberN)
 	if !ok {
-		return 0, fmt.Errorf("item %s %s: no number %s", i.text("pk"), i.text("sk"), name)
+		return 0, shingle.RecordFault("it has no number " + name)
 	}
-	return strconv.ParseInt(v.Value, 10, 64)
+	n, err := strconv.ParseInt(v.Value, 10, 64)
+	if err != nil {
+		err = shingle.RecordFault("its " + name + " is no whole number")
+	}
+	return n, err
 }
 
 func (i item) bytes(name string) []byte {

@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -112,6 +113,9 @@ func (s *Store) rowsAt(ctx context.Context, c *client, q *shingle.DomainQuery, a
 				_, host, _ = strings.Cut(place, "/")
 			}
 			d, err := s.domain(ctx, c, host)
+			if errors.Is(err, shingle.ErrUnreadable) {
+				return nil // others are not
+			}
 			if err != nil || d == nil || q.Tenant != "" && q.Tenant != d.Tenant || q.Order != shingle.ByHost && place != madeKey(shingle.PlaceOf(d)) {
 				return err
 			}

@@ -132,7 +132,7 @@ func (f *follower) follow(ctx context.Context, from shingle.Cursor, apply func(*
 			return from, fmt.Errorf("read changes: %w", err)
 		}
 		if len(changes) == 0 {
-			return from, nil
+			return next, nil
 		}
 		for i := range changes {
 			if apply(&changes[i]); changes[i].Deleted {

@@ -49,7 +49,7 @@ func changed(c *shingle.Change) shingle.Event {
 	var data domainChange
 	if c.Before.Host != "" {
 		data.Before = show(&c.Before)
-	} else {
+	} else if c.Domain.Version <= 1 { // what was before a later version is not known
 		e.Type = shingle.EventDomainCreated
 	}
 	if !c.Deleted {

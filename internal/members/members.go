@@ -232,6 +232,7 @@ func (r *Roster) report(ctx context.Context, m shingle.Member, s *own) (err erro
 		m.Every = shingle.MemberCalled
 	}
 	r.mu.Unlock()
+	m.Unreadable = strings.Join(bounded([]string{m.Unreadable}), "")
 	m.Degraded, m.MasterKeys = bounded(m.Degraded), m.MasterKeys[max(0, len(m.MasterKeys)-maxKeys):]
 	s.key = Prefix + m.ID
 	s.version, err = r.records.Put(ctx, s.key, m, s.version)

@@ -20,7 +20,7 @@ func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 	d.Version, d.CreatedAt = 1, fromMicros(micros(now))
 	d.UpdatedAt = d.CreatedAt
 	err := db.change(ctx, func(tx *sql.Tx) error {
-		if _, err := domainIn(ctx, tx, d.Host); !errors.Is(err, shingle.ErrNotFound) {
+		if _, err := db.domainIn(ctx, tx, d.Host); !errors.Is(err, shingle.ErrNotFound) {
 			return orElse(err, shingle.ErrExists)
 		}
 		return writeDomain(ctx, tx, d, nil)
@@ -33,13 +33,13 @@ func (db *DB) CreateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 
 // Domain implements [shingle.DomainStore].
 func (db *DB) Domain(ctx context.Context, host string) (shingle.Domain, error) {
-	return domainIn(ctx, db.read, host)
+	return db.domainIn(ctx, db.read, host)
 }
 
 // UpdateDomain implements [shingle.DomainStore].
 func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time) (shingle.Domain, error) {
 	err := db.change(ctx, func(tx *sql.Tx) error {
-		old, err := domainIn(ctx, tx, d.Host)
+		old, err := db.domainIn(ctx, tx, d.Host)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (db *DB) UpdateDomain(ctx context.Context, d shingle.Domain, now time.Time)
 // DeleteDomain implements [shingle.DomainStore].
 func (db *DB) DeleteDomain(ctx context.Context, host string, version int64, by string, now time.Time) error {
 	return db.change(ctx, func(tx *sql.Tx) error {
-		d, err := domainIn(ctx, tx, host)
+		d, err := db.domainIn(ctx, tx, host)
 		if err != nil {
 			return err
 		}
@@ -73,10 +73,7 @@ func (db *DB) DeleteDomain(ctx context.Context, host string, version int64, by s
 
 // Domains implements [shingle.DomainStore].
 func (db *DB) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
-	if err := checkLimit(limit); err != nil {
-		return nil, err
-	}
-	return db.domains(ctx, "SELECT "+domainColumns+" FROM domains WHERE host > ? ORDER BY host LIMIT ?", after, limit)
+	return db.FindDomains(ctx, shingle.DomainQuery{After: shingle.DomainPlace{Host: after}, Limit: limit})
 }
 
 // FindDomains implements [shingle.DomainStore].
@@ -84,32 +81,63 @@ func (db *DB) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
+	var list []shingle.Domain
+	for place, left := placeOf(&q), q.Limit; ; left = q.Limit - len(list) {
+		text, args := find(&q, place, left)
+		page, err := db.rows(ctx, text, args)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range page {
+			if db.readable(&d) == nil {
+				list = append(list, d)
+			}
+		}
+		if len(page) < left || len(list) == q.Limit {
+			return list, nil
+		}
+		last := shingle.PlaceOf(&page[len(page)-1]) // others take the places of those that cannot be read
+		place = &last
+	}
+}
+
+// placeOf returns where the answer to q begins; nil: at the beginning.
+func placeOf(q *shingle.DomainQuery) *shingle.DomainPlace {
+	if q.After.Host == "" {
+		return nil
+	}
+	return &q.After
+}
+
+// find is the statement for limit rows that q wants behind a place.
+func find(q *shingle.DomainQuery, behind *shingle.DomainPlace, limit int) (text string, args []any) {
 	var where []string
-	var args []any
 	if q.Tenant != "" {
 		where, args = append(where, "tenant = ?"), append(args, q.Tenant)
 	}
-	order, behind, place := "host", "host > ?", []any{q.After.Host}
-	if q.Order != shingle.ByHost {
-		place = []any{micros(q.After.Created), q.After.Host}
-	}
+	order, later := "host", "host > ?"
 	switch q.Order {
+	case shingle.ByHost:
 	case shingle.OldestFirst:
-		order, behind = "created_at, host", "(created_at, host) > (?, ?)"
+		order, later = "created_at, host", "(created_at, host) > (?, ?)"
 	case shingle.NewestFirst:
-		order, behind = "created_at DESC, host DESC", "(created_at, host) < (?, ?)"
+		order, later = "created_at DESC, host DESC", "(created_at, host) < (?, ?)"
 	}
-	if q.After.Host != "" {
-		where, args = append(where, behind), append(args, place...)
+	if behind != nil {
+		if where = append(where, later); q.Order != shingle.ByHost {
+			args = append(args, micros(behind.Created))
+		}
+		args = append(args, behind.Host)
 	}
-	text := "SELECT " + domainColumns + " FROM domains"
+	text = "SELECT " + domainColumns + " FROM domains"
 	if len(where) > 0 {
 		text += " WHERE " + strings.Join(where, " AND ")
 	}
-	return db.domains(ctx, text+" ORDER BY "+order+" LIMIT ?", append(args, q.Limit)...)
+	return text + " ORDER BY " + order + " LIMIT ?", append(args, limit)
 }
 
-func (db *DB) domains(ctx context.Context, query string, args ...any) ([]shingle.Domain, error) {
+// rows returns rows as they are, readable or not.
+func (db *DB) rows(ctx context.Context, query string, args []any) ([]shingle.Domain, error) {
 	rows, err := db.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, translate(err)
@@ -124,6 +152,17 @@ func (db *DB) domains(ctx context.Context, query string, args ...any) ([]shingle
 		list = append(list, d)
 	}
 	return list, translate(rows.Err())
+}
+
+// readable returns an error for a row that cannot be used, and notes it.
+func (db *DB) readable(d *shingle.Domain) error {
+	if err := d.Readable(); err != nil {
+		key := "domain " + d.Host
+		db.cfg.Unreadable.Note(key, err)
+		return shingle.UnreadableError(key, err)
+	}
+	db.cfg.Unreadable.Mended("domain " + d.Host)
+	return nil
 }
 
 // Head implements [shingle.DomainStore].
@@ -144,51 +183,85 @@ func (db *DB) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]s
 	if err != nil {
 		return nil, "", err
 	}
-	list, first, err := db.changesFrom(ctx, from, limit)
-	switch {
-	case err != nil:
-		return nil, "", err
-	case len(list) > 0 && first != from+1: // those between were trimmed: numbers have no gaps
-		return nil, "", shingle.ErrNotFound
-	case len(list) > 0:
-		return list, cursor(from + int64(len(list))), nil
+	var list []shingle.Change
+	for end := from; len(list) == 0; {
+		page, err := db.changesFrom(ctx, end, limit)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case len(page) == 0 && end > from: // none of the last ones can be read
+			return nil, cursor(end), nil
+		case len(page) == 0:
+			return nil, after, db.within(ctx, from)
+		case page[0].seq != end+1: // those between were trimmed: numbers have no gaps
+			return nil, "", shingle.ErrNotFound
+		}
+		if list, err = db.tell(ctx, page); err != nil {
+			return nil, "", err
+		}
+		end = page[len(page)-1].seq
+		after = cursor(end)
 	}
-	head, err := db.Head(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	if end, err := sequence(head); err != nil || from > end {
-		return nil, "", orElse(err, shingle.ErrNotFound)
-	}
-	return nil, after, nil
+	return list, after, nil
 }
 
-// changesFrom returns the changes numbered above from, and the number of the
-// first.
-func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []shingle.Change, first int64, err error) {
+// within returns [shingle.ErrNotFound] for the number of a change that there was not yet.
+func (db *DB) within(ctx context.Context, seq int64) error {
+	head, err := db.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if end, err := sequence(head); err != nil || seq > end {
+		return orElse(err, shingle.ErrNotFound)
+	}
+	return nil
+}
+
+// logged is a row of the feed.
+type logged struct {
+	seq     int64
+	row     shingle.Domain
+	before  string
+	deleted bool
+}
+
+// changesFrom returns the changes numbered above from.
+func (db *DB) changesFrom(ctx context.Context, from int64, limit int) (list []logged, err error) {
 	rows, err := db.read.QueryContext(ctx, "SELECT seq, deleted, before, "+domainColumns+" FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", from, limit)
 	if err != nil {
-		return nil, 0, translate(err)
+		return nil, translate(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var seq int64
-		var deleted bool
-		var before string
-		d, err := scanDomain(rows.Scan, &seq, &deleted, &before)
-		if err != nil {
-			return nil, 0, translate(err)
+		var l logged
+		var deleted int64
+		if l.row, err = scanDomain(rows.Scan, &l.seq, &deleted, &l.before); err != nil {
+			return nil, translate(err)
 		}
-		if len(list) == 0 {
-			first = seq
-		}
-		c, err := change(d, before, deleted)
+		l.deleted = deleted != 0
+		list = append(list, l)
+	}
+	return list, translate(rows.Err())
+}
+
+// tell makes changes of rows of the feed. Where one cannot be read, the domain as it is
+// now takes its place, so that whoever follows misses nothing.
+func (db *DB) tell(ctx context.Context, rows []logged) ([]shingle.Change, error) {
+	var list []shingle.Change
+	for _, l := range rows {
+		c, err := change(l.row, l.before, l.deleted)
 		if err != nil {
-			return nil, 0, err
+			db.cfg.Unreadable.Note("change "+strconv.FormatInt(l.seq, 10), err)
+			if c, err = shingle.PresentState(ctx, db, &c); errors.Is(err, shingle.ErrUnreadable) {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
 		}
 		list = append(list, c)
 	}
-	return list, first, translate(rows.Err())
+	return list, nil
 }
 
 // change runs f, which writes a row and its change, in a write transaction, and
@@ -221,20 +294,25 @@ type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, error) {
+// domainIn returns the row of host, of which an unreadable one is an error: nobody must
+// decide by it, or write over it.
+func (db *DB) domainIn(ctx context.Context, q queryer, host string) (shingle.Domain, error) {
 	d, err := scanDomain(q.QueryRowContext(ctx, "SELECT "+domainColumns+" FROM domains WHERE host = ?", host).Scan)
-	return d, translate(err)
+	if err != nil {
+		return d, translate(err)
+	}
+	return d, db.readable(&d)
 }
 
 // scanDomain reads domainColumns, and columns before them into before.
 func scanDomain(scan func(...any) error, before ...any) (shingle.Domain, error) {
 	var d shingle.Domain
-	var created, updated int64
-	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &d.Paused, &d.Version, &created, &updated, &d.UpdatedBy, &d.Settings, &d.SetupGeneration)...)
+	var created, updated, paused int64
+	err := scan(append(before, &d.Host, &d.Tenant, &d.Origin, &d.Redirect, &paused, &d.Version, &created, &updated, &d.UpdatedBy, &d.Settings, &d.SetupGeneration)...)
 	if err != nil {
 		return shingle.Domain{}, err
 	}
-	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
+	d.Paused, d.CreatedAt, d.UpdatedAt = paused != 0, fromMicros(created), fromMicros(updated)
 	return d, nil
 }
 
@@ -274,6 +352,9 @@ func change(d shingle.Domain, before string, deleted bool) (shingle.Change, erro
 	c := shingle.Change{Host: d.Host, Deleted: deleted, Domain: d, At: d.UpdatedAt, By: d.UpdatedBy}
 	if deleted {
 		c.Domain = shingle.Domain{Host: d.Host}
+	}
+	if err := c.Readable(); err != nil {
+		return c, err
 	}
 	if before == "" {
 		return c, nil

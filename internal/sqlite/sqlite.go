@@ -35,6 +35,8 @@ type Config struct {
 	// OnChange, when set, is called behind each write of a domain in this
 	// process. It must not block.
 	OnChange func()
+	// Unreadable is told of rows that cannot be read; nil: nobody is.
+	Unreadable *shingle.Unreadable
 	// Logger hears of migrations. Default: none.
 	Logger *slog.Logger
 }

@@ -148,6 +148,9 @@ func (s *side) page(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if why := s.of.Unreadable.Summary(); why != "" {
+		return fmt.Errorf("%s: mend it or remove it, for nothing may be left out", strings.Replace(why, ", and is passed over", "", 1))
+	}
 	for _, d := range page {
 		content, err := json.Marshal(d)
 		if err != nil {

@@ -15,6 +15,9 @@ type Installation struct {
 	Name    string // unlike that of any other
 	Domains shingle.MovableStore
 	Blobs   shingle.Blobs
+	// Unreadable is what Domains tells of rows that cannot be read, and so cannot be
+	// copied; nil: it tells nobody.
+	Unreadable *shingle.Unreadable
 }
 
 // Config says what [Run] copies.

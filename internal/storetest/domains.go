@@ -130,7 +130,7 @@ func testFields(t *testing.T, s shingle.DomainStore) {
 	longest := strings.Repeat(label, 4)[:shingle.MaxHost-4] + ".org"
 	for _, d := range []shingle.Domain{
 		{Host: "all.example.com", Tenant: "Acme:eu@1", Origin: "https://[2001:db8::1]:8443", Redirect: "b.example.com", Paused: true, UpdatedBy: "token1", SetupGeneration: 1 << 40, Settings: `{"tags":["eu"],"metadata":{"name":"B\u00fccher \u003cb\u003e"}}`},
-		{Host: "large.example.com", Settings: shingle.SettingsText(strings.Repeat("ü", shingle.MaxSettings/2))},
+		{Host: "large.example.com", Settings: shingle.SettingsText(`"` + strings.Repeat("ü", shingle.MaxSettings/2-1) + `"`)},
 		{Host: "xn--bcher-kva.example.com", Origin: "http://origin.example.com"},
 		{Host: longest, Tenant: strings.Repeat("T", shingle.MaxTenant), Origin: "https://" + longest, Redirect: "r" + longest[1:]},
 	} {
