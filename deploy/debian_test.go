@@ -21,8 +21,7 @@ func TestDebian_IsInstalledUpgradedAndPurged(t *testing.T) {
 		t.Skip("SHINGLE_TEST_NFPM is not set: run `make test`, or, as root, `go run ./scripts/servers -only debian,nfpm go test ./deploy`")
 	}
 	m := debiantest.Boot(t)
-	dist := t.TempDir()
-	build(t, dist)
+	dist := filepath.Dir(program(t))
 	for _, version := range []string{"1.0.0", "1.0.1"} {
 		content, err := os.ReadFile(pack(t, nfpm, dist, version))
 		if err != nil {
@@ -73,18 +72,9 @@ const healthy = `for try in $(seq 60); do
 done
 shingle health; journalctl --no-pager -u shingle; exit 1`
 
-func build(t *testing.T, dist string) {
-	t.Helper()
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -buildid=", "-o", filepath.Join(dist, "shingle-linux-"+runtime.GOARCH), "../cmd/shingle")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-}
-
 func pack(t *testing.T, nfpm, dist, version string) (path string) {
 	t.Helper()
-	path = filepath.Join(dist, version+".deb")
+	path = filepath.Join(t.TempDir(), version+".deb")
 	cmd := exec.Command(nfpm, "package", "--config", "deploy/nfpm.yaml", "--packager", "deb", "--target", path)
 	cmd.Dir = ".." // whose paths are in the configuration
 	cmd.Env = append(os.Environ(), "DIST="+dist, "DEB_ARCH="+runtime.GOARCH, "DEB_VERSION="+version)
