@@ -114,9 +114,9 @@ func calendarLine(d api.CalendarDay, most int) string {
 		mark = "~"
 	}
 	n := d.Renewals + d.New
-	bar := strings.Repeat("#", min((n*calendarWidth+most-1)/most, calendarWidth)) // at least one for anything
+	line := bar(n, most, calendarWidth)
 	if d.Over {
-		bar += "  more than the CA's budget for a day"
+		line += "  more than the CA's budget for a day"
 	}
-	return fmt.Sprintf("%s  %8s  %6s  %s", name, mark+fmt.Sprint(d.Renewals), mark+fmt.Sprint(d.New), bar)
+	return fmt.Sprintf("%s  %8s  %6s  %s", name, mark+fmt.Sprint(d.Renewals), mark+fmt.Sprint(d.New), line)
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/shingle-proxy/shingle/internal/api"
 )
@@ -39,7 +40,7 @@ func (c *domainsTrafficCmd) Run(ctx context.Context, all *cli, s streams) error 
 	return printTraffic(s.Out, t)
 }
 
-const barWidth = 20
+const trafficWidth = 20 // of a bar
 
 // printTraffic writes a line an hour, from the first with a visitor on.
 func printTraffic(w io.Writer, is api.Traffic) error {
@@ -53,8 +54,8 @@ func printTraffic(w io.Writer, is api.Traffic) error {
 		t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(t, "HOUR\tREQUESTS\t \t2XX\t3XX\t4XX\t5XX\tORIGIN DOWN\tIN\tOUT")
 		for _, h := range is.Hours[first:] {
-			fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", h.Hour.Local().Format("2006-01-02 15:04"), h.Requests, bar(h.Requests, most),
-				h.Answers.Success, h.Answers.Redirection, h.Answers.ClientError, h.Answers.ServerError, h.OriginErrors, size(h.BytesIn), size(h.BytesOut))
+			fmt.Fprintf(t, "%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", h.Hour.Local().Format("2006-01-02 15:04"), h.Requests, bar(int(h.Requests), int(most), trafficWidth),
+				h.Answers.Success, h.Answers.Redirection, h.Answers.ClientError, h.Answers.ServerError, h.OriginErrors, humanize.Bytes(h.BytesIn), humanize.Bytes(h.BytesOut))
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -67,25 +68,4 @@ func printTraffic(w io.Writer, is api.Traffic) error {
 	_, err := fmt.Fprintf(w, "%s in %d h. Of those, %d answered with 5xx by the product, %d that it did not answer, %d refused by the domain's settings.\n",
 		plural(int(is.Total.Requests), "request"), len(is.Hours), is.Total.Origin5xx, is.Total.OriginErrors, is.Total.Refused)
 	return err
-}
-
-// bar is as long as n is of most; what is not nothing is seen.
-func bar(n, most uint64) string {
-	if n == 0 {
-		return ""
-	}
-	return strings.Repeat("#", max(1, int(float64(n)/float64(most)*barWidth+0.5)))
-}
-
-// size writes a number of bytes in its largest unit.
-func size(n uint64) string {
-	units := []string{"B", "KB", "MB", "GB", "TB", "PB"}
-	f, unit := float64(n), 0
-	for f >= 1000 && unit < len(units)-1 {
-		f, unit = f/1000, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[unit])
 }

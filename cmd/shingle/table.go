@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -168,4 +169,12 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// bar is as long as n is of most, which fills the width; what is not nothing is seen.
+func bar(n, most, width int) string {
+	if n == 0 {
+		return ""
+	}
+	return strings.Repeat("#", max(1, int(float64(n)/float64(most)*float64(width)+0.5)))
 }

@@ -382,8 +382,8 @@ type countingStore struct {
 	rows int
 }
 
-func (c *countingStore) Domains(ctx context.Context, after string, limit int) ([]shingle.Domain, error) {
-	list, err := c.DomainStore.Domains(ctx, after, limit)
+func (c *countingStore) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
+	list, err := c.DomainStore.FindDomains(ctx, q)
 	c.rows += len(list)
 	return list, err
 }
@@ -441,12 +441,12 @@ func TestCloudflare_FarPagesAreBounded(t *testing.T) {
 // endless is a store with more domains than anybody reads.
 type endless struct{ shingle.DomainStore }
 
-func (endless) Domains(_ context.Context, after string, limit int) (list []shingle.Domain, _ error) {
+func (endless) FindDomains(_ context.Context, q shingle.DomainQuery) (list []shingle.Domain, _ error) {
 	n := 0
-	if after != "" {
-		_, _ = fmt.Sscanf(after, "h%d.customer.com", &n)
+	if q.After.Host != "" {
+		_, _ = fmt.Sscanf(q.After.Host, "h%d.customer.com", &n)
 	}
-	for range limit {
+	for range q.Limit {
 		n++
 		list = append(list, shingle.Domain{Host: fmt.Sprintf("h%09d.customer.com", n), CreatedAt: clock, Version: 1})
 	}

@@ -338,7 +338,7 @@ func TestLog_OneLineWithoutSecrets(t *testing.T) {
 // hung is a store that answers when its caller has given up.
 type hung struct{ memory.Store }
 
-func (*hung) Domains(ctx context.Context, _ string, _ int) ([]shingle.Domain, error) {
+func (*hung) FindDomains(ctx context.Context, _ shingle.DomainQuery) ([]shingle.Domain, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

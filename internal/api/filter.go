@@ -123,7 +123,7 @@ func (s *server) source(ctx context.Context, p *listing, sort string, after shin
 func (s *server) rowsFrom(q shingle.DomainQuery) source {
 	return func(ctx context.Context, limit int) ([]candidate, error) {
 		q.Limit = limit
-		rows, err := s.query(ctx, q)
+		rows, err := s.Store.FindDomains(ctx, q)
 		list := make([]candidate, len(rows))
 		for i := range rows {
 			q.After = shingle.PlaceOf(&rows[i])
@@ -135,14 +135,7 @@ func (s *server) rowsFrom(q shingle.DomainQuery) source {
 
 // rows reads rows in the order of hosts.
 func (s *server) rows(ctx context.Context, tenant, after string, limit int) ([]shingle.Domain, error) {
-	return s.query(ctx, shingle.DomainQuery{Tenant: tenant, Order: shingle.ByHost, After: shingle.DomainPlace{Host: after}, Limit: limit})
-}
-
-func (s *server) query(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
-	if q.Tenant == "" && q.Order == shingle.ByHost {
-		return s.Store.Domains(ctx, q.After.Host, q.Limit)
-	}
-	return s.Store.FindDomains(ctx, q)
+	return s.Store.FindDomains(ctx, shingle.DomainQuery{Tenant: tenant, Order: shingle.ByHost, After: shingle.DomainPlace{Host: after}, Limit: limit})
 }
 
 // add takes those candidates into the page that are wanted. It reports whether the page

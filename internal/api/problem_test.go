@@ -35,7 +35,9 @@ func (f *faulty) act() error {
 
 func (f *faulty) Domain(context.Context, string) (d shingle.Domain, err error) { return d, f.act() }
 
-func (f *faulty) Domains(context.Context, string, int) ([]shingle.Domain, error) { return nil, f.act() }
+func (f *faulty) FindDomains(context.Context, shingle.DomainQuery) ([]shingle.Domain, error) {
+	return nil, f.act()
+}
 
 func (f *faulty) CreateDomain(context.Context, shingle.Domain, time.Time) (d shingle.Domain, err error) {
 	return d, f.act()

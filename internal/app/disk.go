@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -30,7 +32,7 @@ func inspectDisk(path string) shingle.StoreFinding {
 }
 
 func (d diskState) finding() shingle.StoreFinding {
-	f := shingle.StoreFinding{Check: "disk", Severity: shingle.SeverityOK, Message: fmt.Sprintf("%s of %s free", gib(d.free), gib(d.total))}
+	f := shingle.StoreFinding{Check: "disk", Severity: shingle.SeverityOK, Message: fmt.Sprintf("%s of %s free", humanize.IBytes(d.free), humanize.IBytes(d.total))}
 	switch {
 	case d.network != "":
 		f.Severity, f.Message = shingle.SeverityFailed, "it is on another machine, by "+d.network+", where locks do not hold and a write may be lost"
@@ -43,11 +45,4 @@ func (d diskState) finding() shingle.StoreFinding {
 		f.Severity, f.Do = shingle.SeverityWarning, "make room, or enlarge the disk"
 	}
 	return f
-}
-
-func gib(n uint64) string {
-	if n < 1<<30 {
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

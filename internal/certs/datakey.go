@@ -2,7 +2,6 @@ package certs
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -268,23 +267,11 @@ func (k *keyring) make(ctx context.Context, now time.Time) (*dataKey, error) {
 }
 
 func newDataKey(id string, w wrappedDataKey, secret []byte) (*dataKey, error) {
-	aead, err := newAEAD(secret)
+	aead, err := shingle.NewAEAD(secret)
 	if err != nil {
 		return nil, err
 	}
 	return &dataKey{id: id, master: w.Key.KeyID, made: w.Made, secret: secret, aead: aead}, nil
-}
-
-// newAEAD returns AES-256-GCM with a random nonce in front of the ciphertext.
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	if len(key) != dataKeySize {
-		return nil, errors.New("not a key of 32 bytes")
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // dataKey returns the data key with that ID. Many who ask at once cost one read

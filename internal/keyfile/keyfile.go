@@ -4,7 +4,6 @@ package keyfile
 import (
 	"cmp"
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -186,7 +185,7 @@ func (k *Key) read() error {
 		}
 		newest = idOf(key)
 		ids = append(ids, newest)
-		if keys[newest], err = newGCM(key); err != nil {
+		if keys[newest], err = shingle.NewAEAD(key); err != nil {
 			return err
 		}
 	}
@@ -199,15 +198,6 @@ func (k *Key) read() error {
 func idOf(key []byte) string {
 	sum := sha256.Sum256(append([]byte("shingle key id\x00"), key...))
 	return "file-" + hex.EncodeToString(sum[:8])
-}
-
-// newGCM returns AES-256-GCM with a random nonce in front of the ciphertext.
-func newGCM(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // keyFile is the file of a master key.

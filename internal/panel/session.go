@@ -1,7 +1,6 @@
 package panel
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
@@ -10,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // SessionLife is after how long one signs in again; a token that is revoked ends a
@@ -37,11 +38,7 @@ type session struct {
 }
 
 func newSessions(key [32]byte, now func() time.Time) (sessions, error) {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return sessions{}, err
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
+	aead, err := shingle.NewAEAD(key[:])
 	return sessions{aead: aead, now: now}, err
 }
 

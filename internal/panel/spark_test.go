@@ -49,7 +49,7 @@ func TestTraffic_OnADomainsPage(t *testing.T) {
 		lacks string
 	}{
 		{day{}, []string{`aria-label="0 requests in 24 h, 0 errors of the origin"`, "<strong>0 requests</strong>"}, "<rect class=\"requests\""},
-		{day{busy: 5000}, []string{`aria-label="59,988 requests in 24 h, 0 errors of the origin; 5,000 in the busiest hour"`, "No error of the origin", "701.9 MB sent"}, "class=\"errors\""},
+		{day{busy: 5000}, []string{`aria-label="59,988 requests in 24 h, 0 errors of the origin; 5,000 in the busiest hour"`, "No error of the origin", "702 MB sent"}, "class=\"errors\""},
 		{day{busy: 5000, fails: 5}, []string{"errors, as the origin did not answer", "errors that the origin answered", "class=\"errors\""}, "No error"},
 		{day{err: shingle.ErrUnavailable}, []string{"cannot be told now"}, "<svg viewBox=\"0 0 240"},
 	} {

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/api"
@@ -101,28 +101,4 @@ func many(n uint64, what string) string {
 	return thousands(n) + " " + what
 }
 
-// thousands writes a number with a comma between its thousands.
-func thousands(n uint64) string {
-	digits := strconv.FormatUint(n, 10)
-	var out strings.Builder
-	for i, d := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			out.WriteByte(',')
-		}
-		out.WriteRune(d)
-	}
-	return out.String()
-}
-
-// size writes a number of bytes in its largest unit.
-func size(n uint64) string {
-	units := []string{"bytes", "KB", "MB", "GB", "TB", "PB"}
-	f, unit := float64(n), 0
-	for f >= 1000 && unit < len(units)-1 {
-		f, unit = f/1000, unit+1
-	}
-	if unit == 0 {
-		return many(n, "byte")
-	}
-	return fmt.Sprintf("%.1f %s", f, units[unit])
-}
+func thousands(n uint64) string { return humanize.Comma(int64(n)) }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/shingle-proxy/shingle/internal/api"
 )
 
@@ -24,7 +26,7 @@ var functions = template.FuncMap{
 	"whoName": func(who string) string {
 		return map[string]string{"operator": "You", "customer": "The customer", "ca": "The certificate authority", "nobody": "Nobody"}[who]
 	},
-	"thousands": thousands, "many": many, "size": size,
+	"thousands": thousands, "many": many, "size": humanize.Bytes,
 	"settings": settingsOf, "visit": func(host string) string { return strings.Replace(host, "*.", "www.", 1) },
 }
 
