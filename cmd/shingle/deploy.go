@@ -273,26 +273,27 @@ type stageFlags struct {
 	accountFlags
 }
 
-// open opens the account, with the deployment as it is there.
+// open opens the account, with the deployment as it is there, or as much of it as there is.
 func (f *stageFlags) open(ctx context.Context, s streams) (*aws.Deployer, error) {
 	x, err := f.deployer(ctx, &aws.Deployment{Stage: f.Stage, Regions: []aws.Region{{Name: f.Region, Edges: 1}}}, s)
 	if err != nil {
 		return nil, err
 	}
-	before, err := x.Before(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if before != nil {
-		x.Deployment = before
-	}
-	return x, nil
+	return x, x.Found(ctx)
 }
 
 type removeCmd struct {
 	stageFlags
-	DeleteData bool `help:"Delete the table too: every domain and every certificate."`
+	DeleteData bool `help:"Delete what is kept otherwise, but a zone that was made: the table, with every domain and every certificate, the master key and the other parameters."`
 	Yes        bool `help:"Do not ask whether to remove the stacks. Deleting data is asked for in any case."`
+}
+
+// Help is what --help adds.
+func (removeCmd) Help() string {
+	return `It removes the stage's stacks in all regions, also those that a deployment left which was cut short, and says what
+stays and what that costs. The table, the master key and a zone that was made stay, and the next deployment of the stage takes
+them up. With --delete-data they go too, but the zone: a KMS key in 30 days, which cost nothing and in which it can be called
+back. Run it again whenever it was cut short.`
 }
 
 // Run removes a stage.
@@ -301,13 +302,19 @@ func (c *removeCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if !c.Yes {
-		if err := confirm(s, fmt.Sprintf("Remove stage %s from %s? Its domains are no longer served.", c.Stage, regionNames(x.Deployment))); err != nil {
+	regions, err := x.Regions(ctx)
+	if err != nil {
+		return err
+	}
+	if len(regions) == 0 {
+		fmt.Fprintf(s.Out, "There are no stacks of stage %s with the home region %s; is its home another --region?\n", c.Stage, c.Region)
+	} else if !c.Yes {
+		if err := confirm(s, fmt.Sprintf("Remove stage %s from %s? Its domains are no longer served.", c.Stage, strings.Join(regions, ", "))); err != nil {
 			return err
 		}
 	}
 	if c.DeleteData {
-		if err := confirmBy(s, c.Stage, "Delete every domain and every certificate of it as well? This cannot be undone."); err != nil {
+		if err := confirmBy(s, c.Stage, "Delete every domain and every certificate of it as well, and the key that opens them? This cannot be undone."); err != nil {
 			return err
 		}
 	}
@@ -315,18 +322,37 @@ func (c *removeCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if c.DeleteData {
-		return x.DeleteData(ctx)
+		if err := x.DeleteData(ctx); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(s.Out, "The table, the encrypted parameters and a zone that was made stay: shingle deploy takes them up again.")
-	return nil
+	return printRemnants(ctx, x, len(regions) > 0, s.Out)
 }
 
-func regionNames(d *aws.Deployment) string {
-	var names []string
-	for _, r := range d.Regions {
-		names = append(names, r.Name)
+// printRemnants says what stays of a stage, what that costs, and how it goes.
+func printRemnants(ctx context.Context, x *aws.Deployer, removed bool, w io.Writer) error {
+	list, err := x.Remnants(ctx)
+	if err != nil {
+		return fmt.Errorf("the stage is removed; what is left of it cannot be said: %w", err)
 	}
-	return strings.Join(names, ", ")
+	if len(list) == 0 {
+		if removed {
+			fmt.Fprintln(w, "Nothing of the stage is left.")
+		}
+		return nil
+	}
+	fmt.Fprintln(w, "What stays, and what it costs in 30 days; shingle deploy takes it up again:")
+	for _, r := range list {
+		cost := fmt.Sprintf("%.2f USD", r.USD)
+		switch {
+		case r.USD == 0:
+			cost = "free"
+		case r.USD < 0.005:
+			cost = "less than 0.01 USD"
+		}
+		fmt.Fprintf(w, "  %s: %s; to be rid of it: %s\n", r.What, cost, r.Do)
+	}
+	return nil
 }
 
 type statusCmd struct {

@@ -47,6 +47,6 @@ func (x *Deployer) ensureClientSecret(ctx context.Context) error {
 			return err
 		}
 	}
-	x.report(Event{At: time.Now(), Stack: home, Status: "written", Resource: name, Type: "AWS::SSM::Parameter"})
+	x.report(Event{At: time.Now(), Stack: home, Status: "written", Resource: name, Type: parameterType})
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -60,9 +59,11 @@ func (p *Plan) Destroys() (list []Change) {
 // made before, which it clears away.
 func (x *Deployer) Plan(ctx context.Context) (Plan, error) {
 	var p Plan
-	if err := x.adopt(ctx); err != nil {
+	before, regions, err := x.adopt(ctx)
+	if err != nil {
 		return p, err
 	}
+	p.Before = before
 	outputs := map[string]map[string]string{}
 	for _, s := range x.Deployment.Stacks() {
 		changes, unsure, err := x.planStack(ctx, &s, outputs)
@@ -74,14 +75,11 @@ func (x *Deployer) Plan(ctx context.Context) (Plan, error) {
 			p.Unsure = append(p.Unsure, s.ID())
 		}
 	}
-	var err error
-	if p.Before, err = x.Before(ctx); err != nil {
-		return p, err
-	}
-	for _, s := range x.stale(p.Before) {
+	stale, err := x.stale(ctx, regions)
+	for _, s := range stale {
 		p.Changes = append(p.Changes, Change{Stack: s.ID(), Resource: s.Name, Type: "AWS::CloudFormation::Stack", Action: ActionRemove})
 	}
-	return p, nil
+	return p, err
 }
 
 func (x *Deployer) planStack(ctx context.Context, s *Stack, outputs map[string]map[string]string) (list []Change, unsure bool, err error) {
@@ -128,22 +126,22 @@ var ErrUnexpected = errors.New("more would be destroyed than was agreed to")
 // was shown; what destroys data and is not in it ends the deployment before it
 // happens.
 func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
-	if err := x.adopt(ctx); err != nil {
-		return err
-	}
-	stacks := x.Deployment.Stacks()
-	before, err := x.Before(ctx) // it may have changed since the plan
+	_, regions, err := x.adopt(ctx) // it may have changed since the plan
 	if err != nil {
 		return err
 	}
-	stale := x.stale(before)
+	stacks := x.Deployment.Stacks()
 	if err := x.ensureClientSecret(ctx); err != nil {
+		return err
+	}
+	regions = union(x.Deployment.regionNames(), regions)
+	if err := x.noteRegions(ctx, regions); err != nil {
 		return err
 	}
 	if err := errors.Join(x.ensureMasterKey(ctx), x.callBackReplicas(ctx)); err != nil {
 		return err
 	}
-	replicas, id, err := x.goneReplicas(ctx, before, x.Deployment)
+	stale, err := x.stale(ctx, regions)
 	if err != nil {
 		return err
 	}
@@ -162,7 +160,20 @@ func (x *Deployer) Deploy(ctx context.Context, agreed Plan) error {
 	if err := x.removeAll(ctx, stale); err != nil {
 		return err
 	}
-	return x.dropReplicas(ctx, replicas, id)
+	return x.clear(ctx, without(regions, x.Deployment.regionNames()))
+}
+
+// clear has nothing stay, in regions whose stacks are gone, of what no stack has made, and
+// forgets them.
+func (x *Deployer) clear(ctx context.Context, regions []string) error {
+	if err := x.dropReplicas(ctx, x.staleReplicas(union(x.Deployment.regionNames(), regions))); err != nil {
+		return err
+	}
+	kept, err := x.dropKeyCopies(ctx, regions)
+	if err != nil {
+		return err
+	}
+	return x.noteRegions(ctx, union(x.Deployment.regionNames(), kept))
 }
 
 func filter(list []Stack, keep func(Stack) bool) (kept []Stack) {
@@ -174,24 +185,13 @@ func filter(list []Stack, keep func(Stack) bool) (kept []Stack) {
 	return kept
 }
 
-// stale returns the stacks that are no longer wanted: those of regions that are no longer
-// named.
-func (x *Deployer) stale(before *Deployment) []Stack {
-	if before == nil {
-		return nil
-	}
-	wanted := x.Deployment.Stacks()
-	return filter(before.Stacks(), func(s Stack) bool {
-		return !slices.ContainsFunc(wanted, func(o Stack) bool { return o.ID() == s.ID() })
-	})
-}
-
 // Before returns what the stage was deployed as, or nil when it is not there.
 func (x *Deployer) Before(ctx context.Context) (*Deployment, error) {
 	control := x.Deployment.newStack(kindControl, x.Deployment.Home(), "")
 	r := x.run(&control)
 	is, err := r.look(ctx, control.Name)
-	if errors.Is(err, errNoStack) || err == nil && (is.stillborn() || is.status == types.StackStatusDeleteComplete) {
+	gone := is.stillborn() || is.status == types.StackStatusDeleteInProgress || is.status == types.StackStatusDeleteComplete
+	if errors.Is(err, errNoStack) || err == nil && gone {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
 	if err != nil {
@@ -214,51 +214,6 @@ func (x *Deployer) Before(ctx context.Context) (*Deployment, error) {
 		return nil, shingle.Errorf(shingle.CodeConflict, "stack %s is not one of this program's: choose another --stage, or remove it", control.ID())
 	}
 	return &before, nil
-}
-
-// Outputs returns what people need to know of the stage: name and value.
-func (x *Deployer) Outputs(ctx context.Context) (rows [][2]string, err error) {
-	for _, s := range x.Deployment.Stacks() {
-		is, err := x.run(&s).look(ctx, s.Name)
-		if err != nil && !errors.Is(err, errNoStack) {
-			return nil, err
-		}
-		for _, name := range []string{"URL", "Addresses", "NameServers"} {
-			if v := is.outputs[name]; v != "" {
-				rows = append(rows, [2]string{s.Template.Outputs[name].Description, v})
-			}
-		}
-		for i := 1; s.Kind == kindBase && is.outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
-			rows = append(rows, [2]string{"Address of an edge in " + s.Region, is.outputs[fmt.Sprintf("Address%d", i)]})
-		}
-	}
-	return rows, nil
-}
-
-// Entry is how a stage is reached.
-type Entry struct {
-	API       string   // URL
-	Addresses []string // of the edges or, with an accelerator, of that
-}
-
-// Entry returns how the stage is reached.
-func (x *Deployer) Entry(ctx context.Context) (e Entry, err error) {
-	for _, s := range x.Deployment.Stacks() {
-		is, err := x.run(&s).look(ctx, s.Name)
-		if err != nil {
-			return e, err
-		}
-		if s.Kind == kindControl {
-			e.API = strings.TrimSuffix(is.outputs["URL"], "/")
-		}
-		if v := is.outputs["Addresses"]; s.Kind == kindFront && v != "" {
-			e.Addresses = append(e.Addresses, strings.Split(v, ",")...)
-		}
-		for i := 1; s.Kind == kindBase && is.outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
-			e.Addresses = append(e.Addresses, is.outputs[fmt.Sprintf("Address%d", i)])
-		}
-	}
-	return e, nil
 }
 
 // applyAll brings stacks to their templates. Those that they depend on and that

@@ -10,45 +10,57 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
 )
 
-// DeleteData deletes the table of a stage whose stacks were removed: every domain
-// and every certificate. It cannot be undone.
+// DeleteData deletes what Remove keeps, but the zone: the table, which is every domain and
+// every certificate, and what protects it: the master key (a KMS key in 30 days, as KMS
+// has it) and the secret of the sign-in. It cannot be undone.
 func (x *Deployer) DeleteData(ctx context.Context) error {
-	regions, err := x.tableRegions(ctx)
+	home := x.Deployment.Home()
+	regions, err := x.dataRegions(ctx)
 	if err != nil {
 		return err
 	}
-	for _, region := range regions {
+	for _, region := range slices.Backward(regions) { // home the last
 		if err := x.deleteTable(ctx, region); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, region := range regions {
+		if err := x.deleteParameter(ctx, region, x.Deployment.keyParameter()); err != nil {
+			return err
+		}
+	}
+	if err := x.deleteParameter(ctx, home, x.Deployment.clientSecretParameter()); err != nil {
+		return err
+	}
+	if err := x.deleteStageKey(ctx); err != nil {
+		return err
+	}
+	return x.deleteParameter(ctx, home, x.Deployment.regionsParameter())
 }
 
-// tableRegions are those in which the table is or may be, home the last: those of the
-// deployment, and those that the table itself names. For the record of a deployment is
-// gone with its stacks, and the data may be deleted later.
-func (x *Deployer) tableRegions(ctx context.Context) ([]string, error) {
+// dataRegions are those in which data are or may be, home the first: those that were noted,
+// and those that the table itself names. They are noted before the table, which knows them,
+// is gone.
+func (x *Deployer) dataRegions(ctx context.Context) ([]string, error) {
 	home := x.Deployment.Home()
-	var regions []string
-	for _, r := range x.Deployment.Regions[1:] {
-		regions = append(regions, r.Name)
-	}
-	is, err := x.lookAtTable(ctx, home)
+	regions, err := x.Regions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if is != nil {
-		for _, r := range is.Replicas {
-			if name := aws.ToString(r.RegionName); name != home && !slices.Contains(regions, name) {
-				regions = append(regions, name)
-			}
-		}
+	regions = union([]string{home}, regions)
+	is, err := x.lookAtTable(ctx, home)
+	if err != nil || is == nil {
+		return regions, err
 	}
-	return append(regions, home), nil
+	for _, r := range is.Replicas {
+		regions = union(regions, []string{aws.ToString(r.RegionName)})
+	}
+	return regions, x.noteRegions(ctx, regions)
 }
 
 // lookAtTable returns nil when the table is not there.
@@ -124,3 +136,35 @@ func refusal(err error) bool {
 	e, ok := errors.AsType[smithy.APIError](err)
 	return ok && slices.Contains([]string{"ResourceInUseException", "ResourceNotFoundException", "ValidationException"}, e.ErrorCode())
 }
+
+// keyWindow is for how many days the KMS key of a stage whose data were deleted can be called
+// back: the most, as AWS keeps a backup of the table for about as long.
+const keyWindow = 30
+
+// deleteStageKey has the KMS key that the stage has made be deleted, in some days, and takes
+// its name away, by which the next life of the stage would find it.
+func (x *Deployer) deleteStageKey(ctx context.Context) error {
+	is, err := x.stageKey(ctx)
+	if err != nil || is == nil {
+		return err
+	}
+	home, alias, id := x.Deployment.Home(), x.Deployment.keyAlias(), keyID(aws.ToString(is.Arn))
+	if aws.ToString(is.Description) != x.Deployment.keyDescription() {
+		x.report(Event{At: time.Now(), Stack: home, Resource: alias, Type: keyType, Status: "stays", Reason: "it is not one that a stage has made"})
+		return nil
+	}
+	if err := x.scheduleKey(ctx, home, id, keyWindow); err != nil {
+		return fmt.Errorf("delete the key %s: %w", alias, err)
+	}
+	_, err = x.kms(home).DeleteAlias(ctx, &kms.DeleteAliasInput{AliasName: &alias})
+	if _, none := errors.AsType[*kmstypes.NotFoundException](err); !none && err != nil {
+		return fmt.Errorf("delete the name %s of the key: %w", alias, err)
+	}
+	x.report(Event{
+		At: time.Now(), Stack: home, Resource: id, Type: keyType, Status: "to be deleted",
+		Reason: fmt.Sprintf("in %d days, and costs nothing until then; aws kms cancel-key-deletion --region %s --key-id %s calls it back", keyWindow, home, id),
+	})
+	return nil
+}
+
+const keyType = "AWS::KMS::Key"

@@ -570,7 +570,7 @@ func (f *fakeCloud) unmake(s *fakeStack, t Template, made []string) bool {
 func (f *fakeCloud) forget(region, kind string) {
 	switch kind {
 	case "AWS::KMS::Alias":
-		f.key = ""
+		f.key, f.keyState = "", ""
 	case "AWS::KMS::ReplicaKey":
 		f.copies[region] = "PendingDeletion"
 	case "AWS::Route53::HostedZone":
@@ -580,6 +580,10 @@ func (f *fakeCloud) forget(region, kind string) {
 
 func (f *fakeCloud) deleteStack(w http.ResponseWriter, region string, q url.Values) {
 	s := f.find(region, q.Get("StackName"))
+	if s != nil && strings.HasPrefix(s.status, "UPDATE_") && strings.HasSuffix(s.status, "_IN_PROGRESS") {
+		fault(w, "ValidationError", "Stack ["+s.name+"] cannot be deleted while in status "+s.status)
+		return
+	}
 	if s != nil && s.status != "DELETE_COMPLETE" {
 		s.status, s.left = "DELETE_IN_PROGRESS", 2
 		f.event(s, "", "", s.status, "")

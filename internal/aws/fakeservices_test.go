@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
@@ -21,7 +22,7 @@ type fakeServices struct {
 	key        string                // ARN of the KMS key under the alias of a stage
 	keyState   string                // of it; empty: Enabled
 	copies     map[string]string     // region -> state of a replica of it
-	keys       []string              // ARNs and states of keys whose alias was deleted
+	keys       []string              // states of keys whose alias was deleted
 	tokens     []string              // that were made
 }
 
@@ -125,40 +126,66 @@ func (f *fakeCloud) serveSSM(w http.ResponseWriter, region, action string, in *f
 		}
 		_, _ = fmt.Fprintf(w, `{"Parameter":{"Value":%q}}`, value)
 	case "PutParameter":
-		if there != in.Overwrite || there && len(in.Tags) > 0 || in.Type != "SecureString" {
+		if there && !in.Overwrite || there && len(in.Tags) > 0 || in.Type != "SecureString" && !strings.HasSuffix(name, "/regions") {
 			jsonFault(w, "ParameterAlreadyExists")
 			return
 		}
 		f.parameters[name] = in.Value
 		_, _ = fmt.Fprint(w, `{"Version":1}`)
+	case "DeleteParameter":
+		if !there {
+			jsonFault(w, "ParameterNotFound")
+			return
+		}
+		delete(f.parameters, name)
+		_, _ = fmt.Fprint(w, "{}")
 	default:
 		jsonFault(w, "UnknownOperationException")
 	}
 }
 
-// serveKMS has the key by its alias at home, and its replicas, which are there until
-// their last day.
+// serveKMS has the key at home, by its alias or its ID, and its replicas. They are there
+// until their last day.
 func (f *fakeCloud) serveKMS(w http.ResponseWriter, region, action string, in *fakeInput) {
-	arn, state, there := f.key, "Enabled", f.key != ""
-	if !strings.HasPrefix(in.KeyID, "alias/") {
-		state, there = f.copies[region], f.copies[region] != "" && strings.HasSuffix(f.key, "/"+in.KeyID)
+	if action == "DeleteAlias" {
+		f.deleteAlias(w)
+		return
 	}
-	if !there {
+	atHome := region == "us-east-1"
+	state, there := f.copies[region], f.copies[region] != ""
+	if atHome {
+		state, there = cmp.Or(f.keyState, "Enabled"), true
+	}
+	if !there || f.key == "" || !strings.HasPrefix(in.KeyID, "alias/") && !strings.HasSuffix(f.key, "/"+in.KeyID) {
 		jsonFault(w, "NotFoundException")
 		return
 	}
-	switch {
-	case action == "CancelKeyDeletion" && state == "PendingDeletion":
-		f.copies[region] = "Disabled"
-	case action == "EnableKey" && state == "Disabled":
-		f.copies[region] = "Enabled"
-	case action == "ScheduleKeyDeletion" && state != "PendingDeletion":
-		f.copies[region] = "PendingDeletion"
-	case action != "DescribeKey":
+	next := map[string]string{"CancelKeyDeletion PendingDeletion": "Disabled", "EnableKey Disabled": "Enabled", "ScheduleKeyDeletion Enabled": "PendingDeletion", "ScheduleKeyDeletion Disabled": "PendingDeletion", "DescribeKey " + state: state}[action+" "+state]
+	if next == "" {
 		jsonFault(w, "KMSInvalidStateException")
 		return
 	}
-	_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":"k","Arn":%q,"KeyState":%q}}`, arn, state)
+	if atHome {
+		f.keyState = next
+	} else {
+		f.copies[region] = next
+	}
+	date := ""
+	if next == "PendingDeletion" {
+		date = `,"DeletionDate":1800000000`
+	}
+	_, _ = fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":%q,"Arn":%q,"KeyState":%q,"Description":"Shingle, stage prd: protects the private keys in the table"%s}}`, f.key[strings.LastIndex(f.key, "/")+1:], f.key, next, date)
+}
+
+// deleteAlias leaves the key without a name.
+func (f *fakeCloud) deleteAlias(w http.ResponseWriter) {
+	if f.key == "" {
+		jsonFault(w, "NotFoundException")
+		return
+	}
+	f.keys = append(f.keys, cmp.Or(f.keyState, "Enabled"))
+	f.key, f.keyState = "", ""
+	_, _ = fmt.Fprint(w, "{}")
 }
 
 // serveDynamoDB takes no change of a table that is being changed, and deletes none that
@@ -227,7 +254,7 @@ func (f *fakeCloud) describeTable(w http.ResponseWriter, region string, t *fakeT
 		}
 	}
 	slices.Sort(replicas)
-	_, _ = fmt.Fprintf(w, `{"Table":{"TableStatus":%q,"DeletionProtectionEnabled":%v,"Replicas":[%s]}}`, status, t.protected, strings.Join(replicas, ","))
+	_, _ = fmt.Fprintf(w, `{"Table":{"TableStatus":%q,"TableSizeBytes":2000000000,"DeletionProtectionEnabled":%v,"Replicas":[%s]}}`, status, t.protected, strings.Join(replicas, ","))
 }
 
 // replicate brings the table's replicas to a template.

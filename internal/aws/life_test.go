@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,13 +20,15 @@ type lifeStep struct {
 type life struct {
 	*world
 	t      *testing.T
+	ctx    context.Context // of the run
 	kind   MasterKey
 	step   string
 	writes []fakeCall
+	cuts   int
 }
 
 func newLife(t *testing.T, kind MasterKey) *life {
-	l := &life{world: newWorld(t, deployment(FrontRoute53, usEast)), t: t, kind: kind}
+	l := &life{world: newWorld(t, deployment(FrontRoute53, usEast)), t: t, ctx: t.Context(), kind: kind}
 	l.cloud.mu.Lock()
 	defer l.cloud.mu.Unlock()
 	l.cloud.fate = func(c fakeCall) fate {
@@ -46,18 +50,18 @@ func (l *life) command(instance string, regions ...Region) {
 
 func (l *life) deployed(instance string, regions ...Region) error {
 	l.command(instance, regions...)
-	plan, err := l.Plan(l.t.Context())
+	plan, err := l.Plan(l.ctx)
 	if err != nil {
 		return err
 	}
-	return l.Deploy(l.t.Context(), plan)
+	return l.Deploy(l.ctx, plan)
 }
 
 const failingStep = "an update that fails, and its rollback too"
 
 var lifeSteps = []lifeStep{
 	{"first deployment", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
-	{"token", func(l *life) error { _, err := l.Token(l.t.Context()); return err }},
+	{"token", func(l *life) error { _, err := l.Token(l.ctx); return err }},
 	{"nothing changes", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
 	{"a region more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
 	{failingStep, func(l *life) error {
@@ -77,16 +81,16 @@ var lifeSteps = []lifeStep{
 	{"an update", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
 	{"a region less", func(l *life) error { return l.deployed("t4g.micro", usEast) }},
 	{"the region again", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
-	{"removal", func(l *life) error { l.command("t4g.nano", usEast); return l.Remove(l.t.Context()) }},
+	{"removal", func(l *life) error { l.command("t4g.nano", usEast); return l.Remove(l.ctx) }},
 	{"second life", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
 	{"the region less again", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
 	{"the region once more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
 	{"removal with the data", func(l *life) error {
 		l.command("t4g.nano", usEast)
-		if err := l.Remove(l.t.Context()); err != nil {
+		if err := l.Remove(l.ctx); err != nil {
 			return err
 		}
-		return l.DeleteData(l.t.Context())
+		return l.DeleteData(l.ctx)
 	}},
 }
 
@@ -156,10 +160,6 @@ func comparePictures(t *testing.T, got, want []string) {
 	}
 }
 
-func without(list, others []string) []string {
-	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
-}
-
 // TestLife_RepliesThatAreLost loses the reply to the first call of each operation that
 // writes, in each step, so that the SDK calls again: everything is as without the loss.
 // Which operations there are is what an undisturbed life has called.
@@ -199,4 +199,52 @@ func distinct(calls []fakeCall) (actions []string) {
 	}
 	slices.Sort(actions)
 	return slices.Compact(actions)
+}
+
+// TestLife_IsCutShortAfterEachWrite ends each run of the program after the first write that
+// none before it has come to, and runs it again, until a run comes to its end: everything is
+// as if it had come there at once. A removal knows what was never deployed to its end.
+func TestLife_IsCutShortAfterEachWrite(t *testing.T) {
+	for _, kind := range []MasterKey{MasterKeyParameter, MasterKeyKMS} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			want := newLife(t, kind).undisturbed()
+			l := newLife(t, kind)
+			comparePictures(t, l.run(l.cutShort), want)
+			if l.cuts < 100 {
+				t.Errorf("it was cut short after %d writes: that cannot be all", l.cuts)
+			}
+		})
+	}
+}
+
+// cutShort takes a step in as many runs as there are writes to end one after.
+func (l *life) cutShort(step lifeStep) error {
+	seen := map[fakeCall]bool{}
+	for {
+		ctx, cancel := context.WithCancel(l.t.Context())
+		l.cloud.mu.Lock()
+		l.ctx, l.cloud.dead = ctx, false
+		l.cloud.fate = func(c fakeCall) fate {
+			if !c.writes() || seen[c] {
+				return answered
+			}
+			seen[c] = true
+			l.cuts++
+			cancel()
+			return last
+		}
+		l.cloud.mu.Unlock()
+		err := step.do(l)
+		cancel()
+		l.cloud.mu.Lock()
+		dead := l.cloud.dead
+		l.cloud.mu.Unlock()
+		if !dead {
+			return err
+		}
+		if err == nil && step.name != failingStep {
+			return errors.New("a run that was cut short says that all is well")
+		}
+	}
 }

@@ -104,7 +104,7 @@ func TestClientSecret_IsInItsParameterAlone(t *testing.T) {
 			t.Errorf("given %q, it is %q", step.given, got)
 		}
 	}
-	if n := w.cloud.calls["ssm:PutParameter"]; n != 4 { // two of the master key
+	if n := w.cloud.calls["ssm:PutParameter"]; n != 5 { // two of the master key, one of the regions
 		t.Errorf("%d parameters written", n)
 	}
 	if w.cloud.parameters["eu-west-1/shingle/prd/oidc-client-secret"] != "" {
@@ -129,7 +129,7 @@ func TestClientSecret_IsInItsParameterAlone(t *testing.T) {
 	open.Deployment.Pages.SignIn.Public = true
 	open.ClientSecret = first
 	open.deploy(t)
-	if len(open.cloud.parameters) != 1 {
+	if len(open.cloud.parameters) != 2 { // the master key, and the regions
 		t.Errorf("a public client: %v", open.cloud.parameters)
 	}
 }

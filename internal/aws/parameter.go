@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -28,7 +29,7 @@ func (x *Deployer) parameter(ctx context.Context, region, name string) (string, 
 // is in it: text, also when a first attempt's reply was lost and the second was told that it
 // exists, or what another deployment has put there at the same time.
 func (x *Deployer) createParameter(ctx context.Context, region, name, text, what string) (there string, err error) {
-	_, err = x.Account.ssm(region).PutParameter(ctx, &ssm.PutParameterInput{
+	err = x.putParameter(ctx, region, &ssm.PutParameterInput{
 		Name: &name, Value: &text, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(false),
 		Description: aws.String("Shingle, stage " + x.Deployment.Stage + ": " + what),
 		Tags:        []ssmtypes.Tag{{Key: aws.String("shingle:stage"), Value: &x.Deployment.Stage}},
@@ -40,19 +41,34 @@ func (x *Deployer) createParameter(ctx context.Context, region, name, text, what
 		}
 		return there, err
 	}
-	if err != nil {
-		return "", fmt.Errorf("write parameter %s in %s: %w", name, region, err)
-	}
-	return text, nil
+	return text, err
 }
 
 // replaceParameter puts another text into an encrypted parameter.
 func (x *Deployer) replaceParameter(ctx context.Context, region, name, text string) error {
-	_, err := x.Account.ssm(region).PutParameter(ctx, &ssm.PutParameterInput{ // AWS takes tags with a new one alone
+	return x.putParameter(ctx, region, &ssm.PutParameterInput{ // AWS takes tags with a new one alone
 		Name: &name, Value: &text, Type: ssmtypes.ParameterTypeSecureString, Overwrite: aws.Bool(true),
 	})
-	if err != nil {
-		return fmt.Errorf("write parameter %s in %s: %w", name, region, err)
+}
+
+func (x *Deployer) putParameter(ctx context.Context, region string, in *ssm.PutParameterInput) error {
+	if _, err := x.Account.ssm(region).PutParameter(ctx, in); err != nil {
+		return fmt.Errorf("write parameter %s in %s: %w", *in.Name, region, err)
 	}
 	return nil
 }
+
+// deleteParameter deletes a parameter, if it is there.
+func (x *Deployer) deleteParameter(ctx context.Context, region, name string) error {
+	_, err := x.Account.ssm(region).DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name})
+	if _, none := errors.AsType[*ssmtypes.ParameterNotFound](err); none {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete parameter %s in %s: %w", name, region, err)
+	}
+	x.report(Event{At: time.Now(), Stack: region, Resource: name, Type: parameterType, Status: "deleted"})
+	return nil
+}
+
+const parameterType = "AWS::SSM::Parameter"

@@ -14,9 +14,9 @@ var ownActions = []string{
 	"cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet",
 	"cloudformation:GetTemplate",
 	"dynamodb:DeleteTable", "dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:UpdateTable",
-	"kms:CancelKeyDeletion", "kms:DescribeKey", "kms:EnableKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction", "route53:ListHostedZonesByName",
+	"kms:CancelKeyDeletion", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction", "route53:ListHostedZonesByName",
 	"s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
-	"ssm:GetParameter", "ssm:PutParameter",
+	"ssm:DeleteParameter", "ssm:GetParameter", "ssm:PutParameter",
 	"sts:GetCallerIdentity",
 }
 

@@ -6,28 +6,30 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	cfntypes "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// Remove deletes the stacks, each when those that stand on it are gone. The
-// table, the master key (of a KMS key, the one at home) and the zone stay, and a later Deploy takes the table up
-// again.
+// Remove deletes the stacks, each when those that stand on it are gone, in all regions in
+// which there are any. The table, the master key (of a KMS key, the one at home) and the
+// zone stay, and a later Deploy takes them up again.
 func (x *Deployer) Remove(ctx context.Context) error {
-	d := x.Deployment
-	if before, err := x.Before(ctx); err != nil {
+	regions, err := x.Regions(ctx)
+	if err != nil || len(regions) == 0 {
 		return err
-	} else if before != nil {
-		d = before // with the regions that there are
 	}
-	replicas, id, err := x.goneReplicas(ctx, d, nil)
+	if err := x.noteRegions(ctx, regions); err != nil { // the record of the deployment is the first to go
+		return err
+	}
+	stacks, err := x.there(ctx, x.Deployment.everything(regions))
 	if err != nil {
 		return err
 	}
-	if err := x.removeAll(ctx, d.Stacks()); err != nil {
+	if err := x.removeAll(ctx, stacks); err != nil {
 		return err
 	}
-	return x.dropReplicas(ctx, replicas, id)
+	return x.dropReplicas(ctx, without(regions, []string{x.Deployment.Home()}))
 }
 
 func (x *Deployer) removeAll(ctx context.Context, stacks []Stack) error {
@@ -43,7 +45,10 @@ func (x *Deployer) removeAll(ctx context.Context, stacks []Stack) error {
 func (x *Deployer) removeStack(ctx context.Context, s *Stack) error {
 	r := x.run(s)
 	is, err := r.look(ctx, s.Name)
-	if errors.Is(err, errNoStack) {
+	if err == nil && is.busy() { // an earlier run has begun it
+		is, err = r.settle(ctx, is)
+	}
+	if errors.Is(err, errNoStack) || err == nil && is.status == cfntypes.StackStatusDeleteComplete {
 		r.say("not there", "")
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,8 +58,11 @@ func (x *Deployer) masterKeyID(ctx context.Context, d *Deployment) (string, erro
 		}
 		arn = is.outputs["MasterKeyArn"]
 	}
-	return arn[strings.LastIndex(arn, "/")+1:], nil
+	return keyID(arn), nil
 }
+
+// keyID is the ID in a key's ARN: the same for all replicas.
+func keyID(arn string) string { return arn[strings.LastIndex(arn, "/")+1:] }
 
 func (x *Deployer) kms(region string) *kms.Client { return kms.NewFromConfig(x.Account.in(region)) }
 
@@ -123,34 +125,40 @@ func (x *Deployer) stepKey(ctx context.Context, region, id string, step func(con
 	}
 }
 
-// goneReplicas returns the regions of the replicas that no stack has made and that are
-// not wanted any more, and the key's ID. after is nil when the stage goes.
-func (x *Deployer) goneReplicas(ctx context.Context, before, after *Deployment) (regions []string, id string, err error) {
-	if before == nil {
-		return nil, "", nil
+// staleReplicas are the regions in which a replica that no stack has made is not wanted.
+func (x *Deployer) staleReplicas(regions []string) []string {
+	if x.Deployment.MasterKey == MasterKeyKMS {
+		return without(regions, x.Deployment.regionNames())
 	}
-	regions = slices.DeleteFunc(slices.Clone(before.KeptReplicas), func(region string) bool {
-		return after != nil && slices.Contains(after.KeptReplicas, region)
-	})
-	if len(regions) > 0 {
-		id, err = x.masterKeyID(ctx, before)
-	}
-	return regions, id, err
+	return without(regions, []string{x.Deployment.Home()})
 }
 
-// dropReplicas has replicas deleted, in some days.
-func (x *Deployer) dropReplicas(ctx context.Context, regions []string, id string) error {
+// dropReplicas has the replicas of the stage's key in regions deleted, in some days.
+func (x *Deployer) dropReplicas(ctx context.Context, regions []string) error {
+	if len(regions) == 0 {
+		return nil
+	}
+	is, err := x.stageKey(ctx)
+	if err != nil || is == nil {
+		return err
+	}
+	id := keyID(aws.ToString(is.Arn))
 	for _, region := range regions {
-		err := x.stepKey(ctx, region, id, func(ctx context.Context, c *kms.Client, id string, is kmstypes.KeyState) (bool, error) {
-			if is == kmstypes.KeyStatePendingDeletion {
-				return true, nil
-			}
-			_, err := c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(replicaWindow)})
-			return true, err
-		})
+		err := x.scheduleKey(ctx, region, id, replicaWindow)
 		if _, none := errors.AsType[*kmstypes.NotFoundException](err); !none && err != nil {
 			return fmt.Errorf("delete the master key's replica in %s: %w", region, err)
 		}
 	}
 	return nil
+}
+
+// scheduleKey has a key deleted in some days.
+func (x *Deployer) scheduleKey(ctx context.Context, region, id string, days int32) error {
+	return x.stepKey(ctx, region, id, func(ctx context.Context, c *kms.Client, id string, is kmstypes.KeyState) (done bool, err error) {
+		if is == kmstypes.KeyStatePendingDeletion || is == kmstypes.KeyStatePendingReplicaDeletion {
+			return true, nil
+		}
+		_, err = c.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: &days})
+		return true, err
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -58,6 +59,37 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// dropKeyCopies deletes the copies of the master key in regions that are not wanted any
+// more. One that is not that of the home region may be the last of its kind: it stays, and
+// its region is among those that are returned.
+func (x *Deployer) dropKeyCopies(ctx context.Context, regions []string) (kept []string, err error) {
+	if len(regions) == 0 {
+		return nil, nil
+	}
+	name := x.Deployment.keyParameter()
+	home, err := x.parameter(ctx, x.Deployment.Home(), name)
+	if err != nil {
+		return nil, err
+	}
+	for _, region := range regions {
+		copied, err := x.parameter(ctx, region, name)
+		switch {
+		case err != nil:
+			return nil, err
+		case copied == "":
+			continue
+		case !shareKey(home, copied):
+			x.report(Event{At: time.Now(), Stack: region, Resource: name, Type: parameterType, Status: "stays", Reason: "it is not the master key of the home region"})
+			kept = append(kept, region)
+		default:
+			if err := x.deleteParameter(ctx, region, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return kept, nil
 }
 
 // shareKey reports whether two texts of master keys have one in common, as they have also

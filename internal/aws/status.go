@@ -33,10 +33,18 @@ type EdgeStatus struct {
 	Current  bool   `json:"current"`
 }
 
-// Status looks at all stacks and instances.
+// Status looks at all stacks and instances, also those that a run which was cut short has left.
 func (x *Deployer) Status(ctx context.Context) (Status, error) {
 	var all Status
-	for _, s := range x.Deployment.Stacks() {
+	regions, err := x.Regions(ctx)
+	if err != nil {
+		return all, err
+	}
+	stale, err := x.stale(ctx, regions)
+	if err != nil {
+		return all, err
+	}
+	for _, s := range append(x.Deployment.Stacks(), stale...) {
 		is, err := x.run(&s).look(ctx, s.Name)
 		switch {
 		case errors.Is(err, errNoStack):

@@ -84,12 +84,13 @@ def buckets():
 
 def parameters():
     c = client("ssm")
-    for name in ("master-key", "deployment"):
+    told = {"deployment": lambda v: json.loads(v).get("InstanceType"), "regions": str}
+    for name in ("master-key", "deployment", "regions"):
         try:
             p = c.get_parameter(Name=f"/shingle/{stage}/{name}", WithDecryption=True)["Parameter"]
         except c.exceptions.ParameterNotFound:
             continue
-        say("parameter", name, p["Type"], json.loads(p["Value"]).get("InstanceType") if name == "deployment" else len(p["Value"]))
+        say("parameter", name, p["Type"], told.get(name, len)(p["Value"]))
 
 
 def functions():
