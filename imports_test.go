@@ -58,10 +58,10 @@ func checkImports(t *testing.T, p pkg) {
 		return
 	case name == "/client", strings.HasPrefix(name, "/example/"):
 		allowed = []string{module, module + "/internal/api", module + "/client"}
-	case name == "/internal/panel": // a client
+	case name == "/internal/panel", name == "/internal/smoke": // clients
 		allowed = append(allowed, module+"/internal/api")
 	case strings.HasPrefix(name, "/cmd/"):
-		allowed = []string{module, module + "/internal/app", module + "/internal/api", module + "/internal/migrate", module + "/internal/aws"} // the last three: clients
+		allowed = []string{module, module + "/internal/app", module + "/internal/api", module + "/internal/migrate", module + "/internal/aws", module + "/internal/smoke"} // the last four: clients
 	}
 	for _, path := range p.Imports {
 		if strings.HasPrefix(path, module) && !slices.Contains(allowed, path) {

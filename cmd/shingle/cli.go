@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -44,7 +45,7 @@ type cli struct {
 }
 
 // run executes a command line and returns the exit code: 0, 1 for a command
-// that failed, 2 for a command line that cannot be understood.
+// that failed, 2 for a command line that cannot be understood, or that of an [exitError].
 func run(ctx context.Context, args []string, s streams) int {
 	var c cli
 	exited, code := false, 0
@@ -73,6 +74,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	if err := k.Run(); err != nil {
 		fmt.Fprintln(s.Err, "shingle:", err)
+		if e, own := errors.AsType[*exitError](err); own {
+			return e.code
+		}
 		return 1
 	}
 	return 0

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -62,6 +63,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"await":     awaitText,
 	"visit":     visit,
 	"within":    within,
+	"exits":     exits,
 	"orders":    orders,
 	"own-cert":  ownCert,
 	"serves":    serves,
@@ -162,6 +164,30 @@ func within(ts *testscript.TestScript, neg bool, args []string) {
 		_, _ = io.WriteString(ts.Stdout(), text)
 		return nil
 	})
+}
+
+// exits is `exits CODE PROGRAM ARGUMENTS`: it runs the program as exec does, and wants
+// this exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGUMENTS")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		ended, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		code = ended.ExitCode()
+	}
+	stdout, stderr := ts.ReadFile("stdout"), ts.ReadFile("stderr")
+	_, _ = io.WriteString(ts.Stdout(), stdout) // which makes them what this command has said
+	_, _ = io.WriteString(ts.Stderr(), stderr)
+	if code != want {
+		ts.Fatalf("the exit code is %d, not %d", code, want)
+	}
 }
 
 // orders is `orders N`: the CA of the last `await-dev` has seen N orders.

@@ -46,6 +46,7 @@ type fakeCloud struct {
 
 	said []string // what CloudFormation was told
 	fakeServices
+	faults fakeFaults
 }
 
 type fakeStack struct {
@@ -150,11 +151,13 @@ func (f *fakeCloud) serve(w http.ResponseWriter, r *http.Request) {
 	case "lambda":
 		f.serveLambda(w, r, region)
 	case "route53":
-		f.serveRoute53(w)
+		f.serveRoute53(w, r)
 	case "s3":
 		f.serveS3(w, r, region)
-	case "ssm", "kms", "dynamodb":
+	case "ssm", "kms", "dynamodb", "globalaccelerator":
 		f.serveJSON(w, r, region, service)
+	case "monitoring":
+		f.serveQuery(w, r, region, "cloudwatch")
 	default:
 		f.serveQuery(w, r, region, service)
 	}
@@ -171,6 +174,13 @@ func (f *fakeCloud) serveQuery(w http.ResponseWriter, r *http.Request, region, s
 	if f.throttle > 0 {
 		f.throttle--
 		fault(w, "Throttling", "Rate exceeded")
+		return
+	}
+	if f.faults.denied == action {
+		fault(w, "AccessDenied", "User: me is not authorized to perform: "+action)
+		return
+	}
+	if f.serveFaults(w, region, r.Form) {
 		return
 	}
 	switch action {
@@ -202,7 +212,7 @@ func (f *fakeCloud) serveQuery(w http.ResponseWriter, r *http.Request, region, s
 			t = *s.making
 		}
 		answer(w, action, "<TemplateBody>"+escape(string(t.JSON()))+"</TemplateBody>")
-	case "GetCallerIdentity", "DescribeAutoScalingGroups":
+	case "GetCallerIdentity":
 		answer(w, action, "")
 	default:
 		fault(w, "InvalidAction", action)

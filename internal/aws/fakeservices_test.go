@@ -42,7 +42,11 @@ func (f *fakeCloud) serveLambda(w http.ResponseWriter, r *http.Request, region s
 	_, _ = fmt.Fprint(w, `{"token":"t"}`)
 }
 
-func (f *fakeCloud) serveRoute53(w http.ResponseWriter) {
+func (f *fakeCloud) serveRoute53(w http.ResponseWriter, r *http.Request) {
+	if id, ok := strings.CutPrefix(r.URL.Path, "/2013-04-01/healthcheck/"); ok {
+		f.serveHealthCheck(w, strings.TrimSuffix(id, "/status"))
+		return
+	}
 	f.call = fakeCall{"route53:ListHostedZonesByName", "us-east-1", "example.com"}
 	_, _ = fmt.Fprint(w, "<ListHostedZonesByNameResponse><HostedZones>")
 	for id, comment := range map[string]string{"ZOTHER": "of somebody else", f.zone: "Shingle, stage prd"} {
@@ -89,6 +93,7 @@ func (f *fakeCloud) serveS3(w http.ResponseWriter, r *http.Request, region strin
 type fakeInput struct {
 	Name, Value, Type, TableName string
 	KeyID                        string `json:"KeyId"`
+	EndpointGroupArn             string
 	AliasName                    string
 	DeletionProtectionEnabled    *bool
 	ReplicaUpdates               []struct{ Delete struct{ RegionName string } }
@@ -106,6 +111,8 @@ func (f *fakeCloud) serveJSON(w http.ResponseWriter, r *http.Request, region, se
 		f.serveSSM(w, region, action, &in)
 	case "kms":
 		f.serveKMS(w, region, action, &in)
+	case "globalaccelerator":
+		f.serveAccelerator(w, action, in.EndpointGroupArn)
 	default:
 		f.serveDynamoDB(w, region, action, &in)
 	}
@@ -196,7 +203,7 @@ func (f *fakeCloud) serveDynamoDB(w http.ResponseWriter, region, action string, 
 		jsonFault(w, "ResourceNotFoundException")
 		return
 	}
-	if action != "DescribeTable" && action != "Scan" && t.status != "" {
+	if action != "DescribeTable" && action != "DescribeContinuousBackups" && action != "Scan" && t.status != "" {
 		jsonFault(w, "ResourceInUseException")
 		return
 	}
@@ -214,6 +221,8 @@ func (f *fakeCloud) serveDynamoDB(w http.ResponseWriter, region, action string, 
 		_, _ = fmt.Fprintf(w, `{"Count":%d}`, min(f.rows, 1))
 	case "DescribeTable":
 		f.describeTable(w, region, t)
+	case "DescribeContinuousBackups":
+		f.describeBackups(w, region)
 	default:
 		jsonFault(w, "UnknownOperationException")
 	}

@@ -11,20 +11,26 @@ import (
 var ownActions = []string{
 	"autoscaling:DescribeAutoScalingGroups",
 	"cloudformation:ContinueUpdateRollback", "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack",
-	"cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet",
-	"cloudformation:GetTemplate",
-	"dynamodb:DeleteTable", "dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:UpdateTable",
-	"kms:CancelKeyDeletion", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction", "route53:ListHostedZonesByName",
+	"cloudformation:DescribeChangeSet", "cloudformation:DescribeStackDriftDetectionStatus", "cloudformation:DescribeStackEvents",
+	"cloudformation:DescribeStackResourceDrifts", "cloudformation:DescribeStacks",
+	"cloudformation:DetectStackDrift", "cloudformation:ExecuteChangeSet", "cloudformation:GetTemplate", "cloudformation:ListStackResources",
+	"cloudwatch:DescribeAlarms",
+	"dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:UpdateTable",
+	"globalaccelerator:DescribeAccelerator", "globalaccelerator:DescribeEndpointGroup",
+	"kms:CancelKeyDeletion", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
+	"route53:GetHealthCheckStatus", "route53:ListHostedZonesByName",
 	"s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
+	"sns:GetTopicAttributes",
 	"ssm:DeleteParameter", "ssm:GetParameter", "ssm:PutParameter",
 	"sts:GetCallerIdentity",
 }
 
 // impliedActions are those that AWS asks for beside the ones that are called.
 var impliedActions = []string{
-	"cloudformation:TagResource", // the stacks have tags
-	"ssm:AddTagsToResource",      // the master key's parameter has one
-	"ssm:GetParameters",          // CloudFormation looks up the machine image
+	"cloudformation:DetectStackResourceDrift", // of a stack's each resource
+	"cloudformation:TagResource",              // the stacks have tags
+	"ssm:AddTagsToResource",                   // the master key's parameter has one
+	"ssm:GetParameters",                       // CloudFormation looks up the machine image
 }
 
 // DeployerPolicy is an IAM policy for whoever deploys and removes d. CloudFormation

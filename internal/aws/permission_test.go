@@ -36,6 +36,13 @@ func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 	if _, err := w.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	w.cloud.faults.drift = map[string]string{"shingle-prd-base": "MODIFIED"}
+	for _, front := range []Front{FrontAccelerator, d.Front} {
+		w.Deployment.Front = front
+		for _, step := range append(w.Smoke(), w.SmokeDrift()) {
+			_, _ = step.Do(t.Context()) // of the other front there is nothing
+		}
+	}
 	if _, err := w.Token(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -45,6 +46,36 @@ func (c *Checker) Texts(ctx context.Context, name string) (byServer map[string][
 		return nil, shingle.Errorf(shingle.CodeUnavailable, "no name server answers for %s", trim(name))
 	}
 	return byServer, nil
+}
+
+// NameServers returns the addresses (A) that each server of the zone of a name has for
+// it, nil for a server that does not answer. It returns [shingle.ErrUnavailable] when not
+// even the root's servers can be asked from here, and otherwise what is wrong with the
+// zone.
+func (c *Checker) NameServers(ctx context.Context, name string) (map[string][]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	name = canonical(name)
+	a, at := c.walker.lookup(ctx, name, dns.TypeA)
+	switch {
+	case at == nil || at == c.walker.root && a.fault != "":
+		return nil, shingle.Errorf(shingle.CodeUnavailable, "the name servers of the Internet cannot be asked from here")
+	case a.fault != "" && len(a.chain) == 0:
+		return nil, faultError(trim(name), a.fault)
+	}
+	said := map[string][]netip.Addr{}
+	for _, server := range at.servers {
+		said[trim(server.name)] = nil
+	}
+	for server, msgs := range c.walker.survey(ctx, at, name, dns.TypeA) {
+		var one answer
+		one.take(msgs[0], name, dns.TypeA)
+		said[server] = append([]netip.Addr{}, one.addresses()...)
+		if len(one.records) == 0 && len(one.chain) > 0 { // what it is an alias of is in another zone
+			said[server] = append(said[server], a.addresses()...)
+		}
+	}
+	return said, nil
 }
 
 // TextsBehind returns the TXT values of a name, or of what it is an alias of, as the
