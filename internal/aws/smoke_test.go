@@ -118,8 +118,12 @@ var troubles = []trouble{
 		step: "master-key", reason: `^in eu-west-1 the key k1 is PendingDeletion$`,
 	},
 	{
-		name: "the KMS key is gone", key: MasterKeyKMS, do: func(w *world) { delete(w.cloud.copies, "us-east-1") },
-		step: "master-key", reason: `^in us-east-1 there is no key k1$`,
+		name: "the KMS key's replica is gone", key: MasterKeyKMS, do: func(w *world) { delete(w.cloud.copies, "eu-west-1") },
+		step: "master-key", reason: `^in eu-west-1 there is no key k1$`,
+	},
+	{
+		name: "the KMS key is disabled", key: MasterKeyKMS, do: func(w *world) { w.cloud.keyState = "Disabled" },
+		step: "master-key", reason: `^in us-east-1 the key k1 is Disabled$`, advice: "enable the key",
 	},
 	{
 		name: "an alarm sounds", do: func(w *world) { w.cloud.faults.alarms["EdgeNotServing-eu-west-1"] = "ALARM" },
@@ -189,7 +193,7 @@ func troubled(t *testing.T, each *trouble) *world {
 	w := newWorld(t, d)
 	w.deploy(t)
 	if each.key == MasterKeyKMS {
-		w.cloud.key, w.cloud.copies = "arn:aws:kms:us-east-1:1:key/k1", map[string]string{"us-east-1": "Enabled", "eu-west-1": "Enabled"}
+		w.cloud.key, w.cloud.copies = "arn:aws:kms:us-east-1:1:key/k1", map[string]string{"eu-west-1": "Enabled"}
 	}
 	w.cloud.faults = fakeFaults{
 		gone: map[string]bool{}, drift: map[string]string{}, alarms: map[string]string{}, checks: map[string]int{}, endpoints: map[string][]string{}, instances: map[string][]string{},
