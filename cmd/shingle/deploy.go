@@ -82,6 +82,7 @@ func (c *deployCmd) Run(ctx context.Context, s streams) error {
 	if plan.Before == nil || c.NewToken {
 		return printToken(ctx, x, s)
 	}
+	fmt.Fprintln(s.Err, "\nAn API token is shown once, by the deployment that makes it; if you have none: shingle deploy --new-token")
 	return nil
 }
 

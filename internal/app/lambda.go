@@ -48,6 +48,7 @@ func Lambda(ctx context.Context, cfg Config) error {
 func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
 	var scheduled struct {
 		Shingle string `json:"shingle"`
+		newToken
 	}
 	var request events.LambdaFunctionURLRequest
 	if err := errors.Join(json.Unmarshal(call, &scheduled), json.Unmarshal(call, &request)); err != nil {
@@ -59,13 +60,28 @@ func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
 	case scheduled.Shingle == "work":
 		return nil, a.turn(ctx) //nolint:nilnil // the schedule takes no answer
 	case scheduled.Shingle == "token":
-		text, _, err := a.tokens.CreateToken(ctx, shingle.Token{Name: "deploy-" + time.Now().UTC().Format("20060102-150405"), Role: shingle.RoleAdmin})
-		if err != nil {
-			return nil, fmt.Errorf("make token: %w", err)
-		}
-		return map[string]string{"token": text}, nil
+		return a.addToken(ctx, &scheduled.newToken)
 	}
 	return nil, errors.New(`unknown call: it is neither of the function's URL, nor {"shingle":"work"} or {"shingle":"token"}`)
+}
+
+// newToken is a token for everything that whoever may call the function has made. Its text
+// stays with its owner, and the call may be repeated.
+type newToken struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Hash []byte `json:"hash"` // SHA-256 of the text
+}
+
+func (a *App) addToken(ctx context.Context, n *newToken) (any, error) {
+	t := shingle.Token{ID: n.ID, Name: n.Name, Role: shingle.RoleAdmin}
+	if copy(t.Hash[:], n.Hash) != len(t.Hash) || len(n.Hash) != len(t.Hash) {
+		return nil, errors.New("add token: its hash is no SHA-256; deploy with the program that the function is")
+	}
+	if err := a.tokens.AddToken(ctx, t); err != nil {
+		return nil, fmt.Errorf("add token: %w", err)
+	}
+	return map[string]string{"id": t.ID}, nil
 }
 
 // workFor does what is due until nothing is left, at most for a while, and less

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/shingle-proxy/shingle"
 )
 
 // newFunction returns an App as Lambda has it, and the first API token.
@@ -32,11 +33,22 @@ func newFunction(t *testing.T) (*App, string) {
 	if _, err := os.Stat(a.TokenPath()); err == nil {
 		t.Error("each start makes a token")
 	}
-	token, err := a.invoke(t.Context(), json.RawMessage(`{"shingle":"token"}`))
+	text, token := shingle.NewToken(shingle.Token{Name: "deploy"}, time.Now())
+	for range 2 { // the reply to the first was lost
+		if _, err := a.invoke(t.Context(), tokenCall(t, &token)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a, text
+}
+
+func tokenCall(t *testing.T, token *shingle.Token) json.RawMessage {
+	t.Helper()
+	call, err := json.Marshal(map[string]any{"shingle": "token", "id": token.ID, "name": token.Name, "hash": token.Hash[:]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a, token.(map[string]string)["token"]
+	return call
 }
 
 func call(t *testing.T, a *App, method, path, token, body string) *events.LambdaFunctionURLResponse {
@@ -73,10 +85,22 @@ func TestLambda_AnswersTheAPI(t *testing.T) {
 }
 
 func TestLambda_MakesATokenForWhoeverMayCallItself(t *testing.T) {
-	a, _ := newFunction(t)
+	a, token := newFunction(t)
+	if out := call(t, a, "GET", "/v1/tokens", token, ""); out.StatusCode != http.StatusOK || strings.Count(out.Body, `"name"`) != 1 {
+		t.Errorf("tokens: %d %s", out.StatusCode, out.Body)
+	}
 	// What comes by the URL is a request, whatever is in it.
-	if out := call(t, a, "POST", "/", "", `{"shingle":"token"}`); out.StatusCode == http.StatusOK {
+	text, stranger := shingle.NewToken(shingle.Token{Name: "stranger"}, time.Now())
+	if out := call(t, a, "POST", "/", "", string(tokenCall(t, &stranger))); out.StatusCode == http.StatusOK {
 		t.Errorf("by the URL: %d %s", out.StatusCode, out.Body)
+	}
+	if out := call(t, a, "GET", "/v1/domains", text, ""); out.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a stranger's: %d", out.StatusCode)
+	}
+	for _, bad := range []string{`{"shingle":"token"}`, `{"shingle":"token","id":"a","name":"b","hash":"Yw=="}`} {
+		if _, err := a.invoke(t.Context(), json.RawMessage(bad)); err == nil {
+			t.Errorf("the call %s was taken", bad)
+		}
 	}
 }
 

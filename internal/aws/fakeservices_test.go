@@ -23,7 +23,7 @@ type fakeServices struct {
 	keyState   string                // of it; empty: Enabled
 	copies     map[string]string     // region -> state of a replica of it
 	keys       []string              // states of keys whose alias was deleted
-	tokens     []string              // that were made
+	tokens     []string              // IDs of those that were made
 }
 
 // fakeTable is a table or a replica.
@@ -39,7 +39,15 @@ func newFakeServices() fakeServices {
 
 func (f *fakeCloud) serveLambda(w http.ResponseWriter, r *http.Request, region string) {
 	f.call = fakeCall{"lambda:InvokeFunction", region, path.Base(path.Dir(r.URL.Path))}
-	_, _ = fmt.Fprint(w, `{"token":"t"}`)
+	var in struct{ Shingle, ID, Name, Hash string }
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.Shingle != "token" || in.ID == "" || in.Name == "" || len(in.Hash) != 44 {
+		_, _ = fmt.Fprint(w, `{"errorMessage":"bad call"}`)
+		return
+	}
+	if !slices.Contains(f.tokens, in.ID) {
+		f.tokens = append(f.tokens, in.ID)
+	}
+	_, _ = fmt.Fprintf(w, `{"id":%q}`, in.ID)
 }
 
 func (f *fakeCloud) serveRoute53(w http.ResponseWriter, r *http.Request) {

@@ -3,7 +3,6 @@ package aws
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/shingle-proxy/shingle"
 )
 
@@ -119,22 +117,4 @@ func (x *Deployer) noData(ctx context.Context, key string) error {
 		return fmt.Errorf("look into table %s: %w", table, err)
 	}
 	return shingle.Errorf(shingle.CodeConflict, "the table %s has records, but %s, its master key, is not there, without which no private key in it can be read: put it back. If it is lost: delete the table with shingle remove --delete-data, and begin anew", table, key)
-}
-
-// Token has the control plane make an API token for whoever may call its function.
-func (x *Deployer) Token(ctx context.Context) (string, error) {
-	out, err := lambda.NewFromConfig(x.Account.in(x.Deployment.Home())).Invoke(ctx, &lambda.InvokeInput{
-		FunctionName: aws.String(x.Deployment.name("control")), Payload: []byte(`{"shingle":"token"}`),
-	})
-	if err != nil {
-		return "", fmt.Errorf("ask the control plane for a token: %w", err)
-	}
-	var answer struct {
-		Token        string `json:"token"`
-		ErrorMessage string `json:"errorMessage"`
-	}
-	if err := json.Unmarshal(out.Payload, &answer); err != nil || answer.Token == "" {
-		return "", shingle.Errorf(shingle.CodeUnavailable, "the control plane gave no token: %s", answer.ErrorMessage)
-	}
-	return answer.Token, nil
 }

@@ -141,17 +141,45 @@ func (k *Keeper) CreateToken(ctx context.Context, t shingle.Token) (text string,
 	}
 	t.LastUsed = time.Time{}
 	text, t = shingle.NewToken(t, k.now())
-	if _, err := k.records.Put(ctx, idsPrefix+t.ID, encode(&t), shingle.NoVersion); err != nil {
-		return "", t, fmt.Errorf("create token: %w", err)
+	if err := k.add(ctx, &t); err != nil {
+		return "", t, err
 	}
-	if err := k.claim(ctx, &t); err != nil {
+	return text, t, nil
+}
+
+// AddToken stores a token that its owner has made, by [shingle.NewToken], and whose text
+// nobody else knows. It may be repeated. Its errors are those of CreateToken.
+func (k *Keeper) AddToken(ctx context.Context, t shingle.Token) error {
+	if err := t.Validate(k.now()); err != nil {
+		return err
+	}
+	if !shingle.IsTokenID(t.ID) || t.Hash == [32]byte{} {
+		return shingle.Errorf(shingle.CodeInvalid, "a token has an ID and a hash")
+	}
+	t.CreatedAt, t.LastUsed = k.now().UTC().Truncate(time.Microsecond), time.Time{}
+	return k.add(ctx, &t)
+}
+
+// add stores t and takes its name, also when it has done the one or both before.
+func (k *Keeper) add(ctx context.Context, t *shingle.Token) error {
+	_, err := k.records.Put(ctx, idsPrefix+t.ID, encode(t), shingle.NoVersion)
+	if errors.Is(err, shingle.ErrConflict) {
+		found, readErr := k.read(ctx, k.records, t.ID)
+		if readErr == nil && found.version != "" && found.token.Hash == t.Hash {
+			err = nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create token: %w", err)
+	}
+	if err := k.claim(ctx, t); err != nil {
 		// Nobody knows its text, so that it does no harm if it stays.
 		if removal := k.records.Remove(ctx, idsPrefix+t.ID); removal != nil {
 			k.log.Warn("token without an owner not removed", "token", t.ID, "error", removal)
 		}
-		return "", t, err
+		return err
 	}
-	return text, t, nil
+	return nil
 }
 
 // claim takes the name of t, whose record is there already: of two that want
@@ -166,6 +194,9 @@ func (k *Keeper) claim(ctx context.Context, t *shingle.Token) error {
 		case err != nil:
 			return fmt.Errorf("claim name of token: %w", err)
 		default:
+			if owner == t.ID {
+				return nil
+			}
 			if _, err := k.records.Get(ctx, idsPrefix+owner, &record{}); err == nil {
 				return &shingle.Error{Code: shingle.CodeExists, Field: "name", Message: "a token with this name exists already: choose another name, or remove that one"}
 			} else if !errors.Is(err, shingle.ErrNotFound) {

@@ -325,6 +325,39 @@ func TestKeeper_OneGetsTheName(t *testing.T) {
 	}
 }
 
+// TestKeeper_AddedTokenIsAddedOnce adds a token that its owner has made, side by side and again.
+func TestKeeper_AddedTokenIsAddedOnce(t *testing.T) {
+	f := newFleet(t)
+	text, token := shingle.NewToken(reader, f.clock())
+	var all sync.WaitGroup
+	for range 8 {
+		k := f.keeper()
+		all.Go(func() {
+			if err := k.AddToken(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	k := f.keeper()
+	if got, err := k.CheckToken(t.Context(), text, somebody); err != nil || got.Name != reader.Name || got.Role != reader.Role {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if list, _, err := k.Tokens(t.Context(), "", 10); err != nil || len(list) != 1 {
+		t.Errorf("%d tokens, %v", len(list), err)
+	}
+	other := token
+	other.Hash[0]++
+	if err := k.AddToken(t.Context(), other); !errors.Is(err, shingle.ErrConflict) {
+		t.Errorf("another with its ID: %v", err)
+	}
+	for _, bad := range []shingle.Token{{Name: "x", Role: shingle.RoleAdmin}, {Name: "x", Role: shingle.RoleAdmin, ID: "../x", Hash: token.Hash}, {Name: "x", ID: "abc", Hash: token.Hash}} {
+		if err := k.AddToken(t.Context(), bad); !errors.Is(err, shingle.ErrInvalid) {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
 func TestKeeper_ListsByPages(t *testing.T) {
 	f := newFleet(t)
 	k := f.keeper()
