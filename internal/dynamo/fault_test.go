@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +58,30 @@ func TestBlobs_CreatedOnce(t *testing.T) {
 	p := storetest.NewProxy(t, cfg.Endpoint)
 	cfg.Endpoint = p.URL
 	storetest.CheckCreatedOnce(t, open(t, cfg), near, p, isCall("PutItem"))
+}
+
+// TestEnsureTable_RepliesThatAreLost makes tables with the reply to each call lost.
+func TestEnsureTable_RepliesThatAreLost(t *testing.T) {
+	for _, server := range servers {
+		t.Run(server, func(t *testing.T) {
+			p := storetest.NewProxy(t, storetest.Endpoint(t, server))
+			for _, operation := range []string{"CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"} {
+				cfg := config(t, server)
+				var lost atomic.Bool
+				cfg.Endpoint = p.URL
+				p.Inject(storetest.Once(isCall(operation), storetest.LoseAnswerAfter(func() { lost.Store(true) })))
+				s := open(t, cfg)
+				for range 2 {
+					if err := s.EnsureTable(t.Context()); err != nil {
+						t.Errorf("%s: %v", operation, err)
+					}
+				}
+				if _, err := s.Put(t.Context(), "k", []byte("v"), shingle.NoVersion); err != nil || !lost.Load() {
+					t.Errorf("%s: lost %v; the table: %v", operation, lost.Load(), err)
+				}
+			}
+		})
+	}
 }
 
 // A reply that is lost is made good by the attempt that follows: the caller

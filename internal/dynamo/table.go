@@ -43,19 +43,27 @@ func (s *Store) EnsureTable(ctx context.Context) error {
 }
 
 func (s *Store) ensureTTL(ctx context.Context) error {
-	now, err := s.local.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &s.cfg.Table})
-	if err != nil {
-		return fmt.Errorf("read TTL of table: %w", s.local.translate("DescribeTimeToLive", err))
+	if on, err := s.hasTTL(ctx); err != nil || on {
+		return err
 	}
-	if d := now.TimeToLiveDescription; d != nil && (d.TimeToLiveStatus == types.TimeToLiveStatusEnabled || d.TimeToLiveStatus == types.TimeToLiveStatusEnabling) {
-		return nil
-	}
-	_, err = s.local.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
+	_, err := s.local.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
 		TableName:               &s.cfg.Table,
 		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("ttl"), Enabled: aws.Bool(true)},
 	})
 	if err != nil {
+		if on, look := s.hasTTL(ctx); look == nil && on {
+			return nil // by an attempt whose reply was lost
+		}
 		return fmt.Errorf("set TTL of table: %w", s.local.translate("UpdateTimeToLive", err))
 	}
 	return nil
+}
+
+func (s *Store) hasTTL(ctx context.Context) (bool, error) {
+	now, err := s.local.DescribeTimeToLive(ctx, &dynamodb.DescribeTimeToLiveInput{TableName: &s.cfg.Table})
+	if err != nil {
+		return false, fmt.Errorf("read TTL of table: %w", s.local.translate("DescribeTimeToLive", err))
+	}
+	d := now.TimeToLiveDescription
+	return d != nil && (d.TimeToLiveStatus == types.TimeToLiveStatusEnabled || d.TimeToLiveStatus == types.TimeToLiveStatusEnabling), nil
 }

@@ -20,6 +20,7 @@ import (
 	logstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/globalaccelerator"
 	gatypes "github.com/aws/aws-sdk-go-v2/service/globalaccelerator/types"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -126,6 +127,9 @@ func (a *account) LetGo(ctx context.Context) error {
 	_, err := a.scaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 		AutoScalingGroupName: &a.cfg.Group, LifecycleHookName: aws.String(leaveHook), InstanceId: &a.instance, LifecycleActionResult: aws.String("CONTINUE"),
 	})
+	if e, ok := errors.AsType[smithy.APIError](err); ok && e.ErrorCode() == "ValidationError" {
+		return nil // nobody waits for it any more: it was let go by an attempt whose reply was lost, or the time is over
+	}
 	return err
 }
 
@@ -153,6 +157,9 @@ func (a *account) Leave(ctx context.Context) error {
 			_, err = a.accelerator.RemoveEndpoints(ctx, &globalaccelerator.RemoveEndpointsInput{
 				EndpointGroupArn: aws.String(group), EndpointIdentifiers: []gatypes.EndpointIdentifier{{EndpointId: &a.instance}},
 			})
+			if err != nil && a.isNow(ctx, group, false) { // by an attempt whose reply was lost
+				err = nil
+			}
 		}
 		if err != nil {
 			return err
@@ -185,7 +192,17 @@ func (a *account) addEndpoint(ctx context.Context, group string) error {
 			EndpointId: &a.instance, Weight: aws.Int32(128), ClientIPPreservationEnabled: aws.Bool(true),
 		}},
 	})
+	if err != nil && a.isNow(ctx, group, true) { // by an attempt whose reply was lost
+		return nil
+	}
 	return err
+}
+
+// isNow reports whether the instance is, or is not, an endpoint by now, whatever a call has
+// said: of one that is repeated AWS does not tell what it says.
+func (a *account) isNow(ctx context.Context, group string, wanted bool) bool {
+	there, err := a.isEndpoint(ctx, group)
+	return err == nil && there == wanted
 }
 
 // takeAddress takes one of the stage's that is free. Of two instances that want the
@@ -232,7 +249,8 @@ func (a *account) Record(ctx context.Context, at time.Time, line []byte) error {
 		return err
 	}
 	_, err = a.logs.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: &a.cfg.Log, LogStreamName: &a.instance})
-	if err == nil {
+	_, made := errors.AsType[*logstypes.ResourceAlreadyExistsException](err)
+	if err == nil || made {
 		_, err = a.logs.PutLogEvents(ctx, in)
 	}
 	return err

@@ -25,6 +25,8 @@ type fakeAWS struct {
 	log       []string // lines
 	stream    string   // of the log; empty: there is none
 	refuse    string   // a call that is refused
+	lose      string   // a call whose first reply is lost
+	letGo     bool
 }
 
 func newFakeAWS(t *testing.T, cfg Config) (*fakeAWS, Cloud) {
@@ -45,6 +47,14 @@ func newFakeAWS(t *testing.T, cfg Config) (*fakeAWS, Cloud) {
 func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.serve(w, r)
+	if len(f.calls) > 0 && f.calls[len(f.calls)-1] == f.lose {
+		f.lose = ""
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (f *fakeAWS) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/latest/api/token":
 		w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "60")
@@ -98,6 +108,14 @@ func (f *fakeAWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "DisassociateAddress":
 		f.addresses[strings.TrimPrefix(form.Get("AssociationId"), "assoc-")] = ""
 		_, _ = fmt.Fprint(w, "<DisassociateAddressResponse/>")
+	case "CompleteLifecycleAction":
+		if f.letGo {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, "<ErrorResponse><Error><Code>ValidationError</Code><Message>No active Lifecycle Action found with instance ID i-me</Message></Error></ErrorResponse>")
+			return
+		}
+		f.letGo = true
+		_, _ = fmt.Fprint(w, "<CompleteLifecycleActionResponse><CompleteLifecycleActionResult/></CompleteLifecycleActionResponse>")
 	default:
 		_, _ = fmt.Fprintf(w, "<%[1]sResponse><%[1]sResult></%[1]sResult></%[1]sResponse>", action)
 	}
@@ -112,6 +130,15 @@ func (f *fakeAWS) serveAccelerator(w http.ResponseWriter, target string, body []
 	_, action, _ := strings.Cut(target, ".")
 	f.calls = append(f.calls, action)
 	type endpoint struct{ EndpointId string }
+	there := slices.Contains(f.endpoints, "i-me")
+	switch {
+	case action == "AddEndpoints" && there:
+		jsonFault(w, "EndpointAlreadyExistsException")
+		return
+	case action == "RemoveEndpoints" && !there:
+		jsonFault(w, "EndpointNotFoundException")
+		return
+	}
 	switch action {
 	case "AddEndpoints":
 		f.endpoints = append(f.endpoints, in.EndpointConfigurations[0].EndpointId)
@@ -134,16 +161,23 @@ func (f *fakeAWS) serveLogs(w http.ResponseWriter, target string, body []byte) {
 	_, action, _ := strings.Cut(target, ".")
 	f.calls = append(f.calls, action)
 	switch {
+	case action == "CreateLogStream" && f.stream != "":
+		jsonFault(w, "ResourceAlreadyExistsException")
+		return
 	case action == "CreateLogStream":
 		f.stream = in.LogStreamName
 	case f.stream != in.LogStreamName:
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprint(w, `{"__type":"ResourceNotFoundException","message":"The specified log stream does not exist."}`)
+		jsonFault(w, "ResourceNotFoundException")
 		return
 	default:
 		f.log = append(f.log, in.LogEvents[0].Message)
 	}
 	_, _ = fmt.Fprint(w, "{}")
+}
+
+func jsonFault(w http.ResponseWriter, code string) {
+	w.WriteHeader(http.StatusBadRequest)
+	_, _ = fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
 }
 
 func (f *fakeAWS) count(call string) (n int) {
@@ -234,5 +268,58 @@ func TestCloud_WritesIntoTheLog(t *testing.T) {
 	}
 	if !slices.Equal(f.log, []string{"line", "line"}) || f.stream != "i-me" || f.count("CreateLogStream") != 1 {
 		t.Errorf("the log has %v, by %v", f.log, f.calls)
+	}
+}
+
+// TestCloud_RepliesThatAreLost has instances come and go, each with the reply to one of the
+// calls lost. What the SDK does not call again, the next step of the agent does.
+func TestCloud_RepliesThatAreLost(t *testing.T) {
+	var all sync.WaitGroup
+	for _, cfg := range []Config{{Stage: "prd", Log: "log"}, {EndpointGroups: []string{"arn:tcp"}, Log: "log"}} {
+		calm, c := newFakeAWS(t, cfg)
+		comeAndGo(t, calm, c)
+		slices.Sort(calm.calls)
+		calls := slices.Compact(calm.calls)
+		if len(calls) != 8 {
+			t.Errorf("the calls are %v", calls)
+		}
+		for _, call := range calls {
+			f, c := newFakeAWS(t, cfg)
+			f.lose = call
+			all.Go(func() {
+				comeAndGo(t, f, c)
+				if f.lose != "" {
+					t.Errorf("no reply to %s was lost", call)
+				}
+			})
+		}
+	}
+	all.Wait()
+}
+
+func comeAndGo(t *testing.T, f *fakeAWS, c Cloud) {
+	t.Helper()
+	lost, entered := f.lose, false
+	for _, do := range []func() error{
+		func() error { return c.Enter(t.Context()) },
+		func() error { return c.Signal(t.Context()) },
+		func() error { return c.Record(t.Context(), time.Now(), []byte("line")) },
+		func() error { return c.Unfit(t.Context()) },
+		func() error {
+			entered = entered || f.addresses["eip-2"] == "i-me" || slices.Contains(f.endpoints, "i-me")
+			return c.Leave(t.Context())
+		},
+		func() error { return c.LetGo(t.Context()) },
+	} {
+		err := do()
+		if err != nil && strings.Contains(lost, "Address") { // EC2's, without the SDK
+			err = do()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", lost, err)
+		}
+	}
+	if !entered || f.addresses["eip-2"] != "" || len(f.endpoints) > 0 || !f.letGo || len(f.log) == 0 {
+		t.Errorf("%s: entered %v, addresses %v, endpoints %v, let go %v, log %v", lost, entered, f.addresses, f.endpoints, f.letGo, f.log)
 	}
 }

@@ -24,6 +24,7 @@ type fake struct {
 	sets    map[string]rrset // by name
 	pending int              // looks at a change until it is INSYNC
 	refused int
+	lose    bool // the reply to the next change
 
 	together *sync.WaitGroup // the first readers wait for one another; may be nil
 }
@@ -78,6 +79,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `<?xml version="1.0"?><InvalidChangeBatch xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Messages><Message>the values provided do not match the current values</Message></Messages></InvalidChangeBatch>`)
 			return
+		}
+		if f.lose {
+			f.lose = false
+			panic(http.ErrAbortHandler)
 		}
 		_, _ = fmt.Fprintf(w, `<?xml version="1.0"?><ChangeResourceRecordSetsResponse>`+info+`</ChangeResourceRecordSetsResponse>`, "PENDING")
 	case r.Method == http.MethodGet && r.URL.Path == "/2013-04-01/change/C1":

@@ -80,10 +80,11 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 }
 
 // AppendRecords adds TXT values, and returns when all name servers of Route 53 have
-// them.
+// them: also one that is there already, by an attempt whose reply was lost or by another
+// process, and may be on its way to them.
 func (p *Provider) AppendRecords(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {
 	for _, r := range records {
-		change, err := p.change(ctx, zone, r, func(values []string, value string) []string {
+		change, err := p.change(ctx, zone, r, true, func(values []string, value string) []string {
 			if slices.Contains(values, value) {
 				return values
 			}
@@ -103,7 +104,7 @@ func (p *Provider) AppendRecords(ctx context.Context, zone string, records []lib
 // name servers.
 func (p *Provider) DeleteRecords(ctx context.Context, zone string, records []libdns.Record) ([]libdns.Record, error) {
 	for _, r := range records {
-		_, err := p.change(ctx, zone, r, func(values []string, value string) []string {
+		_, err := p.change(ctx, zone, r, false, func(values []string, value string) []string {
 			return slices.DeleteFunc(values, func(v string) bool { return v == value })
 		})
 		if err != nil {
@@ -114,8 +115,10 @@ func (p *Provider) DeleteRecords(ctx context.Context, zone string, records []lib
 }
 
 // change replaces the record set of r's name by what edit makes of its values. It
-// returns the change's ID, or "" when there was nothing to change.
-func (p *Provider) change(ctx context.Context, zone string, r libdns.Record, edit func(values []string, value string) []string) (id string, err error) {
+// returns the change's ID, or "" when there was nothing to change. When it is to be waited for,
+// a set that is as it should be is replaced by itself: Route 53 carries changes out in their
+// order, so that who waits for this one has waited for those before.
+func (p *Provider) change(ctx context.Context, zone string, r libdns.Record, wait bool, edit func(values []string, value string) []string) (id string, err error) {
 	rr := r.RR()
 	if rr.Type != "TXT" {
 		return "", fmt.Errorf("%s records are not supported", rr.Type)
@@ -130,7 +133,7 @@ func (p *Provider) change(ctx context.Context, zone string, r libdns.Record, edi
 		if err != nil {
 			return "", err
 		}
-		batch := replace(old, name, rr.TTL, edit(valuesOf(old), value))
+		batch := replace(old, name, rr.TTL, edit(valuesOf(old), value), wait)
 		if len(batch) == 0 {
 			return "", nil
 		}
@@ -147,9 +150,9 @@ func (p *Provider) change(ctx context.Context, zone string, r libdns.Record, edi
 }
 
 // replace returns the changes that turn old, which may be nil, into a set with
-// these values.
-func replace(old *types.ResourceRecordSet, name string, ttl time.Duration, values []string) (batch []types.Change) {
-	if slices.Equal(valuesOf(old), values) {
+// these values; none when it is that, unless there have to be some.
+func replace(old *types.ResourceRecordSet, name string, ttl time.Duration, values []string, anyway bool) (batch []types.Change) {
+	if slices.Equal(valuesOf(old), values) && !anyway {
 		return nil
 	}
 	if old != nil {

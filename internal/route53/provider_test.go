@@ -140,7 +140,7 @@ func TestProvider_SetChangedMeanwhileIsNotReplaced(t *testing.T) {
 	_, err = p.AppendRecords(t.Context(), zone, txt("two"))
 	check(t, err)
 	for _, stale := range []*types.ResourceRecordSet{old, nil} {
-		if _, err := p.submit(t.Context(), "Z1", replace(stale, name, time.Minute, []string{`"three"`})); err == nil {
+		if _, err := p.submit(t.Context(), "Z1", replace(stale, name, time.Minute, []string{`"three"`}, false)); err == nil {
 			t.Error("the change was carried out")
 		}
 	}
@@ -161,6 +161,22 @@ func TestProvider_WaitsForTheNameServers(t *testing.T) {
 	defer cancel()
 	if _, err := p.AppendRecords(ctx, "acme.example.com.", txt("two")); err == nil {
 		t.Error("no error, though the name servers do not have it")
+	}
+}
+
+// TestProvider_WaitsForAChangeWhoseReplyIsLost has the SDK call again, and be told that the set
+// is no longer as it was.
+func TestProvider_WaitsForAChangeWhoseReplyIsLost(t *testing.T) {
+	p, f := openFake(t)
+	f.lose, f.pending = true, 3
+	_, err := p.AppendRecords(t.Context(), "acme.example.com.", txt("one"))
+	if check(t, err); f.lose || f.refused == 0 || f.pending != 0 {
+		t.Errorf("lost: %v, refused %d times; did not wait for %d looks", !f.lose, f.refused, f.pending)
+	}
+	f.lose = true
+	_, err = p.DeleteRecords(t.Context(), "acme.example.com.", txt("one"))
+	if check(t, err); f.lose || len(f.sets) > 0 {
+		t.Errorf("lost: %v; there is %v", !f.lose, f.sets)
 	}
 }
 
@@ -185,7 +201,7 @@ func TestReplace(t *testing.T) {
 		"last":          {old, nil, []types.ChangeAction{"DELETE"}},
 	} {
 		var got []types.ChangeAction
-		for _, c := range replace(x.old, "a.", time.Minute, x.values) {
+		for _, c := range replace(x.old, "a.", time.Minute, x.values, false) {
 			got = append(got, c.Action)
 		}
 		if !slices.Equal(got, x.want) {

@@ -3,6 +3,7 @@ package s3_test
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shingle-proxy/shingle"
@@ -23,6 +24,28 @@ func TestEnsureBucket_MakesOneThatIsClosed(t *testing.T) {
 		}
 	}
 	check(t, s.Probe(t.Context()))
+}
+
+// TestEnsureBucket_RepliesThatAreLost makes buckets with the reply to each call lost.
+func TestEnsureBucket_RepliesThatAreLost(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(*http.Request) bool{
+		"ListObjectsV2": func(r *http.Request) bool { return r.Method == http.MethodGet },
+		"CreateBucket": func(r *http.Request) bool {
+			return r.Method == http.MethodPut && !r.URL.Query().Has("publicAccessBlock")
+		},
+		"PutPublicAccessBlock": func(r *http.Request) bool { return r.URL.Query().Has("publicAccessBlock") },
+	} {
+		f := storetest.NewS3Server(t)
+		f.Missing = true
+		p := storetest.NewProxy(t, f.URL)
+		var lost atomic.Bool
+		p.Inject(storetest.Once(call, storetest.LoseAnswerAfter(func() { lost.Store(true) })))
+		made, err := open(t, s3.Config{Endpoint: p.URL}).EnsureBucket(t.Context())
+		if err != nil || !made || !lost.Load() || strings.Count(f.Settings["publicAccessBlock"], "true") != 4 {
+			t.Errorf("%s: lost %v, made %v, %v; %q", name, lost.Load(), made, err, f.Settings)
+		}
+	}
 }
 
 func TestSettings_SaysWhatToDo(t *testing.T) {

@@ -82,6 +82,9 @@ func (f *S3Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *S3Server) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	name, inBucket := strings.CutPrefix(r.URL.Path, "/"+S3Bucket)
 	if name = strings.TrimPrefix(name, "/"); name == "" && inBucket && r.Method == http.MethodPut && r.URL.RawQuery == "" {
+		if !f.Missing {
+			RefuseS3(w, http.StatusConflict, "BucketAlreadyOwnedByYou")
+		}
 		f.Missing = false
 		return
 	}
