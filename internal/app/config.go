@@ -3,21 +3,15 @@
 package app
 
 import (
-	"cmp"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/dns01"
 	"github.com/shingle-proxy/shingle/internal/ec2"
-	"github.com/shingle-proxy/shingle/internal/traffic"
 )
 
 // Config is what a machine that serves needs to know.
@@ -136,117 +130,6 @@ type playedWorld struct {
 	private     []netip.Prefix
 	roots       string         // PEM file
 	dns01       dns01.Provider // of DNS01Zone
-}
-
-// Bounds of a handshake's wait. Clients and balancers give up after a minute.
-const (
-	maxHandshakeWait  = time.Minute
-	handshakeOverhead = 5 * time.Second // for all but that wait
-)
-
-// Bounds of how often an edge asks for changes, and how many of these questions
-// there are to one for news of certificates.
-const (
-	minPoll  = 100 * time.Millisecond
-	maxPoll  = 10 * time.Second
-	newsPoll = 60
-)
-
-// maxShutdown bounds both parts of an edge's end.
-const maxShutdown = time.Hour
-
-const maxQuarantine = 10 * 365 * 24 * time.Hour
-
-// validate resolves names and refuses what cannot work, saying which flag is at
-// fault.
-func (c *Config) validate() error {
-	if len(c.ACMECAs) == 0 {
-		return errors.New("--acme-ca: name a CA, such as letsencrypt")
-	}
-	if !c.AgreeTerms {
-		return errors.New("--agree-terms: a CA issues only to those who agree to its terms of service")
-	}
-	if _, err := shingle.ParseOrigin(c.Target); err != nil && (c.Role.edge() || c.Target != "") {
-		return fmt.Errorf("--target: %s", shingle.MessageOf(err))
-	}
-	if _, err := shingle.ParseOriginPolicy(c.Origins); err != nil {
-		return fmt.Errorf("--origins: %s", shingle.MessageOf(err))
-	}
-	c.HandshakeWait = cmp.Or(c.HandshakeWait, 10*time.Second)
-	if c.HandshakeWait < time.Second || c.HandshakeWait > maxHandshakeWait {
-		return fmt.Errorf("--handshake-wait: it must be 1s to %s, not %s", maxHandshakeWait, c.HandshakeWait)
-	}
-	if c.ShutdownDelay < 0 || c.ShutdownDelay > maxShutdown {
-		return fmt.Errorf("--shutdown-delay: it must be 0s to %s, not %s", maxShutdown, c.ShutdownDelay)
-	}
-	c.GracePeriod = cmp.Or(c.GracePeriod, 10*time.Second)
-	if c.GracePeriod < time.Second || c.GracePeriod > maxShutdown {
-		return fmt.Errorf("--grace-period: it must be 1s to %s, not %s", maxShutdown, c.GracePeriod)
-	}
-	c.Poll = cmp.Or(c.Poll, 500*time.Millisecond)
-	if c.Poll < minPoll || c.Poll > maxPoll {
-		return fmt.Errorf("--poll: it must be %s to %s, not %s", minPoll, maxPoll, c.Poll)
-	}
-	c.CertMemory = cmp.Or(c.CertMemory, 64)
-	if c.LocalCopy < 0 {
-		return fmt.Errorf("--local-copy: it must be 0 or more, not %d", c.LocalCopy)
-	}
-	c.SettingsMemory = cmp.Or(c.SettingsMemory, 256)
-	if c.SettingsMemory < 1 {
-		return fmt.Errorf("--settings-memory: it must be 1 or more, not %d", c.SettingsMemory)
-	}
-	if c.CertMemory < 1 {
-		return fmt.Errorf("--cert-memory: it must be 1 or more, not %d", c.CertMemory)
-	}
-	if _, _, err := c.masterKey(); err != nil {
-		return err
-	}
-	if c.AskURL != "" {
-		if _, err := parseAskURL(c.AskURL); err != nil {
-			return err
-		}
-	}
-	c.Report = cmp.Or(c.Report, time.Minute)
-	if c.Report < 10*time.Second || c.Report > time.Hour {
-		return fmt.Errorf("--report: it must be 10s to 1h, not %s", c.Report)
-	}
-	c.Traffic = cmp.Or(c.Traffic, 15*time.Minute)
-	if !traffic.Divides(c.Traffic) {
-		return fmt.Errorf("--traffic: it must be 1m to 1h, and a part of an hour without a rest such as 15m, not %s", c.Traffic)
-	}
-	if c.RateLimit < 0 {
-		return fmt.Errorf("--rate-limit: it must be 0 or more, not %d", c.RateLimit)
-	}
-	for _, o := range c.PageOrigins {
-		if u, err := url.Parse(o); err != nil || u.Host == "" || o != u.Scheme+"://"+u.Host {
-			return fmt.Errorf("--cors-origin: it must look like https://panel.example.com, not %q", o)
-		}
-	}
-	if c.CloudflareZone != "" && !api.IsCloudflareZone(c.CloudflareZone) {
-		return fmt.Errorf("--cloudflare-zone: an ID has at most 64 letters, digits, - and _, not %q", c.CloudflareZone)
-	}
-	if err := c.ValidatePages(); err != nil {
-		return err
-	}
-	for _, target := range c.CNAMETargets {
-		if _, err := shingle.NormalizeHost(target); err != nil {
-			return fmt.Errorf("--cname-target: %s", shingle.MessageOf(err))
-		}
-	}
-	c.Proof = cmp.Or(c.Proof, ProofTenant)
-	if c.Proof != ProofTenant && c.Proof != ProofPointing {
-		return fmt.Errorf("--proof: it must be %s or %s, not %q", ProofTenant, ProofPointing, c.Proof)
-	}
-	if c.Quarantine != 0 && (c.Quarantine < time.Hour || c.Quarantine > maxQuarantine) {
-		return fmt.Errorf("--quarantine: it must be 1h to %s, not %s", maxQuarantine, c.Quarantine)
-	}
-	if err := c.validateDNS01(); err != nil {
-		return err
-	}
-	if c.Data == "" {
-		return errors.New("--data: name a folder for the database")
-	}
-	return c.validateStore()
 }
 
 // originPolicy is what validate has checked.
