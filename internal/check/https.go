@@ -1,23 +1,15 @@
 package check
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
-	"net/textproto"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -124,146 +116,11 @@ func certificateText(leaf *x509.Certificate, invalid error) string {
 	return ""
 }
 
-// handshake connects and shakes hands by the host's name. The certificate is
-// verified apart, so that it can be told what is wrong with it.
-func (p *httpsProbe) handshake(ctx context.Context, addr netip.Addr) (*tls.Conn, error) {
-	raw, err := p.connect(ctx, addr, p.cfg.HTTPSPort)
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(raw, &tls.Config{ServerName: p.host, InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = raw.Close()
-		return nil, &handshakeError{err}
-	}
-	return conn, nil
-}
-
-// wantsCertificate reports whether a server refuses clients without a certificate,
-// which in TLS 1.3 it says after the client's handshake (RFC 8446 section 6.2). It is
-// not sent anything: it might close the connection before its alert is read.
-func (p *httpsProbe) wantsCertificate(ctx context.Context, addr netip.Addr) bool {
-	conn, err := p.handshake(ctx, addr)
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(alertTime))
-	_, err = conn.Read(make([]byte, 1))
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "remote error" && op.Err.Error() == "tls: certificate required"
-}
-
-// connect dials and sets the deadline for all that is done on the connection.
-func (p *httpsProbe) connect(ctx context.Context, addr netip.Addr, port int) (net.Conn, error) {
-	to := netip.AddrPortFrom(addr, uint16(port))
-	if p.cfg.dialTo != nil {
-		to = p.cfg.dialTo("tcp", to)
-	}
-	conn, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, "tcp", to.String())
-	if err != nil {
-		return nil, err
-	}
-	deadline := time.Now().Add(answerTime)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
-	}
-	_ = conn.SetDeadline(deadline)
-	return conn, nil
-}
-
-// handshakeError is a connection on which TLS failed.
-type handshakeError struct{ err error }
-
-// Error implements error.
-func (e *handshakeError) Error() string { return e.err.Error() }
-
-// Unwrap returns the cause.
-func (e *handshakeError) Unwrap() error { return e.err }
-
-// connectFinding says why there is no TLS connection.
-func connectFinding(addr netip.Addr, err error) shingle.Finding {
-	shake, isShake := errors.AsType[*handshakeError](err)
-	ne, _ := errors.AsType[net.Error](err)
-	switch {
-	case isShake:
-		why := "the server closed the connection"
-		if op, ok := errors.AsType[*net.OpError](shake.err); ok && op.Op == "remote error" { // an alert
-			why = "the server refused it (" + strings.TrimPrefix(op.Err.Error(), "tls: ") + ")"
-		} else if ne != nil && ne.Timeout() {
-			why = "the server did not answer in time"
-		}
-		return found(shingle.ReasonHandshakeFailed, "At %s no TLS connection could be made: %s.", addr, why)
-	case errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL):
-		return found(shingle.ReasonNotTried, "%s cannot be reached from where the check runs.", addr)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return found(shingle.ReasonUnreachable, "%s refuses connections.", addr)
-	}
-	return found(shingle.ReasonUnreachable, "%s does not answer.", addr)
-}
-
 // reachedPlainly asks over plain HTTP, which works before there is a certificate.
 func (p *httpsProbe) reachedPlainly(ctx context.Context, addr netip.Addr) bool {
 	nonce := shingle.NewProbeNonce()
 	h, err := p.getPlain(ctx, addr, shingle.ProbePath+nonce)
 	return err == nil && p.cfg.ProbeKey.Check(h.header.Get(shingle.ProbeField), p.host, nonce) != ""
-}
-
-func (p *httpsProbe) getPlain(ctx context.Context, addr netip.Addr, path string) (head, error) {
-	conn, err := p.connect(ctx, addr, p.cfg.HTTPPort)
-	if err != nil {
-		return head{}, err
-	}
-	defer conn.Close()
-	return p.get(ctx, conn, "http", path)
-}
-
-// head is the head of an answer. Bodies are left unread: the connection ends.
-type head struct {
-	status int
-	header http.Header
-}
-
-// get sends one request on a connection and returns the head of the answer.
-func (p *httpsProbe) get(ctx context.Context, conn net.Conn, scheme, target string) (head, error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	req := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: %s\r\nConnection: close\r\n\r\n", target, p.authority(scheme), userAgent)
-	if _, err := io.WriteString(conn, req); err != nil {
-		return head{}, err
-	}
-	in := textproto.NewReader(bufio.NewReader(io.LimitReader(conn, maxHead)))
-	for range maxInterim {
-		line, err := in.ReadLine()
-		if err != nil {
-			return head{}, err
-		}
-		_, rest, _ := strings.Cut(line, " ")
-		status, err := strconv.Atoi(rest[:min(len(rest), 3)])
-		if err != nil || !strings.HasPrefix(line, "HTTP/1.") || status < 100 {
-			return head{}, errors.New("not HTTP")
-		}
-		fields, err := in.ReadMIMEHeader()
-		if err != nil {
-			return head{}, err
-		}
-		if status >= 200 {
-			return head{status, http.Header(fields)}, nil
-		}
-	}
-	return head{}, errors.New("no final answer")
-}
-
-const maxInterim = 5 // answers before the final one (RFC 9110 section 15.2)
-
-func (p *httpsProbe) authority(scheme string) string {
-	switch {
-	case scheme == "https" && p.cfg.HTTPSPort != 443:
-		return net.JoinHostPort(p.host, strconv.Itoa(p.cfg.HTTPSPort))
-	case scheme == "http" && p.cfg.HTTPPort != 80:
-		return net.JoinHostPort(p.host, strconv.Itoa(p.cfg.HTTPPort))
-	}
-	return p.host
 }
 
 // verify returns why a visitor would not accept the certificate, in few words.
@@ -341,104 +198,3 @@ func issuerOf(leaf *x509.Certificate) string {
 	}
 	return strings.Join(parts, " ")
 }
-
-// visitPlainly looks whether plain HTTP leads to HTTPS, at every address: browsers
-// take any.
-func (p *httpsProbe) visitPlainly(ctx context.Context, r *shingle.HTTPSResult, tried []attempt) {
-	leads := make([]bool, len(tried))
-	var all sync.WaitGroup
-	for i := range tried {
-		all.Go(func() { leads[i] = p.redirects(ctx, tried[i].Address) })
-	}
-	all.Wait()
-	var not []netip.Addr
-	for i := range tried {
-		if !leads[i] {
-			not = append(not, tried[i].Address)
-		}
-	}
-	if r.Redirects = len(not) == 0; !r.Redirects {
-		r.Notes = append(r.Notes, found(shingle.ReasonNoHTTPRedirect, "Plain HTTP does not lead to HTTPS at %s: visitors who type the name alone may not get through.", joinAddresses(not)))
-	}
-}
-
-func (p *httpsProbe) redirects(ctx context.Context, addr netip.Addr) bool {
-	h, err := p.getPlain(ctx, addr, "/")
-	if err != nil {
-		return false
-	}
-	to, err := url.Parse(h.header.Get("Location"))
-	return err == nil && h.status/100 == 3 && to.Scheme == "https" && strings.EqualFold(to.Hostname(), p.host)
-}
-
-// visit looks at the first page as a visitor does, with the redirects that stay on
-// the host.
-func (p *httpsProbe) visit(ctx context.Context, r *shingle.HTTPSResult, addr netip.Addr) {
-	path, seen := "/", map[string]bool{}
-	for range maxRedirect {
-		seen[path] = true
-		h, err := p.getSecure(ctx, addr, path)
-		if err != nil {
-			return
-		}
-		r.Status = h.status
-		next, stays := p.follows(path, h)
-		if !stays {
-			p.visitTwin(ctx, r, addr, h)
-			break
-		}
-		if path = next; seen[path] {
-			r.Finding = found(shingle.ReasonRedirectLoop, "The site redirects in a circle at %s.", printable(path))
-			return
-		}
-	}
-	if r.Status == http.StatusBadGateway || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusGatewayTimeout {
-		r.Notes = append(r.Notes, found(shingle.ReasonOriginFailing, "The domain works, but the product behind it answers with %d.", r.Status))
-	}
-}
-
-// visitTwin follows a redirect between a name and the same with www in front of it:
-// two settings of which each sends visitors to the other are a common mistake. Both
-// are asked for at the same address; where the twin is elsewhere nothing is said.
-func (p *httpsProbe) visitTwin(ctx context.Context, r *shingle.HTTPSResult, addr netip.Addr, h head) {
-	to, err := url.Parse(h.header.Get("Location"))
-	if err != nil || h.status/100 != 3 || to.Scheme != "https" || to.Hostname() != "www."+p.host && p.host != "www."+to.Hostname() {
-		return
-	}
-	twin := &httpsProbe{Checker: p.Checker, host: to.Hostname()}
-	back, err := twin.getSecure(ctx, addr, to.RequestURI())
-	if err != nil || back.status/100 != 3 {
-		return
-	}
-	if from, err := url.Parse(back.header.Get("Location")); err == nil && from.Hostname() == p.host {
-		r.Finding = found(shingle.ReasonRedirectLoop, "%s leads to %s, and that leads back: visitors go in circles. Have one of them stay.", p.host, twin.host)
-	}
-}
-
-func (p *httpsProbe) getSecure(ctx context.Context, addr netip.Addr, path string) (head, error) {
-	conn, err := p.handshake(ctx, addr)
-	if err != nil {
-		return head{}, err
-	}
-	defer conn.Close()
-	return p.get(ctx, conn, "https", path)
-}
-
-// follows returns where a redirect leads, when that is on the same host by HTTPS.
-func (p *httpsProbe) follows(path string, h head) (next string, stays bool) {
-	if h.status/100 != 3 {
-		return "", false
-	}
-	from := &url.URL{Scheme: "https", Host: p.authority("https")}
-	at, err := from.Parse(path)
-	if err != nil {
-		return "", false
-	}
-	to, err := at.Parse(h.header.Get("Location"))
-	if err != nil || to.Scheme != "https" || to.Host != from.Host || len(to.RequestURI()) > maxPath {
-		return "", false
-	}
-	return to.RequestURI(), true
-}
-
-const maxPath = 2048
