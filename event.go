@@ -66,6 +66,21 @@ func (f *EventFilter) Takes(e *Event) bool {
 	return (f.Host == "" || f.Host == e.Host) && (f.Tenant == "" || f.Tenant == e.Tenant)
 }
 
+// Readable returns an error for what is no event: one that could not be made keys of.
+func (e *Event) Readable() error {
+	switch {
+	case !isName(e.ID, MaxHost, func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' }):
+		return RecordFault("its ID is none")
+	case e.Type == "" || e.At.IsZero():
+		return RecordFault("its type or its time is missing")
+	case e.Host != "" && !isHostKey(e.Host):
+		return errHost
+	case e.Tenant != "" && !IsTenant(e.Tenant):
+		return RecordFault("its tenant is none")
+	}
+	return nil
+}
+
 // ForTenant returns the event as a tenant may see it: of a domain that it got from
 // another one, what the domain was there is left out. Without a tenant it is the whole.
 func (e Event) ForTenant(tenant string) Event {
@@ -135,3 +150,6 @@ type DeadLetter struct {
 	At       time.Time `json:"at"`    // of the last attempt
 	Error    string    `json:"error"` // how it ended
 }
+
+// Readable returns an error for what is none.
+func (d *DeadLetter) Readable() error { return d.Event.Readable() }

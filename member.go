@@ -50,6 +50,14 @@ type Member struct {
 	MasterKeys []string `json:"master_keys,omitempty"`
 }
 
+// Readable returns an error for what is no member.
+func (m *Member) Readable() error {
+	if !IsTokenID(m.ID) || m.Reported.IsZero() || m.Every <= 0 { // an ID has the same letters
+		return RecordFault("its ID, or when it was written, is missing")
+	}
+	return nil
+}
+
 // MemberTable is the table of domains of an edge.
 type MemberTable struct {
 	Domains int       `json:"domains"`

@@ -36,6 +36,9 @@ type Config struct {
 	// does not look whether all of them have the key.
 	Edges Edges
 
+	// Unreadable is told of records that cannot be read. Nil: nobody is.
+	Unreadable *shingle.Unreadable
+
 	// Jobs are work on many domains. Nil: there are no such routes.
 	Jobs Jobs
 
@@ -134,9 +137,9 @@ func New(cfg Config) (http.Handler, error) {
 	s.streams = make(chan struct{}, maxStreams)
 	s.tenantStreams.most, s.tenantStreams.what = maxStreams/tenantShare, "streams"
 	s.tenantChecks.most, s.tenantChecks.what = tenantChecks, "checks"
-	s.rates.perSecond, s.ids = cfg.RateLimit, newIDs(cfg.Blobs)
+	s.rates.perSecond, s.ids = cfg.RateLimit, newIDs(cfg.Blobs, cfg.Unreadable)
 	if cfg.Blobs != nil {
-		s.once = &once{records: records.New(cfg.Blobs), now: cfg.Now}
+		s.once = &once{records: records.New(cfg.Blobs, cfg.Unreadable), now: cfg.Now}
 	}
 	a := humago.New(s.mux, humaConfig(cfg.Version))
 	s.domainRoutes(a)

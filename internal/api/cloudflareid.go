@@ -101,9 +101,9 @@ func (s *server) claimID(ctx context.Context, d *shingle.Domain) error {
 	return nil
 }
 
-func newIDs(blobs shingle.Blobs) *records.Store {
+func newIDs(blobs shingle.Blobs, unreadable *shingle.Unreadable) *records.Store {
 	if blobs == nil {
 		return nil
 	}
-	return records.New(blobs)
+	return records.New(blobs, unreadable)
 }

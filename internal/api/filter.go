@@ -187,14 +187,14 @@ func (s *server) load(ctx context.Context, p *listing, some []candidate) error {
 // index said is none: it has another place by now.
 func (s *server) loadBoth(ctx context.Context, c *candidate) error {
 	st, err := s.Statuses.Status(ctx, c.Host)
-	if errors.Is(err, shingle.ErrNotFound) || err == nil && c.listed != nil && !c.listed.Is(&st) {
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) || err == nil && c.listed != nil && !c.listed.Is(&st) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	d, err := s.Store.Domain(ctx, c.Host)
-	if errors.Is(err, shingle.ErrNotFound) {
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
 		return nil
 	}
 	c.row, c.status = &d, showStatus(ctx, &st)

@@ -51,7 +51,7 @@ func (s *server) status(ctx context.Context, host string) (*Status, error) {
 		return nil, nil
 	}
 	st, err := s.Statuses.Status(ctx, host)
-	if errors.Is(err, shingle.ErrNotFound) {
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) { // which the log tells, and nobody decides here
 		return nil, nil
 	}
 	if err != nil {

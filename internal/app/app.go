@@ -98,7 +98,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
-	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Logger: a.log, Every: a.cfg.Report, Called: a.cfg.OnLambda})
+	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Unreadable: a.cfg.unreadable, Logger: a.log, Every: a.cfg.Report, Called: a.cfg.OnLambda})
 	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}
@@ -141,12 +141,12 @@ func (a *App) openControl(ctx context.Context) error {
 	}
 	cfg := api.Config{
 		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
-		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader()},
+		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader(), Unreadable: a.cfg.unreadable},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
-		SetupKit: setup, ControlURL: a.cfg.ControlURL,
+		SetupKit: setup, ControlURL: a.cfg.ControlURL, Unreadable: a.cfg.unreadable,
 	}
 	if a.cfg.checks() {
-		cfg.StatusIndex = check.NewListed(a.stores.blobs)
+		cfg.StatusIndex = check.NewListed(a.stores.blobs, a.cfg.unreadable)
 	}
 	cfg.Traffic = a.traffic
 	a.jobs = a.openJobs(cfg)
@@ -224,7 +224,7 @@ func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
 		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Lacking: a.roster.Lacking, Sealed: a.sealedPlaces(), DNS01: zone, Methods: methods, Permission: shingle.PermissionFunc(a.mayIssue),
 		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
 		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, News: newsPoll * a.cfg.Poll, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
-		CacheBytes: int64(a.cfg.CertMemory) << 20, Logger: a.log,
+		CacheBytes: int64(a.cfg.CertMemory) << 20, Unreadable: a.cfg.unreadable, Logger: a.log,
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 func (a *App) openEvents() (*events.Hub, error) {
 	return events.New(events.Config{
 		Blobs: a.stores.blobs, Sealer: secretSealer{a}, Domains: a.stores.domains, Wake: a.wakeEvents,
-		AllowPrivate: a.cfg.PrivateWebhooks, Logger: a.log,
+		AllowPrivate: a.cfg.PrivateWebhooks, Unreadable: a.cfg.unreadable, Logger: a.log,
 	})
 }
 

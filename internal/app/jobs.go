@@ -14,7 +14,7 @@ import (
 func (a *App) openJobs(cfg api.Config) *jobs.Hub {
 	cfg.Store = a.stores.domains
 	bulk := api.NewBulk(cfg)
-	return jobs.New(jobs.Config{Blobs: a.stores.blobs, Worker: bulk, Revoked: a.revoked, Events: a.events, Logger: a.log})
+	return jobs.New(jobs.Config{Blobs: a.stores.blobs, Worker: bulk, Revoked: a.revoked, Events: a.events, Unreadable: a.cfg.unreadable, Logger: a.log})
 }
 
 // revoked reports whether a token was: it is gone then, while one that has expired, or

@@ -15,7 +15,7 @@ import (
 func (a *App) openKeeper() error {
 	var err error
 	a.keeper, err = check.NewKeeper(check.KeeperConfig{
-		Blobs: a.stores.blobs, Domains: a.stores.domains, Events: a.events, Wake: a.wakeKeeper, Logger: a.log,
+		Blobs: a.stores.blobs, Domains: a.stores.domains, Events: a.events, Wake: a.wakeKeeper, Unreadable: a.cfg.unreadable, Logger: a.log,
 		Lifecycle: a.cfg.lifecycle(),
 		Check: func(ctx context.Context, d shingle.Domain, how check.Look) (shingle.CheckResult, error) {
 			if a.checker == nil {

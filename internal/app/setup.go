@@ -68,7 +68,7 @@ func (a *App) openKit() (*kit.Kit, error) {
 		Delegation: func(ctx context.Context, domain, tenant string) (shingle.Delegation, error) {
 			return a.certs.Delegation(ctx, domain, tenant)
 		},
-		URL: a.cfg.ControlURL, Service: a.cfg.Service, Support: a.cfg.Support, Logger: a.log,
+		URL: a.cfg.ControlURL, Service: a.cfg.Service, Support: a.cfg.Support, Unreadable: a.cfg.unreadable, Logger: a.log,
 	})
 }
 

@@ -19,7 +19,7 @@ const firstToken = "bootstrap"
 // TokenPath names. A file whose token the store does not know is replaced: it
 // cannot be used. One that a store cannot judge now is kept.
 func (a *App) openTokens(ctx context.Context) (*tokens.Keeper, error) {
-	keeper, err := tokens.New(tokens.Config{Blobs: a.stores.blobs, Near: a.stores.reader(), Logger: a.log})
+	keeper, err := tokens.New(tokens.Config{Blobs: a.stores.blobs, Near: a.stores.reader(), Unreadable: a.cfg.unreadable, Logger: a.log})
 	if err != nil || a.cfg.OnLambda { // where each start would be the first
 		return keeper, err
 	}

@@ -182,7 +182,7 @@ func (a *accounts) register(ctx context.Context, k *accountKey, stale *registrat
 	}
 	r := &registration{}
 	version, err := a.store.get(ctx, registrationRecord(a.ca.Directory), r)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrUnreadable) {
 		return nil, fmt.Errorf("load account: %w", err)
 	}
 	if err != nil || stale != nil && r.Location == stale.Location {

@@ -70,7 +70,9 @@ func directoryHash(directory string) string {
 // left returns the bucket at now.
 func (b budgets) left(ctx context.Context, key string, r Rate, now time.Time) (bucket, error) {
 	var have bucket
-	if _, err := b.store.get(ctx, key, &have); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	if _, err := b.store.get(ctx, key, &have); countsAnew(err) {
+		have = bucket{}
+	} else if err != nil {
 		return have, fmt.Errorf("read budget: %w", err)
 	}
 	return have.fill(r, now), nil
@@ -105,6 +107,13 @@ func (b budgets) empty(ctx context.Context, key string, r Rate, now time.Time) e
 	})
 }
 
+// countsAnew reports whether there is no budget that could be gone on with. One that
+// cannot be read is begun anew: the CA, which counts too, then says no earlier than we,
+// whereas nobody's certificates were renewed by a budget that stands still.
+func countsAnew(err error) bool {
+	return errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable)
+}
+
 const budgetAttempts = 16
 
 func (b budgets) change(ctx context.Context, key string, r Rate, now time.Time, edit func(*bucket) bool) error {
@@ -120,7 +129,9 @@ func update[T any](ctx context.Context, s *store, key string, edit func(*T) bool
 	for range budgetAttempts {
 		var have T
 		version, err := s.get(ctx, key, &have)
-		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		if countsAnew(err) {
+			have = *new(T)
+		} else if err != nil {
 			return fmt.Errorf("read budget: %w", err)
 		}
 		if !edit(&have) {

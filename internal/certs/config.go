@@ -107,6 +107,8 @@ type Config struct {
 	// 30,000 certificates and fits a machine of 512 MiB. At least 1 MiB.
 	CacheBytes int64
 
+	// Unreadable is told of records that cannot be read; nil: nobody is.
+	Unreadable *shingle.Unreadable
 	// Logger takes a line for the begin and the end of each issuance. Default: none.
 	Logger *slog.Logger
 	// Now is the clock. Default: time.Now.

@@ -100,7 +100,7 @@ func (y *copySync) read(ctx context.Context, key string) bool {
 		return errors.Is(err, shingle.ErrNotFound)
 	}
 	var r record
-	if decode(key, b.Value, &r) != nil || !strings.HasPrefix(r.Key.KeyID, dataKeyPrefix) {
+	if y.store.decode(b, &r) != nil || !strings.HasPrefix(r.Key.KeyID, dataKeyPrefix) {
 		return true // it is copied as it is
 	}
 	dataKey := dataKeyRecord(r.Key.KeyID)

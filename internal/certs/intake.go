@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"errors"
 
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/records"
@@ -16,7 +17,7 @@ const FeedPosition = "worker/domains"
 // dropped, when it comes up for renewal and is no longer allowed.
 func (m *Manager) intake() *records.Feed {
 	return &records.Feed{
-		Records: records.New(m.cfg.Blobs), Domains: m.cfg.Domains, Key: FeedPosition, All: true, Take: m.takeIn,
+		Records: records.New(m.cfg.Blobs, m.cfg.Unreadable), Domains: m.cfg.Domains, Key: FeedPosition, All: true, Take: m.takeIn,
 		Gap: func() { m.log.Warn("worker fell behind the change feed, reading all domains again") },
 	}
 }
@@ -28,5 +29,9 @@ func (m *Manager) takeIn(ctx context.Context, c *shingle.Change) error {
 	case c.Domain.Paused:
 		return nil // its renewals are not allowed, which the worker finds when one is due
 	}
-	return m.Want(ctx, c.Host, c.Domain.Tenant)
+	err := m.Want(ctx, c.Host, c.Domain.Tenant)
+	if errors.Is(err, shingle.ErrUnreadable) {
+		return nil // its plan stays as it is, and the others go on
+	}
+	return err
 }

@@ -47,6 +47,14 @@ type leaseRecord struct {
 	Beat   uint64 `json:"beat"`   // so that no two writes are the same bytes
 }
 
+// Readable returns an error for what is no lease.
+func (r *leaseRecord) Readable() error {
+	if r.Token == 0 {
+		return shingle.RecordFault("its token is missing")
+	}
+	return nil
+}
+
 // lease is one that this process holds.
 type lease struct {
 	all     *leases
@@ -95,6 +103,11 @@ func (l *leases) try(ctx context.Context, name string) (*lease, error) {
 	switch {
 	case errors.Is(err, shingle.ErrNotFound):
 		version = shingle.NoVersion
+	case errors.Is(err, shingle.ErrUnreadable): // it looks like that until its holder writes it again, or nobody has it
+		if !l.abandoned(key, version, time.Now()) {
+			return nil, errHeld
+		}
+		r = leaseRecord{Token: uint64(time.Now().Unix())} // greater than any that was counted
 	case err != nil:
 		return nil, err
 	case r.Holder != "" && r.Holder != l.holder && !l.abandoned(key, version, time.Now()):
@@ -197,14 +210,20 @@ func (h *lease) write(ctx context.Context, next leaseRecord) error {
 	version, err := h.all.store.put(ctx, h.key, next, h.version)
 	if errors.Is(err, shingle.ErrConflict) {
 		var now leaseRecord
-		if h.version, err = h.all.store.get(ctx, h.key, &now); err != nil {
+		found, err := h.all.store.get(ctx, h.key, &now)
+		if err != nil { // of one that cannot be read: it may be another's
 			return err
 		}
+		h.version = found
 		if now.Holder != h.record.Holder || now.Token != h.record.Token {
 			return shingle.ErrConflict
 		}
 		next.Beat = max(next.Beat, now.Beat+1)
-		version, err = h.all.store.put(ctx, h.key, next, h.version)
+		if version, err = h.all.store.put(ctx, h.key, next, h.version); err != nil {
+			return err
+		}
+		h.record, h.version = next, version
+		return nil
 	}
 	if err == nil {
 		h.record, h.version = next, version

@@ -42,7 +42,9 @@ func (n *nameBudget) full(l *Limits) bool {
 // ofName returns what is left for host at now.
 func (b budgets) ofName(ctx context.Context, ca *authority, host string, now time.Time) (nameBudget, error) {
 	var have nameBudget
-	if _, err := b.store.get(ctx, nameKey(ca.Directory, host), &have); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	if _, err := b.store.get(ctx, nameKey(ca.Directory, host), &have); countsAnew(err) {
+		have = nameBudget{}
+	} else if err != nil {
 		return have, fmt.Errorf("read budget: %w", err)
 	}
 	have.fill(&ca.Limits, now)
@@ -174,7 +176,7 @@ func (b budgets) clean(ctx context.Context, cas []*authority, now time.Time) err
 func (b budgets) forgetName(ctx context.Context, ca *authority, host string, now time.Time) error {
 	var have nameBudget
 	version, err := b.store.get(ctx, nameKey(ca.Directory, host), &have)
-	if errors.Is(err, shingle.ErrNotFound) {
+	if countsAnew(err) {
 		return nil
 	}
 	if err != nil {

@@ -54,6 +54,14 @@ type plan struct {
 	Seq  int64     `json:"seq"`            // grows with every write, from a start that is the plan's own
 }
 
+// Readable returns an error for what is no plan.
+func (p *plan) Readable() error {
+	if p.Created.IsZero() {
+		return shingle.RecordFault("when it was made is missing")
+	}
+	return nil
+}
+
 // newPlan is that of a host without one. A host that was dropped and comes back
 // begins with another number, so that its entries in the due index are others too.
 func newPlan(now time.Time) plan { return plan{Created: now, Seq: rand.Int64N(1 << 40)} }

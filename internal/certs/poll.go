@@ -167,10 +167,14 @@ func pollRecordKey(directory string) string { return "worker/polls/" + directory
 // pollRecord returns how far the questions to a CA came. A clock that is ahead or
 // behind costs at most one round.
 func (s *store) pollRecord(ctx context.Context, directory string, now time.Time) (r pollRecord, err error) {
-	if _, err := s.get(ctx, pollRecordKey(directory), &r); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	_, err = s.get(ctx, pollRecordKey(directory), &r)
+	if errors.Is(err, shingle.ErrUnreadable) {
+		r, err = pollRecord{}, nil // all are asked about once more
+	}
+	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
 		return r, fmt.Errorf("read how far the questions came: %w", err)
 	}
-	r.Slot, r.In = r.Slot%pollSlots, min(max(r.In, pollSoonest), pollEvery)
+	r.Slot, r.In = max(r.Slot, 0)%pollSlots, min(max(r.In, pollSoonest), pollEvery)
 	if r.At.IsZero() {
 		r.In = pollEvery
 	}
@@ -316,11 +320,14 @@ func (p *poller) ask(ctx context.Context, q question) error {
 	p.mu.Unlock()
 	switch {
 	case s.window != nil && s.window.code() != q.window:
-		return p.suggested(ctx, q, s.window)
+		err = p.suggested(ctx, q, s.window)
 	case err != nil, s.window != nil && now.After(s.window.Start):
-		return p.tidyPoll(ctx, q) // it may be one that was replaced long ago
+		err = p.tidyPoll(ctx, q) // it may be one that was replaced long ago
 	}
-	return nil
+	if errors.Is(err, shingle.ErrUnreadable) {
+		return nil // the plan stays as it is, and the others go on
+	}
+	return err
 }
 
 // suggested notes in the plan what the CA has suggested.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // farAway is further than any attempt is put off for, and than the renewal of nearly every
@@ -43,5 +45,8 @@ func (m *Manager) recallOne(ctx context.Context, i item, now time.Time) error {
 		p.reschedule()
 		return true
 	})
+	if errors.Is(err, shingle.ErrUnreadable) {
+		return nil // the others are recalled
+	}
 	return err
 }

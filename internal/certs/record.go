@@ -79,7 +79,9 @@ func (m *Manager) unseal(ctx context.Context, host string, r record) (*entry, er
 	key, err := m.store.openKey(ctx, r.Key, certKey(host))
 	var e *entry
 	if err == nil {
-		e, err = newEntry([]byte(r.Chain), key, host)
+		if e, err = newEntry([]byte(r.Chain), key, host); err != nil {
+			m.store.unreadable.Note(certKey(host), err)
+		}
 	}
 	if err != nil {
 		m.log.Error("stored certificate is unreadable", "host", host, "error", err)

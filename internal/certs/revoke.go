@@ -41,6 +41,14 @@ type revocation struct {
 	RetryAt   time.Time `json:"retry_at,omitzero"`
 }
 
+// Readable returns an error for what is none.
+func (r *revocation) Readable() error {
+	if r.Directory == "" || len(r.Leaf) == 0 {
+		return shingle.RecordFault("its certificate is missing")
+	}
+	return nil
+}
+
 // Revoke has host's certificate revoked as soon as the domain is deleted, which is
 // for the caller to do. Without a certificate there is nothing to do. It returns
 // [shingle.ErrInvalid] for one that was uploaded, or is not from a CA of ours.
@@ -102,7 +110,7 @@ func (m *Manager) revoke(ctx context.Context) error {
 func (m *Manager) revokeOne(ctx context.Context, key string) error {
 	var r revocation
 	version, err := m.store.get(ctx, key, &r)
-	if errors.Is(err, shingle.ErrNotFound) {
+	if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
 		return nil
 	}
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // SealedPlace is where in the store a kind of value is sealed. Nothing is sealed
@@ -57,8 +59,8 @@ type sealedRecord struct {
 
 // read takes in the record's value.
 func (p *SealedPlace) read(key string, value []byte) (r sealedRecord, err error) {
-	if err := decode(key, value, &r.members); err != nil {
-		return r, err
+	if err := json.Unmarshal(value, &r.members); err != nil {
+		return r, shingle.UnreadableError(key, err)
 	}
 	member := r.members[p.Field]
 	if len(member) > 0 && member[0] == '"' {

@@ -64,8 +64,8 @@ func (m *Manager) List(ctx context.Context, after string, limit int) ([]shingle.
 	list := make([]shingle.Certificate, 0, len(keys))
 	for _, key := range keys {
 		c, err := m.info(ctx, strings.TrimPrefix(key, planKey("")))
-		if errors.Is(err, shingle.ErrNotFound) {
-			continue // dropped since
+		if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
+			continue // dropped since; or nobody can tell of it
 		}
 		if err != nil {
 			return nil, err

@@ -73,6 +73,8 @@ func (m *Manager) tidyStopped(ctx context.Context, key string) error {
 	p, version, err := m.store.plan(ctx, part[1])
 	if errors.Is(err, shingle.ErrNotFound) {
 		version = shingle.NoVersion
+	} else if errors.Is(err, shingle.ErrUnreadable) {
+		return nil // whether it names the entry is not known
 	} else if err != nil {
 		return err
 	}

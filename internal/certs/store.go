@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 const (
@@ -19,19 +20,20 @@ const (
 // store is the blobs, with a bound on each operation, and the keys that seal what
 // is secret in them.
 type store struct {
-	blobs   shingle.Blobs
-	near    Reader // read by what serves: a replica, or blobs themselves
-	replica bool
-	keys    *keyring
-	reads   chan struct{} // one for each read that runs
-	copies  *copies       // on this machine; nil when there are none
-	outage  outage        // of near
-	away    outage        // of blobs, when near is a replica
+	blobs      shingle.Blobs
+	near       Reader // read by what serves: a replica, or blobs themselves
+	replica    bool
+	keys       *keyring
+	reads      chan struct{} // one for each read that runs
+	unreadable *shingle.Unreadable
+	copies     *copies // on this machine; nil when there are none
+	outage     outage  // of near
+	away       outage  // of blobs, when near is a replica
 }
 
 // newStore returns a store that can be used until ctx ends.
 func newStore(ctx context.Context, cfg *Config) *store {
-	s := &store{blobs: cfg.Blobs, near: cfg.Near, replica: cfg.Near != nil, reads: make(chan struct{}, maxStoreReads), copies: newCopies(cfg.Copy, cfg.Logger)}
+	s := &store{blobs: cfg.Blobs, near: cfg.Near, replica: cfg.Near != nil, reads: make(chan struct{}, maxStoreReads), unreadable: cfg.Unreadable, copies: newCopies(cfg.Copy, cfg.Logger)}
 	if !s.replica {
 		s.near = cfg.Blobs
 	}
@@ -40,21 +42,17 @@ func newStore(ctx context.Context, cfg *Config) *store {
 }
 
 // get decodes the record at key into v and returns its version. The error is
-// [shingle.ErrNotFound] only when there is certainly none.
+// [shingle.ErrNotFound] only when there is certainly none. It is [shingle.ErrUnreadable]
+// when v cannot be made of it; then, too, the version is returned.
 func (s *store) get(ctx context.Context, key string, v any) (version string, err error) {
 	b, err := s.read(ctx, key)
 	if err != nil {
 		return "", err
 	}
-	return b.Version, decode(key, b.Value, v)
+	return b.Version, s.decode(b, v)
 }
 
-func decode(key string, value []byte, v any) error {
-	if err := json.Unmarshal(value, v); err != nil {
-		return fmt.Errorf("decode record %s: %w", key, err)
-	}
-	return nil
-}
+func (s *store) decode(b shingle.Blob, v any) error { return records.Decode(b, v, s.unreadable) }
 
 // copyWait is how long the store may take before the local copy is served.
 const copyWait = time.Second
@@ -66,12 +64,12 @@ const copyWait = time.Second
 func (s *store) serve(ctx context.Context, key string, v any) (version string, local bool, err error) {
 	if s.copies != nil && s.outage.avoid() {
 		if value, ok := s.copies.get(ctx, key); ok {
-			return "", true, decode(key, value, v)
+			return "", true, s.decode(shingle.Blob{Key: key, Value: value}, v)
 		}
 	}
 	b, err := s.readOrCopy(ctx, key)
 	if err == nil {
-		return b.Version, b.Version == "", decode(key, b.Value, v)
+		return b.Version, b.Version == "", s.decode(b, v)
 	}
 	return "", false, err
 }

@@ -77,7 +77,8 @@ func (m *Manager) Drop(ctx context.Context, host string) error {
 	m.Forget(host)
 	// The plan goes last: while it is there the drop can be repeated.
 	p, _, err := m.store.plan(ctx, host)
-	if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+	unknown := errors.Is(err, shingle.ErrUnreadable) // it is dropped all the same; the worker finds what it named
+	if err != nil && !unknown && !errors.Is(err, shingle.ErrNotFound) {
 		return fmt.Errorf("drop certificate: %w", err)
 	}
 	m.journal.forget(ctx, host)
@@ -90,14 +91,14 @@ func (m *Manager) Drop(ctx context.Context, host string) error {
 		}
 	}
 	for _, key := range p.keys() {
-		if key == "" {
+		if key == "" || unknown {
 			continue
 		}
 		if err := m.store.unmark(ctx, key); err != nil {
 			return fmt.Errorf("drop certificate: %w", err)
 		}
 	}
-	if p.NotAfter.IsZero() {
+	if p.NotAfter.IsZero() && !unknown {
 		return nil
 	}
 	return m.store.announce(ctx, host, m.cfg.Now())

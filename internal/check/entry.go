@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +36,19 @@ type entry struct {
 	// left when the writer died.
 	Unlisted string `json:"unlisted,omitempty"`
 	Seq      int64  `json:"seq"` // counts the writes
+}
+
+// Readable returns an error for what is no status.
+func (e *entry) Readable() error {
+	switch {
+	case e.Host == "":
+		return shingle.RecordFault("its host is missing")
+	case e.State != shingle.StateRemoved && !slices.Contains(shingle.States, e.State):
+		return shingle.RecordFault("its state is none that this version knows")
+	case !slices.Contains(shingle.Whos, e.Who):
+		return shingle.RecordFault("who must act is nobody that this version knows")
+	}
+	return nil
 }
 
 // dueValue is what an entry in the due index holds.

@@ -36,11 +36,12 @@ type KeeperConfig struct {
 	Events    shingle.Events
 	Lifecycle shingle.Lifecycle
 
-	AtOnce int             // checks at once. Default: 64
-	Poll   time.Duration   // how often it looks for what is due. Default: 2 s
-	Wake   <-chan struct{} // has it look at once
-	Logger *slog.Logger    // nil: none
-	Now    func() time.Time
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	AtOnce     int                 // checks at once. Default: 64
+	Poll       time.Duration       // how often it looks for what is due. Default: 2 s
+	Wake       <-chan struct{}     // has it look at once
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time
 }
 
 // Keeper keeps the status of every domain true: it checks each when its time
@@ -77,14 +78,15 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Keeper{cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs)}, nil
+	return &Keeper{cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs, cfg.Unreadable)}, nil
 }
 
 // Status returns the status of a host, or [shingle.ErrNotFound] for one that the
 // keeper has not heard of.
 func (k *Keeper) Status(ctx context.Context, host string) (shingle.Status, error) {
-	var s shingle.Status
-	_, err := k.records.Get(ctx, statusKey(host), &s)
+	var e entry
+	_, err := k.records.Get(ctx, statusKey(host), &e)
+	s := e.Status
 	if errors.Is(err, shingle.ErrNotFound) {
 		err = shingle.Errorf(shingle.CodeNotFound, "%s has no status yet", host)
 	}
@@ -157,7 +159,8 @@ func (k *Keeper) check(ctx context.Context, host string, thorough bool) (shingle
 	return r, s, err
 }
 
-// take takes in a change of a domain: its check is due at once.
+// take takes in a change of a domain: its check is due at once. A status that cannot be
+// read stays as it is: when it can be again, its check finds what changed.
 func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
 	_, err := k.change(ctx, c.Host, func(s shingle.Status, now time.Time) shingle.Status {
 		switch {
@@ -176,5 +179,13 @@ func (k *Keeper) take(ctx context.Context, c *shingle.Change) error {
 		}
 		return s
 	})
+	return readableAlone(err)
+}
+
+// readableAlone leaves it out of err that a status cannot be read, for the sake of the others.
+func readableAlone(err error) error {
+	if errors.Is(err, shingle.ErrUnreadable) {
+		return nil
+	}
 	return err
 }

@@ -31,12 +31,16 @@ const (
 // the daily check of a domain that is well leaves it. Until the statuses of before there
 // was an index are in it, it answers [shingle.ErrUnavailable].
 type Listed struct {
-	records *records.Store
-	whole   atomic.Bool // as far as is known
+	records    *records.Store
+	unreadable *shingle.Unreadable
+	whole      atomic.Bool // as far as is known
 }
 
 // NewListed returns the index in blobs.
-func NewListed(blobs shingle.Blobs) *Listed { return &Listed{records: records.New(blobs)} }
+// Keys of entries that are none it tells unreadable, which may be nil.
+func NewListed(blobs shingle.Blobs, unreadable *shingle.Unreadable) *Listed {
+	return &Listed{records: records.New(blobs, unreadable), unreadable: unreadable}
+}
 
 // Listed implements [shingle.StatusIndex].
 func (l *Listed) Listed(ctx context.Context, kind shingle.StatusKind, after shingle.ListedStatus, limit int) ([]shingle.ListedStatus, error) {
@@ -47,17 +51,26 @@ func (l *Listed) Listed(ctx context.Context, kind shingle.StatusKind, after shin
 	if after.Host != "" {
 		behind = prefix + countdown(after.Changed) + "/" + after.Host + "/~" // which sorts behind all that a key has
 	}
-	keys, err := l.records.List(ctx, prefix, behind, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list statuses: %w", err)
-	}
-	list := make([]shingle.ListedStatus, len(keys))
-	for i, key := range keys {
-		if list[i], err = readListed(kind, strings.TrimPrefix(key, prefix)); err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
+	list := make([]shingle.ListedStatus, 0, limit)
+	for {
+		left := limit - len(list) // others take the places of what is no entry
+		keys, err := l.records.List(ctx, prefix, behind, left)
+		if err != nil {
+			return nil, fmt.Errorf("list statuses: %w", err)
+		}
+		for _, key := range keys {
+			behind = key
+			s, err := readListed(kind, strings.TrimPrefix(key, prefix))
+			if err != nil {
+				l.unreadable.Note(key, err)
+				continue
+			}
+			list = append(list, s)
+		}
+		if len(keys) < left || len(list) == limit {
+			return list, nil
 		}
 	}
-	return list, nil
 }
 
 const indexingKey = "checks/indexing"
@@ -127,7 +140,7 @@ func (k *Keeper) index(ctx context.Context) error {
 			at.After = d.Host
 			group.Go(func() error {
 				_, err := k.change(each, d.Host, func(s shingle.Status, _ time.Time) shingle.Status { return s })
-				return err
+				return readableAlone(err)
 			})
 		}
 		if err := group.Wait(); err != nil {
@@ -168,7 +181,7 @@ func countdown(t time.Time) string { return fmt.Sprintf("%016d", endOfTime-t.Uni
 func readListed(kind shingle.StatusKind, key string) (l shingle.ListedStatus, err error) {
 	part := strings.Split(key, "/")
 	if len(part) != 4 {
-		return l, fmt.Errorf("%d parts", len(part))
+		return l, shingle.RecordFault("its key has " + strconv.Itoa(len(part)) + " parts")
 	}
 	left, err := strconv.ParseInt(part[0], 10, 64)
 	l = shingle.ListedStatus{StatusKind: kind, Host: part[1], Changed: time.UnixMicro(endOfTime - left).UTC()}

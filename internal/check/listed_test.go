@@ -47,7 +47,7 @@ func (h *household) listed(host string) (found []shingle.ListedStatus) {
 	h.t.Helper()
 	for _, state := range shingle.States {
 		for _, who := range shingle.Whos {
-			list, err := NewListed(h.blobs).Listed(h.t.Context(), shingle.StatusKind{State: state, Who: who}, shingle.ListedStatus{}, 1000)
+			list, err := NewListed(h.blobs, nil).Listed(h.t.Context(), shingle.StatusKind{State: state, Who: who}, shingle.ListedStatus{}, 1000)
 			if err != nil {
 				h.t.Fatal(err)
 			}
@@ -139,7 +139,7 @@ func TestListed_NewestChangeFirst(t *testing.T) {
 	for _, limit := range []int{1, 3, 1000} {
 		seen, last := map[string]bool{}, shingle.ListedStatus{}
 		for {
-			list, err := NewListed(h.blobs).Listed(t.Context(), shingle.StatusKind{State: shingle.StatePending, Who: shingle.WhoCustomer}, last, limit)
+			list, err := NewListed(h.blobs, nil).Listed(t.Context(), shingle.StatusKind{State: shingle.StatePending, Who: shingle.WhoCustomer}, last, limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestListed_TakesInStatusesOfBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	index := NewListed(h.blobs)
+	index := NewListed(h.blobs, nil)
 	blocked := shingle.StatusKind{State: shingle.StateBlocked, Who: shingle.WhoOperator}
 	if _, err := index.Listed(t.Context(), blocked, shingle.ListedStatus{}, 10); shingle.CodeOf(err) != shingle.CodeUnavailable {
 		t.Errorf("half an index answered: %v", err)

@@ -29,7 +29,7 @@ func (k *Keeper) recall(ctx context.Context) error {
 			if len(part) != 3 {
 				continue
 			}
-			if err := k.CheckSoon(ctx, part[1]); err != nil {
+			if err := readableAlone(k.CheckSoon(ctx, part[1])); err != nil {
 				return err
 			}
 		}

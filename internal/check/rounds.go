@@ -119,7 +119,7 @@ func (r *rounds) begin(ctx context.Context, key, host string) {
 	r.checks.Go(func() {
 		defer r.checking.Add(-1)
 		err := r.attend(ctx, key, host)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, shingle.ErrUnreadable) { // which is told less often
 			r.log.Warn("domain not checked", "host", host, "error", err)
 		}
 		r.done <- finished{key, err} // as wide as there are places

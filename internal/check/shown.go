@@ -2,12 +2,11 @@ package check
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/records"
 )
 
 // Shown reads statuses for people, who may see one of a moment ago: from a replica
@@ -16,6 +15,7 @@ type Shown struct {
 	From interface {
 		Get(ctx context.Context, key string) (shingle.Blob, error)
 	}
+	Unreadable *shingle.Unreadable // told of statuses that cannot be read; nil: nobody is
 }
 
 const shownTimeout = 5 * time.Second
@@ -31,9 +31,7 @@ func (s Shown) Status(ctx context.Context, host string) (shingle.Status, error) 
 	if err != nil {
 		return shingle.Status{}, err
 	}
-	var st shingle.Status
-	if err := json.Unmarshal(b.Value, &st); err != nil {
-		return st, fmt.Errorf("decode status of %s: %w", host, err)
-	}
-	return st, nil
+	var e entry
+	err = records.Decode(b, &e, s.Unreadable)
+	return e.Status, err
 }

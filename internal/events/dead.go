@@ -37,8 +37,8 @@ func (h *Hub) DeadLetters(ctx context.Context, webhook, after string, limit int)
 	for _, key := range keys {
 		var d shingle.DeadLetter
 		_, err := h.records.Get(ctx, key, &d)
-		if errors.Is(err, shingle.ErrNotFound) {
-			continue // just replayed
+		if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
+			continue // just replayed; or nobody can tell of it
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("read dead letter: %w", err)
@@ -74,7 +74,7 @@ func (h *Hub) Replay(ctx context.Context, webhook, event string) (n int, err err
 			}
 			var dead shingle.DeadLetter
 			if _, err := h.records.Get(ctx, key, &dead); err != nil {
-				if errors.Is(err, shingle.ErrNotFound) {
+				if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
 					continue
 				}
 				return n, fmt.Errorf("read dead letter: %w", err)

@@ -31,6 +31,9 @@ type delivery struct {
 	Attempts int           `json:"attempts"`
 }
 
+// Readable returns an error for what is no delivery.
+func (d *delivery) Readable() error { return d.Event.Readable() }
+
 func (d *delivery) key(at time.Time) string {
 	return duePrefix + d.Webhook + "/" + stamp(at) + "/" + d.Event.ID
 }
@@ -41,6 +44,7 @@ type leader struct {
 	domains   *records.Feed
 	endpoints map[string]*endpoint
 	busy      map[string]bool  // keys of the deliveries under way
+	stuck     map[string]bool  // keys of those that cannot be read; emptied now and then
 	loads     map[string]*load // by webhook
 	more      bool             // not all that was due found a place
 	done      chan sent
@@ -58,13 +62,14 @@ type load struct {
 type sent struct {
 	key, webhook string
 	ok           bool
+	stuck        bool      // it cannot be read
 	at           time.Time // when the answer was there, not when it was noted
 }
 
 // Run sends until ctx ends. One process of the fleet at a time should; two do no
 // harm but send things twice.
 func (h *Hub) Run(ctx context.Context) error {
-	l := &leader{Hub: h, domains: h.feed(), busy: map[string]bool{}, loads: map[string]*load{}, done: make(chan sent, maxSending)}
+	l := &leader{Hub: h, domains: h.feed(), busy: map[string]bool{}, stuck: map[string]bool{}, loads: map[string]*load{}, done: make(chan sent, maxSending)}
 	defer h.client.CloseIdleConnections()
 	defer l.sending.Wait()
 	tick := time.NewTicker(h.cfg.Poll)
@@ -110,6 +115,7 @@ func (l *leader) step(ctx context.Context) error {
 		return nil
 	}
 	l.cleaned = now
+	clear(l.stuck)
 	more, err := l.clean(ctx, now)
 	if more {
 		l.cleaned = time.Time{} // the next step goes on
@@ -122,8 +128,8 @@ func (l *leader) step(ctx context.Context) error {
 // the same key each time, by the time of its event. The webhooks are read after
 // the list: what was set before an event was recorded holds for the event.
 func (l *leader) empty(ctx context.Context) error {
-	for {
-		keys, err := l.records.List(ctx, outboxPrefix, "", page)
+	for after := ""; ; {
+		keys, err := l.records.List(ctx, outboxPrefix, after, page)
 		if err != nil {
 			return fmt.Errorf("list outbox: %w", err)
 		}
@@ -131,9 +137,10 @@ func (l *leader) empty(ctx context.Context) error {
 			return err
 		}
 		for _, key := range keys {
-			if err := l.fanOut(ctx, key); err != nil {
+			if err := l.fanOut(ctx, key); err != nil && !errors.Is(err, shingle.ErrUnreadable) { // that stays, and the others go on
 				return err
 			}
+			after = key
 		}
 		if len(keys) < page {
 			return nil
@@ -214,13 +221,14 @@ func (l *leader) startFor(ctx context.Context, to *endpoint) error {
 		return nil
 	}
 	prefix := duePrefix + to.Webhook.ID + "/"
-	keys, err := l.records.List(ctx, prefix, "", perWebhook*2)
+	limit := perWebhook*2 + min(len(l.stuck), page)
+	keys, err := l.records.List(ctx, prefix, "", limit)
 	if err != nil {
 		return fmt.Errorf("list deliveries: %w", err)
 	}
 	for _, key := range keys {
 		switch {
-		case l.busy[key]:
+		case l.busy[key], l.stuck[key]:
 		case strings.TrimPrefix(key, prefix) > stamp(now)+"0": // later: the "/" behind a time sorts before the 0
 			return nil
 		case !w.free(now) || len(l.busy) >= maxSending:
@@ -230,7 +238,7 @@ func (l *leader) startFor(ctx context.Context, to *endpoint) error {
 			l.begin(ctx, key, to)
 		}
 	}
-	l.more = l.more || len(keys) == perWebhook*2
+	l.more = l.more || len(keys) == limit
 	return nil
 }
 
@@ -281,8 +289,14 @@ func (l *leader) begin(ctx context.Context, key string, to *endpoint) {
 
 func (l *leader) finished(s sent) {
 	delete(l.busy, s.key)
+	if s.stuck {
+		l.stuck[s.key] = true // bounded by what is listed
+	}
 	w := l.loads[s.webhook]
 	w.sending--
+	if s.stuck {
+		return // it says nothing of the webhook
+	}
 	if s.ok {
 		w.failures, w.until = 0, time.Time{}
 		return
@@ -300,6 +314,9 @@ func (l *leader) deliver(ctx context.Context, key string, to *endpoint) (sent, e
 	if _, err := l.records.Get(ctx, key, &d); err != nil {
 		if errors.Is(err, shingle.ErrNotFound) {
 			s.ok = true
+			return s, nil
+		}
+		if s.stuck = errors.Is(err, shingle.ErrUnreadable); s.stuck {
 			return s, nil
 		}
 		return s, err

@@ -70,8 +70,9 @@ type Config struct {
 	// reach what only we can.
 	AllowPrivate bool
 
-	Logger *slog.Logger     // nil: none
-	Now    func() time.Time // nil: time.Now
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time    // nil: time.Now
 }
 
 // Hub records, keeps and sends events. Its methods are safe for concurrent use.
@@ -106,7 +107,7 @@ func New(cfg Config) (*Hub, error) {
 		cfg.Now = time.Now
 	}
 	return &Hub{
-		cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs), client: newClient(cfg.AllowPrivate, cfg.Timeout),
+		cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs, cfg.Unreadable), client: newClient(cfg.AllowPrivate, cfg.Timeout),
 		wake: make(chan struct{}, 1),
 	}, nil
 }

@@ -31,8 +31,8 @@ func (h *Hub) Log(ctx context.Context, about shingle.EventFilter, after string, 
 	for _, key := range keys {
 		var e shingle.Event
 		_, err := h.records.Get(ctx, logPrefix+strings.TrimPrefix(key, prefix), &e)
-		if errors.Is(err, shingle.ErrNotFound) {
-			continue // just removed for its age
+		if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
+			continue // just removed for its age; or nobody can tell of it
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("read event: %w", err)
@@ -82,7 +82,10 @@ func (h *Hub) clean(ctx context.Context, now time.Time) (more bool, err error) {
 	}
 	for _, key := range keys {
 		var e shingle.Event
-		if _, err := h.records.Get(ctx, key, &e); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		switch _, err := h.records.Get(ctx, key, &e); {
+		case errors.Is(err, shingle.ErrUnreadable):
+			e = shingle.Event{} // which entries it has is not known; without it they are passed over
+		case err != nil && !errors.Is(err, shingle.ErrNotFound):
 			return false, fmt.Errorf("read old event: %w", err)
 		}
 		for _, index := range indexKeys(&e) {

@@ -129,6 +129,8 @@ func (h *Hub) sendAll(ctx context.Context, about shingle.EventFilter, prefix str
 		case errors.Is(err, shingle.ErrNotFound):
 			missing = append(missing, key)
 			continue
+		case errors.Is(err, shingle.ErrUnreadable):
+			continue
 		case err != nil:
 			return nil, fmt.Errorf("read event: %w", err)
 		case !about.Takes(&e):

@@ -39,6 +39,17 @@ type endpoint struct {
 	Deleted bool            `json:"deleted,omitempty"` // gone for all but the leader, who clears up behind it
 }
 
+// Readable returns an error for what is no webhook.
+func (e *endpoint) Readable() error {
+	switch {
+	case !isID(e.Webhook.ID):
+		return shingle.RecordFault("its ID is none")
+	case e.Webhook.URL == "" || len(e.Secrets) == 0 && !e.Deleted:
+		return shingle.RecordFault("its URL or its secrets are missing")
+	}
+	return nil
+}
+
 // secrets are what a webhook's deliveries are signed with.
 type secrets struct {
 	Current       []byte    `json:"current"`
@@ -249,7 +260,7 @@ func (h *Hub) endpoints(ctx context.Context) ([]endpoint, error) {
 		var e endpoint
 		_, err := h.records.Get(ctx, key, &e)
 		switch {
-		case errors.Is(err, shingle.ErrNotFound):
+		case errors.Is(err, shingle.ErrNotFound), errors.Is(err, shingle.ErrUnreadable): // what it asks for, and of which tenant, is not known
 		case err != nil:
 			return nil, fmt.Errorf("read webhook: %w", err)
 		default:

@@ -80,9 +80,10 @@ type Config struct {
 	Poll time.Duration
 	// PerSecond is how many lines of all jobs together are done. Default: 100, which leaves
 	// a table, and those who wait for a domain, what they need.
-	PerSecond int
-	Logger    *slog.Logger // nil: none
-	Now       func() time.Time
+	PerSecond  int
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time
 }
 
 // Hub is the jobs of a fleet.
@@ -106,7 +107,7 @@ func New(cfg Config) *Hub {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Hub{
-		cfg: cfg, records: records.New(cfg.Blobs), log: cfg.Logger, wake: make(chan struct{}, 1),
+		cfg: cfg, records: records.New(cfg.Blobs, cfg.Unreadable), log: cfg.Logger, wake: make(chan struct{}, 1),
 		pace: rate.NewLimiter(rate.Limit(cfg.PerSecond), max(cfg.PerSecond, partLines)),
 	}
 }
@@ -118,6 +119,14 @@ type record struct {
 	Parts int    `json:"parts"`           // of a list
 	After string `json:"after,omitempty"` // of a filter: the host behind which it goes on
 	Last  bool   `json:"last,omitempty"`  // of a filter: there is no further part
+}
+
+// Readable returns an error for what is no job.
+func (r *record) Readable() error {
+	if r.ID == "" || !slices.Contains([]shingle.JobState{shingle.JobWaiting, shingle.JobRunning, shingle.JobDone, shingle.JobCanceled, shingle.JobFailed}, r.State) {
+		return shingle.RecordFault("its ID is missing, or its state is none that this version knows")
+	}
+	return nil
 }
 
 // part is what is to be done at once.
@@ -198,7 +207,8 @@ func (h *Hub) room(ctx context.Context, tenant, own string) error {
 			break
 		}
 		var q queued
-		if _, err := h.records.Get(ctx, queuePrefix+id, &q); err != nil && !errors.Is(err, shingle.ErrNotFound) {
+		_, err := h.records.Get(ctx, queuePrefix+id, &q)
+		if err != nil && !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrUnreadable) {
 			return err
 		}
 		if q.Tenant == tenant {
@@ -226,7 +236,7 @@ func (h *Hub) Jobs(ctx context.Context, tenant, after string, limit int) (list [
 		var r record
 		_, err := h.records.Get(ctx, key, &r)
 		switch {
-		case errors.Is(err, shingle.ErrNotFound):
+		case errors.Is(err, shingle.ErrNotFound), errors.Is(err, shingle.ErrUnreadable):
 		case err != nil:
 			return nil, "", err
 		case tenant == "" || tenant == r.Tenant:

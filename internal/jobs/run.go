@@ -28,21 +28,25 @@ func (h *Hub) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("list jobs: %w", err)
 		}
-		unready := 0
+		unready, stuck := 0, 0
 		for i := len(ids) - 1; i >= 0; i-- { // the oldest first
 			err := h.step(ctx, ids[i])
-			if errors.Is(err, errUnready) {
+			switch {
+			case errors.Is(err, errUnready):
 				unready++
-			} else if err != nil && ctx.Err() == nil {
+			case errors.Is(err, shingle.ErrUnreadable): // it waits until somebody mends it, and is in nobody's way
+				stuck++
+				h.complain(ctx, ids[i], err)
+			case err != nil && ctx.Err() == nil:
 				h.log.Warn("a job waits", "job", ids[i], "error", err)
 				h.complain(ctx, ids[i], err)
 				h.rest(ctx, pauseOnError)
 			}
 		}
 		switch {
-		case len(ids) == 0:
+		case len(ids) == stuck:
 			h.rest(ctx, h.cfg.Poll)
-		case unready == len(ids):
+		case len(ids) == stuck+unready:
 			h.rest(ctx, time.Second)
 		}
 		if ctx.Err() != nil {
@@ -306,7 +310,7 @@ func (h *Hub) sweep(ctx context.Context) error {
 			after = key
 			id := strings.TrimPrefix(key, jobPrefix)
 			r, _, err := h.read(ctx, id)
-			if errors.Is(err, shingle.ErrNotFound) {
+			if errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
 				continue
 			}
 			if err != nil {

@@ -43,8 +43,9 @@ type Config struct {
 	Service string // what customers know the product as; empty: it is not named
 	Support string // where they find help: a URL or an e-mail address; empty: not said
 
-	Logger *slog.Logger     // nil: none
-	Now    func() time.Time // nil: time.Now
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time    // nil: time.Now
 }
 
 // Sealer encrypts what must not be readable in the store. What it returns opens
@@ -101,7 +102,7 @@ func New(cfg Config) (*Kit, error) {
 		cfg.Now = time.Now
 	}
 	k := &Kit{cfg: cfg, checks: newChecks(), mux: http.NewServeMux()}
-	kept := records.New(cfg.Blobs)
+	kept := records.New(cfg.Blobs, cfg.Unreadable)
 	k.key = linkKey{secret: secret{kept, cfg.Sealer, KeyRecord, "key of set-up links"}, now: cfg.Now}
 	k.connectKey = connectKey{secret: secret{kept, cfg.Sealer, ConnectKeyRecord, "key of Domain Connect"}, now: cfg.Now}
 	k.connecter = newConnecter(&k.cfg)

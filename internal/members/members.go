@@ -42,9 +42,10 @@ const (
 
 // Config is what a [Roster] is made of. Blobs is required.
 type Config struct {
-	Blobs  shingle.Blobs // the whole fleet shares it
-	Logger *slog.Logger  // nil: none
-	Now    func() time.Time
+	Blobs      shingle.Blobs       // the whole fleet shares it
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time
 	// Every is how often a process reports itself, at most. Default: a minute, which is
 	// at most 43,200 writes in a month of 30 days.
 	Every time.Duration
@@ -71,7 +72,7 @@ type Roster struct {
 
 // New returns the list in cfg.Blobs.
 func New(cfg Config) *Roster {
-	r := &Roster{records: records.New(cfg.Blobs), log: cfg.Logger, now: cfg.Now, every: cmp.Or(cfg.Every, time.Minute), called: cfg.Called}
+	r := &Roster{records: records.New(cfg.Blobs, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, every: cmp.Or(cfg.Every, time.Minute), called: cfg.Called}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -210,7 +211,7 @@ func (r *Roster) read(ctx context.Context, keys []string) ([]shingle.Member, err
 	list := make([]shingle.Member, 0, len(keys))
 	for i := range keys {
 		switch {
-		case errors.Is(errs[i], shingle.ErrNotFound):
+		case errors.Is(errs[i], shingle.ErrNotFound), errors.Is(errs[i], shingle.ErrUnreadable):
 		case errs[i] != nil:
 			return nil, errs[i]
 		case r.now().Sub(found[i].Reported) <= shingle.MemberKept:
@@ -239,7 +240,7 @@ func (r *Roster) report(ctx context.Context, m shingle.Member, s *own) (err erro
 	if errors.Is(err, shingle.ErrConflict) { // of the process before, or removed while this one was suspended
 		var old shingle.Member
 		s.version, err = r.records.Get(ctx, s.key, &old)
-		if err == nil || errors.Is(err, shingle.ErrNotFound) {
+		if err == nil || errors.Is(err, shingle.ErrNotFound) || errors.Is(err, shingle.ErrUnreadable) {
 			s.version, err = r.records.Put(ctx, s.key, m, s.version)
 		}
 	}
@@ -278,7 +279,7 @@ func (r *Roster) sweep(ctx context.Context) error {
 			if err == nil && r.now().Sub(m.Reported) > shingle.MemberKept {
 				err = r.records.Remove(ctx, key)
 			}
-			if err != nil && !errors.Is(err, shingle.ErrNotFound) {
+			if err != nil && !errors.Is(err, shingle.ErrNotFound) && !errors.Is(err, shingle.ErrUnreadable) {
 				return err
 			}
 		}

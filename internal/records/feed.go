@@ -81,6 +81,8 @@ func (f *Feed) open(ctx context.Context) (err error) {
 	if errors.Is(err, shingle.ErrNotFound) {
 		f.version = shingle.NoVersion
 		f.last, err = f.begin(ctx)
+	} else if errors.Is(err, shingle.ErrUnreadable) { // to take things in again does no harm, and to stand still does
+		f.last, err = f.begin(ctx)
 	}
 	return err
 }

@@ -27,7 +27,7 @@ func TestFeed_LooksAtTheChangesAlone(t *testing.T) {
 	taken := map[string]int{}
 	open := func() *records.Feed {
 		return &records.Feed{
-			Records: records.New(blobs), Domains: store, Key: "test/position", All: true,
+			Records: records.New(blobs, nil), Domains: store, Key: "test/position", All: true,
 			Take: func(_ context.Context, c *shingle.Change) error { taken[c.Host]++; return nil },
 		}
 	}

@@ -20,22 +20,41 @@ const (
 )
 
 // Store is a [shingle.Blobs] with records in it.
-type Store struct{ blobs shingle.Blobs }
+type Store struct {
+	blobs      shingle.Blobs
+	unreadable *shingle.Unreadable
+}
 
-// New returns the records in blobs.
-func New(blobs shingle.Blobs) *Store { return &Store{blobs} }
+// New returns the records in blobs. Those that cannot be read it tells unreadable, which
+// may be nil.
+func New(blobs shingle.Blobs, unreadable *shingle.Unreadable) *Store {
+	return &Store{blobs, unreadable}
+}
 
 // Get decodes the record at key into v and returns its version. The error is
-// [shingle.ErrNotFound] only when there is certainly none.
+// [shingle.ErrNotFound] only when there is certainly none. It is [shingle.ErrUnreadable]
+// when v cannot be made of it, or says by a method Readable that it is none; then, too,
+// the version is returned, for the record's owner to write over it.
 func (s *Store) Get(ctx context.Context, key string, v any) (version string, err error) {
 	b, err := s.read(ctx, key)
 	if err != nil {
 		return "", err
 	}
-	if err := json.Unmarshal(b.Value, v); err != nil {
-		return "", fmt.Errorf("decode record %s: %w", key, err)
+	return b.Version, Decode(b, v, s.unreadable)
+}
+
+// Decode decodes a record into v, as [Store.Get] has it.
+func Decode(b shingle.Blob, v any, unreadable *shingle.Unreadable) error {
+	err := json.Unmarshal(b.Value, v)
+	if of, ok := v.(interface{ Readable() error }); ok && err == nil {
+		err = of.Readable()
 	}
-	return b.Version, nil
+	if err != nil {
+		unreadable.Note(b.Key, err)
+		return shingle.UnreadableError(b.Key, err)
+	}
+	unreadable.Mended(b.Key)
+	return nil
 }
 
 // Put writes v if the record's version is still ifVersion. It returns

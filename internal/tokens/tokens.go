@@ -8,11 +8,13 @@ package tokens
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,9 +54,10 @@ type Config struct {
 	Blobs shingle.Blobs // the whole fleet shares it
 	// Near, when set, is read instead of Blobs to check a token: a replica, which may
 	// be late.
-	Near   Reader
-	Logger *slog.Logger     // nil: none
-	Now    func() time.Time // nil: time.Now
+	Near       Reader
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time    // nil: time.Now
 }
 
 // Reader reads records, as [shingle.Blobs] has it.
@@ -126,7 +129,7 @@ func New(cfg Config) (*Keeper, error) {
 		cfg.Near = cfg.Blobs
 	}
 	return &Keeper{
-		blobs: cfg.Blobs, records: records.New(cfg.Blobs), near: records.New(near{cfg.Blobs, cfg.Near}), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
+		blobs: cfg.Blobs, records: records.New(cfg.Blobs, cfg.Unreadable), near: records.New(near{cfg.Blobs, cfg.Near}, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
 		guesses: shingle.NewLimiter[netip.Prefix](guessBurst, guessEvery), reads: rate.NewLimiter(readRate, readBurst),
 	}, nil
 }
@@ -223,6 +226,9 @@ func (k *Keeper) Tokens(ctx context.Context, after string, limit int) (list []sh
 	}
 	for _, key := range keys {
 		found, err := k.read(ctx, k.records, strings.TrimPrefix(key, idsPrefix))
+		if errors.Is(err, shingle.ErrUnreadable) {
+			continue // it lets nobody in
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -255,7 +261,7 @@ func (k *Keeper) Token(ctx context.Context, id string) (shingle.Token, error) {
 // at once, in the others of the fleet within [Fresh].
 func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
 	t, err := k.Token(ctx, id)
-	if err != nil {
+	if err != nil && !errors.Is(err, shingle.ErrUnreadable) { // which is a reason to revoke it
 		return err
 	}
 	err = k.records.Remove(ctx, idsPrefix+id)
@@ -266,6 +272,9 @@ func (k *Keeper) DeleteToken(ctx context.Context, id string) error {
 	k.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	if t.Name == "" { // what it was called is not known
+		return nil
 	}
 	if err := k.unname(ctx, &t); err != nil { // whoever wants the name gets it all the same
 		k.log.Warn("name of a revoked token not removed", "token", id, "error", err)
@@ -364,10 +373,7 @@ func (k *Keeper) read(ctx context.Context, from *records.Store, id string) (know
 	if err != nil {
 		return out, fmt.Errorf("read token: %w", err)
 	}
-	if out.token, err = r.decode(id); err != nil {
-		return out, err
-	}
-	out.version = version
+	out.token, out.version = r.token(id), version
 	return out, nil
 }
 
@@ -378,14 +384,25 @@ func encode(t *shingle.Token) record {
 	}
 }
 
-func (r *record) decode(id string) (shingle.Token, error) {
+// Readable returns an error for what is no token.
+func (r *record) Readable() error {
+	hash, err := hex.DecodeString(r.Hash)
+	switch {
+	case err != nil || len(hash) != sha256.Size:
+		return shingle.RecordFault("its hash is none")
+	case !slices.Contains(shingle.TokenRoles, r.Role):
+		return shingle.RecordFault("its role is none")
+	case r.Role == shingle.RoleTenant && r.Tenant == "":
+		return shingle.RecordFault("its tenant is missing")
+	}
+	return nil
+}
+
+func (r *record) token(id string) shingle.Token {
 	t := shingle.Token{
 		ID: id, Name: r.Name, Role: r.Role, Tenant: r.Tenant,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsed: r.LastUsed,
 	}
-	hash, err := hex.DecodeString(r.Hash)
-	if err != nil || copy(t.Hash[:], hash) != len(t.Hash) {
-		return t, fmt.Errorf("decode token %s: its hash is not one", id)
-	}
-	return t, nil
+	_, _ = hex.Decode(t.Hash[:], []byte(r.Hash)) // a record that can be read has one
+	return t
 }

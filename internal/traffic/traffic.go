@@ -46,9 +46,10 @@ type Config struct {
 	Edge   string
 	// Every is how often what was counted is written, at most: a part of an hour without
 	// a rest. Default: a quarter of an hour.
-	Every  time.Duration
-	Logger *slog.Logger     // nil: none
-	Now    func() time.Time // nil: time.Now
+	Every      time.Duration
+	Unreadable *shingle.Unreadable // told of records that cannot be read; nil: nobody is
+	Logger     *slog.Logger        // nil: none
+	Now        func() time.Time    // nil: time.Now
 }
 
 // Hub is the traffic of a fleet. Its methods are safe for concurrent use.
@@ -86,7 +87,7 @@ func New(cfg Config) (*Hub, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Hub{cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs), run: rand.Text()[:8], places: make(chan struct{}, sideBySide)}, nil
+	return &Hub{cfg: cfg, log: cfg.Logger, records: records.New(cfg.Blobs, cfg.Unreadable), run: rand.Text()[:8], places: make(chan struct{}, sideBySide)}, nil
 }
 
 // Divides reports whether every can be [Config.Every]: so the last writing of an hour is

@@ -206,6 +206,10 @@ func (h *Hub) takeUp(ctx context.Context, j job) error {
 	if errors.Is(err, shingle.ErrNotFound) {
 		version, err = shingle.NoVersion, nil // removed meanwhile
 	}
+	if errors.Is(err, shingle.ErrUnreadable) { // nobody else writes it
+		h.log.Error("what was counted before the start is lost", "record", j.key)
+		r.Run, err = h.run, nil
+	}
 	if err != nil {
 		return err
 	}
