@@ -28,10 +28,11 @@ func (k *Keeper) CheckToken(ctx context.Context, text string, from netip.Addr) (
 	}
 	now := k.now()
 	k.mu.Lock()
-	found := k.known[id]
+	found, joins := k.known[id], k.loading[id] > 0
 	k.mu.Unlock()
-	good, fresh := found.proven && found.token.Matches(text), now.Sub(found.at) < Fresh
-	if !good {
+	fresh := now.Sub(found.at) < Fresh
+	good := (found.proven || fresh) && found.token.Matches(text)
+	if !good && !joins { // who waits for a read that is under way costs nothing
 		if network, ok := shingle.Network(from); ok && !k.guesses.Allow(network, now) {
 			return shingle.Token{}, errGuesses
 		}
@@ -57,6 +58,16 @@ func (k *Keeper) CheckToken(ctx context.Context, text string, from netip.Addr) (
 
 // load reads a token into memory, once for all who want it at the same time.
 func (k *Keeper) load(ctx context.Context, id string) (known, error) {
+	k.mu.Lock()
+	k.loading[id]++
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.loading[id]--; k.loading[id] == 0 {
+			delete(k.loading, id)
+		}
+	}()
 	v, err, _ := k.flights.Do(id, func() (any, error) {
 		found, err := k.read(context.WithoutCancel(ctx), k.near, id) // which has a bound of its own
 		if err != nil {

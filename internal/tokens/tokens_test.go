@@ -495,3 +495,44 @@ func TestKeeper_NameOfARevokedTokenGoesWithIt(t *testing.T) {
 		t.Errorf("the name of %s was let go: %v", second.ID, err)
 	}
 }
+
+// TestCheckToken_ManyAtOnceAfterAStart has a process that knows nothing yet be asked by
+// many of one network, with a good token, while the store takes its time.
+func TestCheckToken_ManyAtOnceAfterAStart(t *testing.T) {
+	store := &memory.Store{}
+	blobs := &storetest.FaultyBlobs{Blobs: store}
+	first, err := New(Config{Blobs: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := first.CreateToken(t.Context(), shingle.Token{Name: "busy", Role: shingle.RoleRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeper, err := New(Config{Blobs: blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reading, go1 := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	blobs.Inject(func(_ context.Context, op, _ string, call func() error) error {
+		if op == "Get" {
+			once.Do(func() { close(reading); <-go1 })
+		}
+		return call()
+	})
+	const many = 200
+	errs := make(chan error, many)
+	ask := func() { _, err := keeper.CheckToken(t.Context(), text, netip.MustParseAddr("192.0.2.1")); errs <- err }
+	go ask()
+	<-reading
+	for range many - 1 {
+		go ask()
+	}
+	close(go1)
+	for range many {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
