@@ -1,7 +1,8 @@
 // Fleet measures what a fleet over DynamoDB does with many domains: how an edge
 // starts, its memory and its reads at rest (scale), and how long a domain that was
 // added takes to be on every edge (delay); and how long pages of the list of domains take,
-// over DynamoDB and SQLite (lists).
+// over DynamoDB and SQLite (lists); and how the control plane starts and answers as a function
+// of AWS Lambda (function).
 //
 //	go run ./scripts/servers -only dynamodb go run ./bench/fleet -domains 100000
 //
@@ -28,8 +29,10 @@ type options struct {
 	changes int
 	edges   int
 	pages   int
-	over    string
-	what    string
+
+	instances int
+	over      string
+	what      string
 }
 
 func main() {
@@ -40,7 +43,8 @@ func main() {
 	flag.IntVar(&o.edges, "edges", 3, "delay: how many edges there are")
 	flag.IntVar(&o.pages, "pages", 30, "lists: how often each page is asked for")
 	flag.StringVar(&o.over, "over", "", "lists: sqlite or dynamodb; both unless set")
-	flag.StringVar(&o.what, "what", "scale,delay", "what to measure: scale, delay, lists")
+	flag.IntVar(&o.instances, "instances", 11, "function: how many instances are started")
+	flag.StringVar(&o.what, "what", "scale,delay", "what to measure: scale, delay, lists, function")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,19 +70,15 @@ func run(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
 	defer b.stopAll()
-	if strings.Contains(o.what, "scale") {
-		if err := b.scale(ctx); err != nil {
-			return fmt.Errorf("scale: %w", err)
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context) error
+	}{{"scale", b.scale}, {"delay", b.delay}, {"lists", b.lists}, {"function", b.function}} {
+		if !strings.Contains(o.what, part.name) {
+			continue
 		}
-	}
-	if strings.Contains(o.what, "delay") {
-		if err := b.delay(ctx); err != nil {
-			return fmt.Errorf("delay: %w", err)
-		}
-	}
-	if strings.Contains(o.what, "lists") {
-		if err := b.lists(ctx); err != nil {
-			return fmt.Errorf("lists: %w", err)
+		if err := part.measure(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return nil
