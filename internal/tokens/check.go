@@ -28,21 +28,18 @@ func (k *Keeper) CheckToken(ctx context.Context, text string, from netip.Addr) (
 	}
 	now := k.now()
 	k.mu.Lock()
-	found, joins := k.known[id], k.loading[id] > 0
+	found := k.known[id]
 	k.mu.Unlock()
-	fresh := now.Sub(found.at) < Fresh
-	good := (found.proven || fresh) && found.token.Matches(text)
-	if !good && !joins { // who waits for a read that is under way costs nothing
-		if network, ok := shingle.Network(from); ok && !k.guesses.Allow(network, now) {
+	right := found.token.Matches(text)
+	if now.Sub(found.at) < Fresh {
+		if !right && !k.mayGuess(from, now) {
 			return shingle.Token{}, errGuesses
 		}
-		if !fresh && !k.reads.AllowN(now, 1) {
-			return shingle.Token{}, errGuesses
-		}
-	}
-	if !fresh {
+	} else {
 		var err error
-		if found, err = k.load(ctx, id); err != nil {
+		if found, err = k.load(ctx, id, from, found.proven && right); errors.Is(err, errGuesses) {
+			return shingle.Token{}, errGuesses
+		} else if err != nil {
 			return shingle.Token{}, &shingle.Error{Code: shingle.CodeUnavailable, Message: "the API token cannot be checked now, try again later", Err: err}
 		}
 	}
@@ -56,19 +53,24 @@ func (k *Keeper) CheckToken(ctx context.Context, text string, from netip.Addr) (
 	return found.token, nil
 }
 
-// load reads a token into memory, once for all who want it at the same time.
-func (k *Keeper) load(ctx context.Context, id string) (known, error) {
-	k.mu.Lock()
-	k.loading[id]++
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.loading[id]--; k.loading[id] == 0 {
-			delete(k.loading, id)
+// mayGuess takes one attempt out of those of a network.
+func (k *Keeper) mayGuess(from netip.Addr, now time.Time) bool {
+	network, ok := shingle.Network(from)
+	return !ok || k.guesses.Allow(network, now)
+}
+
+// load reads a token into memory, once for all who want it at the same time. Unless it was
+// good before, it may be invented, and is one attempt of all from a network who do: many
+// who come at once with a token that was not used here yet are no attack.
+func (k *Keeper) load(ctx context.Context, id string, from netip.Addr, proven bool) (known, error) {
+	flight := id
+	if network, _ := shingle.Network(from); !proven {
+		flight += " " + network.String()
+	}
+	v, err, _ := k.flights.Do(flight, func() (any, error) {
+		if now := k.now(); !proven && (!k.mayGuess(from, now) || !k.reads.AllowN(now, 1)) {
+			return known{}, errGuesses
 		}
-	}()
-	v, err, _ := k.flights.Do(id, func() (any, error) {
 		found, err := k.read(context.WithoutCancel(ctx), k.near, id) // which has a bound of its own
 		if err != nil {
 			return found, err

@@ -93,8 +93,6 @@ type Keeper struct {
 
 	mu    sync.Mutex
 	known map[string]known // by ID
-	// loading are those that are being read, by how many; bounded by the requests under way.
-	loading map[string]int
 }
 
 // known is what was read of an ID.
@@ -131,7 +129,7 @@ func New(cfg Config) (*Keeper, error) {
 		cfg.Near = cfg.Blobs
 	}
 	return &Keeper{
-		blobs: cfg.Blobs, records: records.New(cfg.Blobs, cfg.Unreadable), near: records.New(near{cfg.Blobs, cfg.Near}, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, known: map[string]known{}, loading: map[string]int{},
+		blobs: cfg.Blobs, records: records.New(cfg.Blobs, cfg.Unreadable), near: records.New(near{cfg.Blobs, cfg.Near}, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, known: map[string]known{},
 		guesses: shingle.NewLimiter[netip.Prefix](guessBurst, guessEvery), reads: rate.NewLimiter(readRate, readBurst),
 	}, nil
 }
