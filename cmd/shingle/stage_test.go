@@ -2,33 +2,49 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"debug/elf"
 	"encoding/binary"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
 // TestStage_Life has the real program bring a stage through its life on AWS as others
 // have built it anew, by testdata/aws/NAME*.txtar. After each step testdata/aws/look.py
 // asks each service what there is: also what a stack says that it has made, it may have
-// left out.
+// left out. It goes the same way when the first reply to each call that writes is lost.
 func TestStage_Life(t *testing.T) {
-	for name, server := range map[string]string{"moto": "SHINGLE_TEST_MOTO", "ministack": "SHINGLE_TEST_MINISTACK"} {
-		t.Run(name, func(t *testing.T) {
-			endpoint, python := os.Getenv(server), os.Getenv("SHINGLE_TEST_BOTO")
+	for _, c := range []struct {
+		test, name, server string
+		loses              bool
+	}{
+		{"moto", "moto", "SHINGLE_TEST_MOTO", false},
+		{"ministack", "ministack", "SHINGLE_TEST_MINISTACK", false},
+		{"ministack-losing-replies", "ministack", "SHINGLE_TEST_MINISTACK", true},
+	} {
+		t.Run(c.test, func(t *testing.T) {
+			endpoint, python := os.Getenv(c.server), os.Getenv("SHINGLE_TEST_BOTO")
 			if endpoint == "" || python == "" {
-				t.Skipf("%s and SHINGLE_TEST_BOTO are not set: run `make test`, or `go run ./scripts/servers -only moto,ministack go test ./cmd/shingle`", server)
+				t.Skipf("%s and SHINGLE_TEST_BOTO are not set: run `make test`, or `go run ./scripts/servers -only moto,ministack go test ./cmd/shingle`", c.server)
 			}
 			look, err := filepath.Abs(filepath.Join("testdata", "aws", "look.py"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", name+"*.txtar"))
+			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", c.name+"*.txtar"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,14 +57,66 @@ func TestStage_Life(t *testing.T) {
 						if neg || len(args) != 1 {
 							ts.Fatalf("usage: look REGION")
 						}
-						ts.Check(ts.Exec(python, look, name, endpoint, ts.Getenv("STAGE"), args[0]))
+						ts.Check(ts.Exec(python, look, c.name, endpoint, ts.Getenv("STAGE"), args[0]))
 						_, _ = ts.Stdout().Write([]byte(ts.ReadFile("stdout")))
 					},
 				},
-				Setup: func(e *testscript.Env) error { return setUpStage(e, endpoint) },
+				Setup: func(e *testscript.Env) error {
+					if c.loses {
+						return setUpStage(e, losing(t, endpoint))
+					}
+					return setUpStage(e, endpoint)
+				},
 			})
 		})
 	}
+}
+
+// losing returns the URL of a proxy in front of AWS that loses the first reply to each call
+// that writes, after the call was carried out.
+func losing(t *testing.T, endpoint string) string {
+	p := storetest.NewProxy(t, endpoint)
+	var mu sync.Mutex
+	lost := map[string]bool{}
+	lose, pass := storetest.LoseAnswer(), storetest.Delay(0)
+	p.Inject(func(w http.ResponseWriter, r *http.Request, forward func() (*http.Response, []byte, error)) {
+		call, writes := awsCall(r)
+		mu.Lock()
+		first := writes && !lost[call]
+		if first {
+			lost[call] = true
+		}
+		mu.Unlock()
+		if first {
+			lose(w, r, forward)
+			return
+		}
+		pass(w, r, forward)
+	})
+	t.Cleanup(func() {
+		t.Logf("lost were the first replies to %v", slices.Sorted(maps.Keys(lost)))
+		if len(lost) < 10 {
+			t.Error("that cannot be all calls that write")
+		}
+	})
+	return p.URL
+}
+
+var awsReads = regexp.MustCompile(`^(Describe|Get|HEAD|List|Scan)`)
+
+// awsCall names a call, in whichever of AWS's protocols.
+func awsCall(r *http.Request) (name string, writes bool) {
+	_, name, _ = strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if name == "" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		body, _ := io.ReadAll(r.Body)
+		form, _ := url.ParseQuery(string(body))
+		name = form.Get("Action")
+	}
+	if name == "" { // one of REST
+		name = map[string]string{http.MethodGet: "Get"}[r.Method]
+		name = cmp.Or(name, r.Method+" "+r.URL.Query().Encode())
+	}
+	return name, !awsReads.MatchString(name)
 }
 
 // setUpStage makes a configuration for a stage that nobody else has.

@@ -162,7 +162,7 @@ func (x *Deployer) deleteStageKey(ctx context.Context) error {
 	}
 	x.report(Event{
 		At: time.Now(), Stack: home, Resource: id, Type: keyType, Status: "to be deleted",
-		Reason: fmt.Sprintf("in %d days, and costs nothing until then; aws kms cancel-key-deletion --region %s --key-id %s calls it back", keyWindow, home, id),
+		Reason: fmt.Sprintf("in %d days, from when its last replica is gone, and costs nothing until then; aws kms cancel-key-deletion --region %s --key-id %s calls it back", keyWindow, home, id),
 	})
 	return nil
 }
