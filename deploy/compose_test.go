@@ -31,7 +31,6 @@ type composed struct {
 	CapDrop     []string          `yaml:"cap_drop"`
 	SecurityOpt []string          `yaml:"security_opt"`
 	Sysctls     map[string]int    `yaml:"sysctls"`
-	Ulimits     map[string]int    `yaml:"ulimits"`
 }
 
 var variable = regexp.MustCompile(`\$\{(\w+)(:[-?])([^}]*)\}`)

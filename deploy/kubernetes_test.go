@@ -120,6 +120,11 @@ func TestKubernetes_PodsAreRestricted(t *testing.T) {
 	if got := m.namespace.Metadata.Labels["pod-security.kubernetes.io/enforce"]; got != "restricted" {
 		t.Errorf("the namespace enforces %q", got)
 	}
+	for command := range strings.Lines(m.text) {
+		if strings.Contains(command, "kubectl -n shingle debug ") && !strings.Contains(command, " --profile=restricted ") {
+			t.Errorf("this container is refused: %s", command)
+		}
+	}
 	user, group := readDockerfile(t).user(t)
 	for name, w := range m.workloads {
 		p, c := w.Spec.Template.Spec, w.only(t)
