@@ -181,53 +181,52 @@ func (k *keyring) choose(ctx context.Context, notBefore, now time.Time) error {
 		return masterError(err)
 	}
 	for range planAttempts {
-		var a activeDataKey
-		version, err := k.store.get(ctx, activeRecord(master), &a)
-		if err != nil && !errors.Is(err, shingle.ErrNotFound) {
-			return err
-		}
-		if err != nil && notBefore.IsZero() {
-			stays, err := k.stay(ctx, master)
-			if errors.Is(err, shingle.ErrConflict) {
-				continue
-			}
-			if stays || err != nil {
-				return err
-			}
-		}
-		d := k.active
-		good := err == nil && now.Sub(a.Made) < dataKeyLife && !a.Made.Before(notBefore)
-		if good && d != nil && d.id == a.DataKey && k.left > 0 {
-			return nil
-		}
-		d, err = nil, nil
-		if good && a.Shares < maxShares {
-			d, err = k.adopt(ctx, a.DataKey, master)
-		}
-		made := err == nil && d == nil
-		if made {
-			d, err = k.make(ctx, later(now, notBefore))
-		}
-		if err != nil {
-			return err
-		}
-		if made {
-			a = activeDataKey{DataKey: d.id, Made: d.made}
-		}
-		a.Shares++
-		_, err = k.store.put(ctx, activeRecord(master), a, version)
-		if err == nil {
-			k.active, k.left = d, sealShare
-			return nil
-		}
-		if made {
-			_ = k.store.erase(ctx, dataKeyRecord(d.id)) // nothing is sealed with it; a leftover does no harm
-		}
-		if !errors.Is(err, shingle.ErrConflict) {
+		if err := k.tryChoose(ctx, master, notBefore, now); !errors.Is(err, shingle.ErrConflict) {
 			return err
 		}
 	}
 	return storeError(errors.New("the record of the data key in use changes all the time"))
+}
+
+// tryChoose is choose. It returns [shingle.ErrConflict] when another process was quicker.
+func (k *keyring) tryChoose(ctx context.Context, master string, notBefore, now time.Time) error {
+	var a activeDataKey
+	version, err := k.store.get(ctx, activeRecord(master), &a)
+	none := errors.Is(err, shingle.ErrNotFound)
+	if err != nil && !none {
+		return err
+	}
+	if none && notBefore.IsZero() {
+		if stays, err := k.stay(ctx, master); stays || err != nil {
+			return err
+		}
+	}
+	good := !none && now.Sub(a.Made) < dataKeyLife && !a.Made.Before(notBefore)
+	if good && k.active != nil && k.active.id == a.DataKey && k.left > 0 {
+		return nil
+	}
+	var d *dataKey
+	if good && a.Shares < maxShares {
+		if d, err = k.adopt(ctx, a.DataKey, master); err != nil {
+			return err
+		}
+	}
+	made := d == nil
+	if made {
+		if d, err = k.make(ctx, later(now, notBefore)); err != nil {
+			return err
+		}
+		a = activeDataKey{DataKey: d.id, Made: d.made}
+	}
+	a.Shares++
+	if _, err := k.store.put(ctx, activeRecord(master), a, version); err != nil {
+		if made {
+			_ = k.store.erase(ctx, dataKeyRecord(d.id)) // nothing is sealed with it; a leftover does no harm
+		}
+		return err
+	}
+	k.active, k.left = d, sealShare
+	return nil
 }
 
 // adopt returns the data key with that ID, or nil when it was lost, or wrapped

@@ -92,37 +92,10 @@ func (s *Store) fill(ctx context.Context, c *client, l listing, streams []*strea
 // read reads on in one partition. An answer may be short of n, or even empty,
 // before the end.
 func (s *Store) read(ctx context.Context, c *client, l listing, st *stream, n int) error {
-	in := &dynamodb.QueryInput{
-		TableName: &c.table, ConsistentRead: aws.Bool(true), Limit: aws.Int32(int32(n)),
-		ExpressionAttributeValues: item{":p": text(st.partition)},
+	if st.ended = len(l.prefix) >= maxSortKey; st.ended { // behind such a prefix nothing can be
+		return nil
 	}
-	if l.backwards {
-		in.ScanIndexForward = aws.Bool(false)
-	}
-	if l.attributes != "" {
-		in.ProjectionExpression = &l.attributes
-	}
-	condition := "pk = :p"
-	switch {
-	case l.backwards && st.after != "":
-		condition += " AND sk < :after"
-		in.ExpressionAttributeValues[":after"] = text(st.after)
-	case l.prefix == "" && st.after != "":
-		condition += " AND sk > :after"
-		in.ExpressionAttributeValues[":after"] = text(st.after)
-	case l.prefix != "":
-		// There is room for one condition only, and none that says both. Behind
-		// the prefix itself nothing can be when it is as long as a key may be.
-		if st.ended = len(l.prefix) >= maxSortKey; st.ended {
-			return nil
-		}
-		condition += " AND sk BETWEEN :from AND :end"
-		in.ExpressionAttributeValues[":from"], in.ExpressionAttributeValues[":end"] = text(max(l.prefix, st.after)), text(l.prefix+"\x7f")
-		if st.after >= l.prefix {
-			in.Limit = aws.Int32(int32(n) + 1) // with the one that is left out
-		}
-	}
-	in.KeyConditionExpression = &condition
+	in := l.query(c.table, st, n)
 	for len(st.items) == 0 && !st.ended {
 		var out *dynamodb.QueryOutput
 		if _, err := c.call(ctx, "Query", func(ctx context.Context) (err error) { out, err = c.Query(ctx, in); return err }); err != nil {
@@ -139,6 +112,35 @@ func (s *Store) read(ctx context.Context, c *client, l listing, st *stream, n in
 		st.after = st.items[len(st.items)-1].text("sk")
 	}
 	return nil
+}
+
+// query asks for up to n items behind those of a partition that were read.
+func (l *listing) query(table string, st *stream, n int) *dynamodb.QueryInput {
+	values, condition := item{":p": text(st.partition)}, "pk = :p"
+	in := &dynamodb.QueryInput{TableName: &table, ConsistentRead: aws.Bool(true), Limit: aws.Int32(int32(n))}
+	if l.backwards {
+		in.ScanIndexForward = aws.Bool(false)
+	}
+	if l.attributes != "" {
+		in.ProjectionExpression = &l.attributes
+	}
+	switch {
+	case l.prefix != "":
+		// There is room for one condition on the sort key only, and none says both.
+		condition += " AND sk BETWEEN :from AND :end"
+		values[":from"], values[":end"] = text(max(l.prefix, st.after)), text(l.prefix+"\x7f")
+		if st.after >= l.prefix {
+			in.Limit = aws.Int32(int32(n) + 1) // with the one that is left out
+		}
+	case st.after != "" && l.backwards:
+		condition += " AND sk < :after"
+		values[":after"] = text(st.after)
+	case st.after != "":
+		condition += " AND sk > :after"
+		values[":after"] = text(st.after)
+	}
+	in.KeyConditionExpression, in.ExpressionAttributeValues = &condition, values
+	return in
 }
 
 const maxSortKey = 1024 // bytes; DynamoDB's own limit

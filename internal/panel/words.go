@@ -18,16 +18,19 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"state": stateOf, "who": whoActs, "day": day, "moment": moment, "clock": clockOf, "sentence": sentence, "result": resultOf, "errorAt": errorAt, "hints": hints, "minus": func(a, b int) int { return a - b }, "tenth": func(n int) int { return n / 10 }, "span": span, "words": words,
-	"event": eventTitle, "caName": caName, "budget": budgetText, "join": strings.Join,
-	"age":   func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
-	"split": func(list string) []string { return strings.Split(list, ",") }, "inc": func(i int) int { return i + 1 },
+	"state": stateOf, "who": whoActs, "whoName": whoName, "result": resultOf, "event": eventTitle,
+	"caName": caName, "budget": budgetText, "settings": settingsOf,
+	"sentence": sentence, "words": words, "hints": hints, "errorAt": errorAt,
+	"day": day, "moment": moment, "clock": clockOf, "span": span,
+	"age":     func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"seconds": func(n int) time.Duration { return time.Duration(n) * time.Second },
-	"whoName": func(who string) string {
-		return map[string]string{"operator": "You", "customer": "The customer", "ca": "The certificate authority", "nobody": "Nobody"}[who]
-	},
-	"thousands": thousands, "many": many, "size": humanize.Bytes,
-	"settings": settingsOf, "visit": func(host string) string { return strings.Replace(host, "*.", "www.", 1) },
+	"many":    many, "thousands": thousands, "size": humanize.Bytes,
+	"inc":   func(n int) int { return n + 1 },
+	"minus": func(a, b int) int { return a - b },
+	"tenth": func(n int) int { return n / 10 },
+	"join":  strings.Join,
+	"split": func(list string) []string { return strings.Split(list, ",") },
+	"visit": func(host string) string { return strings.Replace(host, "*.", "www.", 1) },
 }
 
 // tone is the colour of something, with a word for those who do not see it.
@@ -72,6 +75,10 @@ func whoActs(who string) tone {
 		return tone{"busy", "The certificate authority must act"}
 	}
 	return tone{"good", "Nobody needs to do anything"}
+}
+
+func whoName(who string) string {
+	return map[string]string{"operator": "You", "customer": "The customer", "ca": "The certificate authority", "nobody": "Nobody"}[who]
 }
 
 func day(t time.Time) string { return t.UTC().Format("2 January 2006") }
@@ -198,25 +205,28 @@ type shownEvent struct {
 	Fields string // all there is, as JSON
 }
 
+// eventData is what events of all types hold, as far as it is told.
+type eventData struct {
+	State, Message, Who string
+	Renewal             bool
+	NotAfter            time.Time `json:"not_after"`
+
+	Kind                              string // of a job
+	Total, Changed, Unchanged, Failed int
+
+	Before, After struct {
+		State, Message, Who, Tenant string
+		Generation                  int64 `json:"setup_generation"`
+	}
+}
+
 // eventTitle reads what an event holds.
 func eventTitle(e api.Event) shownEvent {
 	out := shownEvent{Event: e, Title: eventTitles[e.Type]}
 	if out.Title.Text == "" {
 		out.Title = tone{"off", e.Type}
 	}
-	var data struct {
-		State, Message, Who string
-		Renewal             bool
-		NotAfter            time.Time `json:"not_after"`
-
-		Kind                              string // of a job
-		Total, Changed, Unchanged, Failed int
-
-		Before, After struct {
-			State, Message, Who, Tenant string
-			Generation                  int64 `json:"setup_generation"`
-		}
-	}
+	var data eventData
 	_ = json.Unmarshal(e.Data, &data) // what is not as expected is not told
 	if data.State == "" {
 		data.State, data.Message = data.After.State, data.After.Message
