@@ -25,26 +25,29 @@ import (
 // TestStage_Life has the real program bring a stage through its life on AWS as others
 // have built it anew, by testdata/aws/NAME*.txtar. After each step testdata/aws/look.py
 // asks each service what there is: also what a stack says that it has made, it may have
-// left out. It goes the same way when the first reply to each call that writes is lost.
+// left out. It goes the same way when the first reply to each call that writes is lost, and
+// when the program is killed there and run again.
 func TestStage_Life(t *testing.T) {
 	for _, c := range []struct {
-		test, name, server string
-		loses              bool
+		test, name, scripts string
+		setUp               func(t *testing.T, e *testscript.Env, endpoint string) error
 	}{
-		{"moto", "moto", "SHINGLE_TEST_MOTO", false},
-		{"ministack", "ministack", "SHINGLE_TEST_MINISTACK", false},
-		{"ministack-losing-replies", "ministack", "SHINGLE_TEST_MINISTACK", true},
+		{"moto", "moto", "moto.txtar", setUpStage},
+		{"ministack", "ministack", "ministack*.txtar", setUpStage},
+		{"ministack-losing-replies", "ministack", "ministack*.txtar", setUpLosing},
+		{"ministack-killed", "ministack", "killed.txtar", setUpKiller},
 	} {
 		t.Run(c.test, func(t *testing.T) {
-			endpoint, python := os.Getenv(c.server), os.Getenv("SHINGLE_TEST_BOTO")
+			server := "SHINGLE_TEST_" + strings.ToUpper(c.name)
+			endpoint, python := os.Getenv(server), os.Getenv("SHINGLE_TEST_BOTO")
 			if endpoint == "" || python == "" {
-				t.Skipf("%s and SHINGLE_TEST_BOTO are not set: run `make test`, or `go run ./scripts/servers -only moto,ministack go test ./cmd/shingle`", c.server)
+				t.Skipf("%s and SHINGLE_TEST_BOTO are not set: run `make test`, or `go run ./scripts/servers -only moto,ministack go test ./cmd/shingle`", server)
 			}
 			look, err := filepath.Abs(filepath.Join("testdata", "aws", "look.py"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", c.name+"*.txtar"))
+			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", c.scripts))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,6 +56,7 @@ func TestStage_Life(t *testing.T) {
 				RequireExplicitExec: true,
 				UpdateScripts:       os.Getenv("SHINGLE_UPDATE_SCRIPTS") != "",
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+					"killed": killed,
 					"look": func(ts *testscript.TestScript, neg bool, args []string) {
 						if neg || len(args) != 1 {
 							ts.Fatalf("usage: look REGION")
@@ -61,20 +65,15 @@ func TestStage_Life(t *testing.T) {
 						_, _ = ts.Stdout().Write([]byte(ts.ReadFile("stdout")))
 					},
 				},
-				Setup: func(e *testscript.Env) error {
-					if c.loses {
-						return setUpStage(e, losing(t, endpoint))
-					}
-					return setUpStage(e, endpoint)
-				},
+				Setup: func(e *testscript.Env) error { return c.setUp(t, e, endpoint) },
 			})
 		})
 	}
 }
 
-// losing returns the URL of a proxy in front of AWS that loses the first reply to each call
-// that writes, after the call was carried out.
-func losing(t *testing.T, endpoint string) string {
+// setUpLosing is setUpStage with a proxy in front of AWS that loses the first reply to each
+// call that writes, after the call was carried out.
+func setUpLosing(t *testing.T, e *testscript.Env, endpoint string) error {
 	p := storetest.NewProxy(t, endpoint)
 	var mu sync.Mutex
 	lost := map[string]bool{}
@@ -99,7 +98,7 @@ func losing(t *testing.T, endpoint string) string {
 			t.Error("that cannot be all calls that write")
 		}
 	})
-	return p.URL
+	return setUpStage(t, e, p.URL)
 }
 
 var awsReads = regexp.MustCompile(`^(Describe|Get|HEAD|List|Scan)`)
@@ -120,7 +119,7 @@ func awsCall(r *http.Request) (name string, writes bool) {
 }
 
 // setUpStage makes a configuration for a stage that nobody else has.
-func setUpStage(e *testscript.Env, endpoint string) error {
+func setUpStage(_ *testing.T, e *testscript.Env, endpoint string) error {
 	stage := "t" + strings.ToLower(rand.Text()[:10])
 	for name, value := range map[string]string{
 		"STAGE": stage, "CONFIG": filepath.Join(e.WorkDir, "shingle.toml"), "SHINGLE_AWS_ENDPOINT": endpoint, "GORACE": "atexit_sleep_ms=10",

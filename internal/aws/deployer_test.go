@@ -270,6 +270,28 @@ func TestDeploy_MasterKeyOfTwoAtOnce(t *testing.T) {
 	}
 }
 
+// TestDeploy_RegionGoesWithItsCopyOfTheMasterKey, unless that has a key which home has not.
+func TestDeploy_RegionGoesWithItsCopyOfTheMasterKey(t *testing.T) {
+	const home, second, regions = "us-east-1/shingle/prd/master-key", "eu-west-1/shingle/prd/master-key", "us-east-1/shingle/prd/regions"
+	d := deployment(FrontRoute53, usEast, euWest)
+	w := newWorld(t, d)
+	w.deploy(t)
+	d.Regions = d.Regions[:1]
+	successor := shingle.FormatMasterKeys([][]byte{[]byte(strings.Repeat("2", 32))})
+	w.cloud.parameters[second] += successor
+	for range 2 {
+		w.deploy(t)
+		if w.cloud.parameters[second] == "" || w.cloud.parameters[regions] != "us-east-1 eu-west-1" {
+			t.Errorf("a key that home has not: %v", w.cloud.parameters)
+		}
+	}
+	w.cloud.parameters[home] += successor
+	w.deploy(t)
+	if w.cloud.parameters[second] != "" || w.cloud.parameters[regions] != "us-east-1" {
+		t.Errorf("a copy: %v", w.cloud.parameters)
+	}
+}
+
 func TestEntry_IsHowTheStageIsReached(t *testing.T) {
 	for front, want := range map[Front][]string{
 		FrontRoute53: {

@@ -360,7 +360,6 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 		fault(w, "AlreadyExistsException", "ChangeSet ["+q.Get("ChangeSetName")+"] already exists")
 		return
 	}
-	f.names[s.id+q.Get("ChangeSetName")] = true
 	set := &fakeSet{name: q.Get("ChangeSetName"), stack: s, kind: kind, params: map[string]string{}, looks: 1, imports: q.Get("ImportExistingResources") == "true"}
 	if err := json.Unmarshal([]byte(q.Get("TemplateBody")), &set.template); err != nil {
 		fault(w, "ValidationError", "Template format error: "+err.Error())
@@ -388,6 +387,7 @@ func (f *fakeCloud) createChangeSet(w http.ResponseWriter, region string, q url.
 		}
 		set.reason = "The submitted information didn't contain changes. Submit different information to create a change set."
 	}
+	f.names[s.id+set.name] = true
 	f.serial++
 	set.id = fmt.Sprintf("arn:aws:cloudformation:%s:1:changeSet/%s/%d", region, set.name, f.serial)
 	set.status = "CREATE_IN_PROGRESS"

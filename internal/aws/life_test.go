@@ -57,6 +57,10 @@ func (l *life) deployed(instance string, regions ...Region) error {
 	return l.Deploy(l.ctx, plan)
 }
 
+// replicaStep is in front of the names of steps that add something with a KMS key alone, whose
+// replicas are called back.
+const replicaStep = "with replicas: "
+
 const failingStep = "an update that fails, and its rollback too"
 
 var lifeSteps = []lifeStep{
@@ -80,11 +84,11 @@ var lifeSteps = []lifeStep{
 	}},
 	{"an update", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
 	{"a region less", func(l *life) error { return l.deployed("t4g.micro", usEast) }},
-	{"the region again", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
+	{replicaStep + "the region again", func(l *life) error { return l.deployed("t4g.micro", usEast, euWest) }},
 	{"removal", func(l *life) error { l.command("t4g.nano", usEast); return l.Remove(l.ctx) }},
 	{"second life", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
-	{"the region less again", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
-	{"the region once more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
+	{replicaStep + "the region less again", func(l *life) error { return l.deployed("t4g.nano", usEast) }},
+	{replicaStep + "the region once more", func(l *life) error { return l.deployed("t4g.nano", usEast, euWest) }},
 	{"removal with the data", func(l *life) error {
 		l.command("t4g.nano", usEast)
 		if err := l.Remove(l.ctx); err != nil {
@@ -134,6 +138,10 @@ func (l *life) run(around func(step lifeStep) error) (pictures []string) {
 	l.t.Helper()
 	for _, step := range lifeSteps {
 		l.step = step.name
+		if strings.HasPrefix(step.name, replicaStep) && l.kind != MasterKeyKMS {
+			pictures = append(pictures, "")
+			continue
+		}
 		if err := around(step); err != nil {
 			l.t.Fatalf("%s: %v", step.name, err)
 		}
@@ -164,11 +172,11 @@ func comparePictures(t *testing.T, got, want []string) {
 // writes, in each step, so that the SDK calls again: everything is as without the loss.
 // Which operations there are is what an undisturbed life has called.
 func TestLife_RepliesThatAreLost(t *testing.T) {
-	seen := map[string]bool{}
+	seen, shapes := map[string]bool{}, []string{"failed", "error"} // of no change
 	for _, kind := range []MasterKey{MasterKeyParameter, MasterKeyKMS} {
 		calm := newLife(t, kind)
 		want := calm.undisturbed()
-		for _, action := range distinct(calm.writes) {
+		for i, action := range distinct(calm.writes) {
 			if seen[action] {
 				continue
 			}
@@ -176,6 +184,7 @@ func TestLife_RepliesThatAreLost(t *testing.T) {
 			t.Run(string(kind)+"/"+action, func(t *testing.T) {
 				t.Parallel()
 				l, was := newLife(t, kind), ""
+				l.cloud.emptyShape = shapes[i%len(shapes)]
 				l.cloud.fate = func(c fakeCall) fate {
 					if c.action == action && was != l.step {
 						was = l.step
@@ -214,7 +223,7 @@ func TestLife_IsCutShortAfterEachWrite(t *testing.T) {
 			want := newLife(t, kind).undisturbed()
 			l := newLife(t, kind)
 			comparePictures(t, l.run(l.cutShort), want)
-			if l.cuts < 100 {
+			if t.Logf("cut short after %d writes", l.cuts); l.cuts < 100 {
 				t.Errorf("it was cut short after %d writes: that cannot be all", l.cuts)
 			}
 		})

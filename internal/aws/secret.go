@@ -60,8 +60,8 @@ func (x *Deployer) ensureMasterKey(ctx context.Context) error {
 }
 
 // dropKeyCopies deletes the copies of the master key in regions that are not wanted any
-// more. One that is not that of the home region may be the last of its kind: it stays, and
-// its region is among those that are returned.
+// more. One with a key that is not at home may be the last that has it: it stays, and its
+// region is among those that are returned.
 func (x *Deployer) dropKeyCopies(ctx context.Context, regions []string) (kept []string, err error) {
 	if len(regions) == 0 {
 		return nil, nil
@@ -78,8 +78,8 @@ func (x *Deployer) dropKeyCopies(ctx context.Context, regions []string) (kept []
 			return nil, err
 		case copied == "":
 			continue
-		case !shareKey(home, copied):
-			x.report(Event{At: time.Now(), Stack: region, Resource: name, Type: parameterType, Status: "stays", Reason: "it is not the master key of the home region"})
+		case len(without(strings.Fields(copied), strings.Fields(home))) > 0:
+			x.report(Event{At: time.Now(), Stack: region, Resource: name, Type: parameterType, Status: "stays", Reason: "it has a master key that the home region has not"})
 			kept = append(kept, region)
 		default:
 			if err := x.deleteParameter(ctx, region, name); err != nil {
