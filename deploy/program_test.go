@@ -49,7 +49,7 @@ func program(t *testing.T) string {
 var build = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built, "shingle-linux-"+runtime.GOARCH)
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -buildid=", "-o", path, "../cmd/shingle")
-	if os.Getenv("SHINGLE_TEST_NFPM") == "" {
+	if os.Getenv("SHINGLE_TEST_NFPM") == "" && os.Getenv("SHINGLE_TEST_RUNC") == "" {
 		cmd.Args = []string{"go", "build", "-o", path, "../cmd/shingle"}
 	} else {
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -66,6 +66,7 @@ var (
 	maven  = program{[]string{"mvn", "-version"}, "maven"}
 	python = program{[]string{"python3", "-c", "import venv, ensurepip"}, "python3-venv"}
 
+	runc       = program{[]string{"runc", "--version"}, "runc"}
 	mmdebstrap = program{[]string{"mmdebstrap", "--version"}, "mmdebstrap"}
 
 	browser = program{[]string{"chromium", "--version"}, "chromium"}
@@ -158,6 +159,9 @@ func installDebian(ctx context.Context, dir string) error {
 		"--customize-hook=chroot $1 systemctl mask console-getty.service", // there is no console
 		debianSuite, filepath.Join(dir, "root"))
 }
+
+// installNothing is for what is a program of the machine alone.
+func installNothing(context.Context, string) error { return nil }
 
 func installNFPM(ctx context.Context, dir string) error {
 	return quietly(ctx, []string{"GOBIN=" + dir, "GOFLAGS="}, "go", "install", "github.com/goreleaser/nfpm/v2/cmd/nfpm@"+nfpmVersion)

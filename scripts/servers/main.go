@@ -3,7 +3,7 @@
 // CloudFormation), ministack (a second opinion on CloudFormation) and versitygw (S3 with real conditional writes). Schemathesis,
 // which asks an API whatever its description allows, is installed with them, and so are
 // Chromium and axe-core, which look at pages, and for root the file system of a
-// Debian, which tests boot. nfpm makes Debian packages.
+// Debian, which tests boot, and runc, which runs containers. nfpm makes Debian packages.
 //
 //	go run ./scripts/servers go test ./internal/dynamo
 //
@@ -25,6 +25,7 @@
 //	SHINGLE_TEST_AXE        axe-core's script
 //	SHINGLE_TEST_DEBIAN     folder with the file system of a Debian
 //	SHINGLE_TEST_NFPM       the program nfpm
+//	SHINGLE_TEST_RUNC       the program runc
 package main
 
 import (
@@ -44,7 +45,7 @@ import (
 
 func main() {
 	cache := flag.String("cache", ".cache/servers", "folder for what is installed")
-	only := flag.String("only", "dynamodb,moto,ministack,s3,schemathesis,chromium,debian,nfpm", "the servers to start")
+	only := flag.String("only", "dynamodb,moto,ministack,s3,schemathesis,chromium,debian,nfpm,runc", "the servers to start")
 	flag.Parse()
 	code, err := run(*cache, strings.Split(*only, ","), flag.Args())
 	if err != nil {

@@ -61,6 +61,7 @@ var servers = []*server{
 	{name: "chromium", version: axeVersion, programs: []program{browser, fonts, npm}, install: installAxe, command: chromium},
 	{name: "debian", version: debianSuite + "-1", programs: []program{mmdebstrap}, root: true, install: installDebian, command: debian},
 	{name: "nfpm", version: nfpmVersion, install: installNFPM, command: nfpm},
+	{name: "runc", version: debianSuite, programs: []program{runc}, root: true, install: installNothing, command: containers},
 }
 
 func dynamoDB(dir, _, port string) (arguments, environment []string) {
@@ -87,6 +88,14 @@ func debian(dir, _, _ string) (arguments, environment []string) {
 
 func nfpm(dir, _, _ string) (arguments, environment []string) {
 	return nil, []string{"SHINGLE_TEST_NFPM=" + filepath.Join(dir, executable("nfpm"))}
+}
+
+func containers(string, string, string) (arguments, environment []string) {
+	path, err := exec.LookPath(runc.check[0])
+	if err != nil { // it is gone since it was installed
+		path = runc.check[0]
+	}
+	return nil, []string{"SHINGLE_TEST_RUNC=" + path}
 }
 
 //go:embed moto.py
