@@ -349,10 +349,3 @@ func openInput(name string, s streams) (io.ReadCloser, int64, error) {
 	}
 	return f, max(info.Size(), 1), nil
 }
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

@@ -178,3 +178,10 @@ func bar(n, most, width int) string {
 	}
 	return strings.Repeat("#", max(1, int(float64(n)/float64(most)*float64(width)+0.5)))
 }
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -17,8 +17,8 @@ import (
 // ExampleHost is the domain that `shingle dev` allows from the start.
 const ExampleHost = "blog.customer.localhost"
 
-// ExampleTarget is what customers' CNAME records lead to in `shingle dev`.
-const ExampleTarget = "edge.operator.localhost"
+// exampleTarget is what customers' CNAME records lead to in `shingle dev`.
+const exampleTarget = "edge.operator.localhost"
 
 // exampleZone is where the DNS-01 validations of `shingle dev` are answered.
 const exampleZone = "acme.operator.localhost"
@@ -54,16 +54,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
-	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
-	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{ExampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
-	cfg.PrivateWebhooks = true
-	cfg.Service, cfg.Support = cmp.Or(cfg.Service, "Sample Product"), cmp.Or(cfg.Support, "help@operator.localhost")
-	cfg.Origins = []string{"public", "127.0.0.0/8", "::1"}
-	cfg.Proof = cmp.Or(cfg.Proof, ProofPointing) // every name points here, whoever tries what
-	cfg.world = playedWorld{
-		rootServers: cfg.Resolvers, private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(), dns01: world.dns,
-	}
-	cfg.DNS01Zone = exampleZone
+	cfg.settleIn(world)
 	a, err := New(ctx, cfg, l)
 	if err != nil {
 		return err
@@ -72,16 +63,7 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 	if err := a.Allow(ctx, shingle.Domain{Host: ExampleHost, Tenant: "example"}); err != nil {
 		return errors.Join(err, a.Close())
 	}
-	e := Endpoints{
-		HTTPS: l.HTTPS.Addr().String(), HTTP: l.HTTP.Addr().String(), Control: l.Control.Addr().String(),
-		DNS: world.dns.Addr(), CA: world.ca.DirectoryURL(), RootPath: world.ca.RootPath(), TokenPath: a.TokenPath(),
-	}
-	if l.Metrics != nil {
-		e.Metrics = l.Metrics.Addr().String()
-	}
-	if world.origin != nil {
-		e.Origin = world.origin.Addr()
-	}
+	e := world.endpoints(l, a.TokenPath())
 	return a.Run(ctx, func() error {
 		data, err := json.Marshal(e)
 		if err != nil {
@@ -93,6 +75,35 @@ func Dev(ctx context.Context, cfg Config, ready func(Endpoints)) (err error) {
 		ready(e)
 		return nil
 	})
+}
+
+// settleIn has a process take the world for the Internet.
+func (cfg *Config) settleIn(world *world) {
+	cfg.ACMECAs, cfg.ACMERoot, cfg.AgreeTerms = []string{world.ca.DirectoryURL()}, world.ca.RootPath(), true
+	cfg.CNAMETargets, cfg.EdgeAddresses, cfg.Resolvers = []string{exampleTarget}, []string{"127.0.0.1"}, []string{world.dns.Addr()}
+	cfg.PrivateWebhooks = true
+	cfg.Service, cfg.Support = cmp.Or(cfg.Service, "Sample Product"), cmp.Or(cfg.Support, "help@operator.localhost")
+	cfg.Origins = []string{"public", "127.0.0.0/8", "::1"}
+	cfg.Proof = cmp.Or(cfg.Proof, ProofPointing) // every name points here, whoever tries what
+	cfg.world = playedWorld{
+		rootServers: cfg.Resolvers, private: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, roots: world.ca.RootPath(), dns01: world.dns,
+	}
+	cfg.DNS01Zone = exampleZone
+}
+
+// endpoints are where the parts are.
+func (w *world) endpoints(l *Listeners, token string) Endpoints {
+	e := Endpoints{
+		HTTPS: l.HTTPS.Addr().String(), HTTP: l.HTTP.Addr().String(), Control: l.Control.Addr().String(),
+		DNS: w.dns.Addr(), CA: w.ca.DirectoryURL(), RootPath: w.ca.RootPath(), TokenPath: token,
+	}
+	if l.Metrics != nil {
+		e.Metrics = l.Metrics.Addr().String()
+	}
+	if w.origin != nil {
+		e.Origin = w.origin.Addr()
+	}
+	return e
 }
 
 // delegated returns what a played customer has been told to set for a challenge

@@ -89,7 +89,7 @@ func TestProof_TakeoverFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.zone(t,
-		"dangling.customer.localhost. 60 CNAME "+ExampleTarget+".",
+		"dangling.customer.localhost. 60 CNAME "+exampleTarget+".",
 		"apex-customer.localhost. 60 A 127.0.0.1",
 		"other.customer.localhost. 60 CNAME "+d.DNS.CNAME+".",
 		"victim.customer.localhost. 60 CNAME "+d.DNS.CNAME+".",

@@ -111,9 +111,9 @@ func (d calendarDay) Short() string {
 
 // Text says what is due, for who points at it or hears it.
 func (d calendarDay) Text() string {
-	text := plural(d.Renewals, "renewal")
+	text := many(d.Renewals, "renewal")
 	if d.New > 0 {
-		text += fmt.Sprintf(" and %s for a first certificate", plural(d.New, "attempt"))
+		text += fmt.Sprintf(" and %s for a first certificate", many(d.New, "attempt"))
 	}
 	if d.Estimated {
 		text = "about " + text

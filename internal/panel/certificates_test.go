@@ -52,7 +52,7 @@ func TestCertificates_QueueBudgetsAndCalendar(t *testing.T) {
 	a := v.see("certificates",
 		"Let's Encrypt", "12 of 300 left", "It wants no order before", // budgets
 		"37 new, 2 to renew", "its first certificate", "in 25 minutes", // the queue
-		"in 90 days", "On one day more are planned", "14 renewals and 3 attempts for a first certificate", "about 12345 renewals, more than the budget of a day", ">~12k<", ">1.4k<", "3600 more every hour")
+		"in 90 days", "On one day more are planned", "14 renewals and 3 attempts for a first certificate", "about 12,345 renewals, more than the budget of a day", ">~12k<", ">1.4k<", "3600 more every hour")
 	if n := strings.Count(a.text, "<caption>"); n < 3 || n > 5 {
 		t.Errorf("%d months for 90 days", n)
 	}

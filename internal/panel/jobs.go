@@ -76,7 +76,7 @@ func (j shownJob) Title() string {
 	verb := map[string]string{"create": "Create", "delete": "Delete"}[j.Kind]
 	switch f := j.Filter; {
 	case f == nil:
-		return verb + " " + plural(j.Total, "domain")
+		return verb + " " + many(j.Total, "domain")
 	case f.Tenant != "":
 		return verb + " domains of " + f.Tenant
 	case f.Tag != "":
@@ -120,7 +120,7 @@ func (j shownJob) Headline() string {
 	case j.State == "failed":
 		return "It cannot go on."
 	case j.Failed > 0:
-		return "It is done, but " + plural(j.Failed, "line") + " failed."
+		return "It is done, but " + many(j.Failed, "line") + " failed."
 	}
 	return "It is done."
 }

@@ -94,11 +94,11 @@ func (v *visit) traffic(host string) *traffic {
 }
 
 // many is a number of things, in words.
-func many(n uint64, what string) string {
+func many[N int | uint64](n N, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return thousands(n) + " " + what
+	return humanize.Comma(int64(n)) + " " + what
 }
 
 func thousands(n uint64) string { return humanize.Comma(int64(n)) }

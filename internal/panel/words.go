@@ -24,7 +24,7 @@ var functions = template.FuncMap{
 	"day": day, "moment": moment, "clock": clockOf, "span": span,
 	"age":     func(seconds *float64) string { return span(time.Duration(*seconds * float64(time.Second))) },
 	"seconds": func(n int) time.Duration { return time.Duration(n) * time.Second },
-	"many":    many, "thousands": thousands, "size": humanize.Bytes,
+	"many":    many[uint64], "thousands": thousands, "size": humanize.Bytes,
 	"inc":   func(n int) int { return n + 1 },
 	"minus": func(a, b int) int { return a - b },
 	"tenth": func(n int) int { return n / 10 },
@@ -109,17 +109,10 @@ func span(d time.Duration) string {
 		is   time.Duration
 	}{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"minute", time.Minute}} {
 		if n := int(math.Round(float64(d) / float64(unit.is))); d >= unit.is && n >= 1 {
-			return plural(n, unit.name)
+			return many(n, unit.name)
 		}
 	}
-	return plural(int(d/time.Second), "second")
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
+	return many(int(d/time.Second), "second")
 }
 
 // words turns a word for programs into some for people.
@@ -243,7 +236,7 @@ func eventTitle(e api.Event) shownEvent {
 	case e.Type == "certificate.issued" && !data.NotAfter.IsZero():
 		out.Detail = "Good until " + day(data.NotAfter) + "."
 	case e.Type == "job.ended":
-		out.Detail = fmt.Sprintf("%s of %s: %d done, %d unchanged, %d failed.", words(data.Kind), plural(data.Total, "line"), data.Changed, data.Unchanged, data.Failed)
+		out.Detail = fmt.Sprintf("%s of %s: %d done, %d unchanged, %d failed.", words(data.Kind), many(data.Total, "line"), data.Changed, data.Unchanged, data.Failed)
 	case data.Message != "":
 		out.Detail = data.Message
 	}
