@@ -314,6 +314,7 @@ func TestLog_OneLineWithoutSecrets(t *testing.T) {
 	s.want(404, s.do("GET", "/v1/domains/a.example.com", ""))
 	s.want(404, s.do("GET", "/ask?domain=a.example.com&token=ask-secret", ""))
 	s.want(404, s.do("GET", "/nowhere", ""))
+	s.want(200, s.do("GET", "/health", "")) // a probe's, every few seconds
 	lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
 	if len(lines) != 3 {
 		t.Fatalf("%d lines:\n%s", len(lines), s.log)

@@ -146,9 +146,14 @@ func (s *server) rescue(a *answer, r *http.Request) {
 }
 
 // log writes the line of a request. It has the route, not the path or the
-// query: the token of /ask is in there.
+// query: the token of /ask is in there. A probe that is content asks every few seconds,
+// and has it at the level of debugging.
 func (s *server) log(a *answer, method, route string, start time.Time) {
-	s.Logger.Info("api request", "method", method, "route", route, "status", a.status, "duration", s.Now().Sub(start), "bytes", a.bytes)
+	log := s.Logger.Info
+	if route == "GET /health" && a.status == http.StatusOK {
+		log = s.Logger.Debug
+	}
+	log("api request", "method", method, "route", route, "status", a.status, "duration", s.Now().Sub(start), "bytes", a.bytes)
 }
 
 // answer is a ResponseWriter that knows what was written.
