@@ -35,6 +35,7 @@ type Member struct {
 	Reported time.Time     `json:"reported"`
 	Leads    bool          `json:"leads,omitempty"`    // it does the housekeeping
 	Degraded []string      `json:"degraded,omitempty"` // why it may serve what is old; empty: it does not
+	Draining bool          `json:"draining,omitempty"` // it is about to end, and serves until then
 
 	Table *MemberTable `json:"table,omitempty"` // nil: it has none
 	Load  *MemberLoad  `json:"load,omitempty"`  // nil: it serves no visitors
@@ -79,6 +80,7 @@ type MemberState string
 const (
 	MemberAlive    MemberState = "alive"
 	MemberDegraded MemberState = "degraded" // it serves, by what may be old
+	MemberDraining MemberState = "draining" // it is about to end, and serves until then
 	MemberSilent   MemberState = "silent"   // killed, or cut off from the store, or its machine is gone
 )
 
@@ -90,6 +92,8 @@ func (m *Member) State(now time.Time) MemberState {
 	switch {
 	case m.Silent(now):
 		return MemberSilent
+	case m.Draining:
+		return MemberDraining
 	case len(m.Degraded) > 0:
 		return MemberDegraded
 	}

@@ -29,7 +29,7 @@ type edgesListCmd struct {
 
 // Help is what --help adds.
 func (edgesListCmd) Help() string {
-	return "Each process reports itself once a minute (--report). One that ends as it should goes from the list at once; one that was killed, or cannot reach the store, is shown as silent for a day.\n\n" +
+	return "Each process reports itself once a minute (--report), and when its state changes. One that ends as it should goes from the list at once; one that was killed, or cannot reach the store, is shown as silent for a day.\n\n" +
 		"Exit codes: 0; 1 if the API does not answer or, with --check, an edge needs attention; 2 if the command line cannot be understood."
 }
 
@@ -139,7 +139,7 @@ func printTrouble(w io.Writer, list []api.Edge) error {
 
 func troubled(e api.Edge) bool { return len(e.Attention) > 0 }
 
-// byTrouble sorts those first that need attention: the silent, the degraded, others.
+// byTrouble sorts those first that need attention: the silent, the degraded, others; then those that drain.
 func byTrouble(a, b api.Edge) int {
 	rank := func(e api.Edge) int {
 		switch {
@@ -149,8 +149,10 @@ func byTrouble(a, b api.Edge) int {
 			return 1
 		case troubled(e):
 			return 2
+		case e.State == "draining":
+			return 3
 		}
-		return 3
+		return 4
 	}
 	return cmp.Or(rank(a)-rank(b), strings.Compare(a.Region, b.Region), strings.Compare(a.Role, b.Role), strings.Compare(a.ID, b.ID))
 }

@@ -23,7 +23,7 @@ type Edges interface {
 // Edge is a process of the fleet, as it last said of itself.
 type Edge struct {
 	ID         string     `json:"id" doc:"Of its data folder: the process after it there has the same"`
-	State      string     `json:"state" enum:"alive,degraded,silent" doc:"degraded: it serves, by what may be old; silent: it was killed, its machine is gone, or it cannot reach the store"`
+	State      string     `json:"state" enum:"alive,degraded,draining,silent" doc:"degraded: it serves, by what may be old; draining: it is about to end, and serves until then; silent: it was killed, its machine is gone, or it cannot reach the store"`
 	Attention  []string   `json:"attention" nullable:"false" doc:"What an operator should look at, for people; empty: all is well"`
 	Role       string     `json:"role" enum:"edge,control,serve" doc:"serve: both in one process"`
 	Name       string     `json:"name" doc:"The machine's"`

@@ -47,16 +47,19 @@ type App struct {
 	preflights preflights
 	edge       *edge.Edge // nil without that role
 	roster     *members.Roster
-	traffic    *traffic.Hub
-	jobs       *jobs.Hub      // nil without the control role
-	tokens     *tokens.Keeper // nil without the control role
-	activity   *activity      // nil but on Lambda
-	turns      turns          // there alone
-	expiries   expiries       // likewise
-	agent      *ec2.Agent     // nil unless the edge is an instance of a group
-	control    *http.Server   // nil without that role
-	closing    sync.Once
-	closed     error // what Close returned
+	// known is closed when the edge knows how it is, and changed receives when that is
+	// otherwise than before.
+	known, changed chan struct{}
+	traffic        *traffic.Hub
+	jobs           *jobs.Hub      // nil without the control role
+	tokens         *tokens.Keeper // nil without the control role
+	activity       *activity      // nil but on Lambda
+	turns          turns          // there alone
+	expiries       expiries       // likewise
+	agent          *ec2.Agent     // nil unless the edge is an instance of a group
+	control        *http.Server   // nil without that role
+	closing        sync.Once
+	closed         error // what Close returned
 	// ending is closed when the requests to the API are to end.
 	ending chan struct{}
 }
@@ -98,7 +101,11 @@ func (a *App) open(ctx context.Context) error {
 	if a.instance, err = openInstance(a.cfg.file("instance")); err != nil {
 		return err
 	}
-	a.roster = members.New(members.Config{Blobs: a.stores.blobs, Unreadable: a.cfg.unreadable, Logger: a.log, Every: a.cfg.Report, Called: a.cfg.OnLambda})
+	a.changed = make(chan struct{}, 1)
+	if a.cfg.Role.edge() {
+		a.known = make(chan struct{})
+	}
+	a.roster = members.New(members.Config{Ready: a.known, Changed: a.changed, Blobs: a.stores.blobs, Unreadable: a.cfg.unreadable, Logger: a.log, Every: a.cfg.Report, Called: a.cfg.OnLambda})
 	if a.events, err = a.openEvents(); err != nil {
 		return err
 	}
@@ -181,7 +188,7 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	a.edge, err = edge.New(edge.Config{
 		HTTPS: a.listen.HTTPS, HTTP: a.listen.HTTP, HTTP3: a.listen.HTTP3, PublicPort: a.cfg.PublicPort, Target: target, Origins: a.cfg.originPolicy(),
 		Store: store, Snapshot: a.cfg.snapshot(), StoreName: a.stores.name, Dropped: func(domain string) { a.traffic.Forget(domain) },
-		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, Logger: a.log,
+		Certificates: a.certs, TicketKeys: a.certs, ProbeKey: a.probeKey, Wake: wake, PollInterval: a.cfg.Poll, AccessLog: a.cfg.AccessLog, StateChanged: a.stateChanged(), Logger: a.log,
 		SettingsBytes: int64(a.cfg.SettingsMemory) << 20, HandshakeTimeout: a.cfg.HandshakeWait + handshakeOverhead,
 		ShutdownDelay: a.cfg.ShutdownDelay, GracePeriod: a.cfg.GracePeriod,
 	})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -27,6 +28,7 @@ func (a *App) reporter() func(context.Context) shingle.Member {
 		}
 		if a.edge != nil {
 			s := a.edge.State()
+			m.Draining = a.edge.Draining()
 			m.Address = reachable(a.listen.HTTPS, a.cfg.PublicPort)
 			m.Table, m.Load = &shingle.MemberTable{Domains: s.Domains, Synced: s.Synced.UTC().Truncate(time.Second)}, load.take(a.edge.Load(), time.Now())
 			if s.Synced.IsZero() {
@@ -37,6 +39,18 @@ func (a *App) reporter() func(context.Context) shingle.Member {
 			m.API = reachable(a.listen.Control, 0)
 		}
 		return m
+	}
+}
+
+// stateChanged returns what has the list of processes hear of how the edge is.
+func (a *App) stateChanged() func() {
+	know := sync.OnceFunc(func() { close(a.known) })
+	return func() {
+		know()
+		select {
+		case a.changed <- struct{}{}:
+		default: // it is to be told already
+		}
 	}
 }
 

@@ -101,7 +101,11 @@ type Config struct {
 	GracePeriod       time.Duration // for requests under way from then on. Default 10 s
 
 	AccessLog bool // one line a request, at level info
-	Logger    *slog.Logger
+	// StateChanged, when set, is called when the edge is otherwise than before: it knows the
+	// domains, or that it cannot; its store fails, or answers again; it drains. It must not
+	// block.
+	StateChanged func()
+	Logger       *slog.Logger
 }
 
 // validate fills in the defaults.
@@ -119,6 +123,9 @@ func (c *Config) validate() error {
 		if a, ok := c.HTTPS.Addr().(*net.TCPAddr); ok {
 			c.PublicPort = a.Port
 		}
+	}
+	if c.StateChanged == nil {
+		c.StateChanged = func() {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

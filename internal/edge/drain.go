@@ -17,7 +17,8 @@ type drain struct {
 	delay time.Duration
 }
 
-func (d *drain) begin(now time.Time) { d.began.CompareAndSwap(0, now.UnixNano()) }
+// begin reports whether it had not begun before.
+func (d *drain) begin(now time.Time) bool { return d.began.CompareAndSwap(0, now.UnixNano()) }
 
 // sendsAway reports whether an answer is to end its connection.
 func (d *drain) sendsAway() bool {
@@ -34,8 +35,13 @@ func (d *drain) rest(now time.Time) time.Duration {
 // whoever knows earlier calls it then, so that the delay is over sooner. It can be
 // repeated.
 func (e *Edge) Drain() {
-	e.drain.begin(time.Now())
+	if e.drain.begin(time.Now()) {
+		e.cfg.StateChanged()
+	}
 }
+
+// Draining reports whether the edge is about to end.
+func (e *Edge) Draining() bool { return e.drain.began.Load() != 0 }
 
 // awaitDrained returns when the shutdown delay is over, or a part has failed.
 func (e *Edge) awaitDrained(failed <-chan error) error {

@@ -107,19 +107,20 @@ func (f *followed) get() State {
 	return f.is
 }
 
-// note takes in how a step of the follower ended. It reports whether that is
-// the first failure.
-func (f *followed) note(err error, now time.Time) (first bool) {
+// note takes in how a step of the follower ended. It reports whether it ended otherwise
+// than the one before, as the first one does.
+func (f *followed) note(err error, now time.Time) (changed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil {
+		changed = f.is.Synced.IsZero() || !f.is.FailingSince.IsZero()
 		f.is.Synced, f.is.FailingSince = now, time.Time{}
-		return false
+		return changed
 	}
-	if first = f.is.FailingSince.IsZero(); first {
+	if changed = f.is.FailingSince.IsZero(); changed {
 		f.is.FailingSince = now
 	}
-	return first
+	return changed
 }
 
 // restored takes in that the table is that of a snapshot.

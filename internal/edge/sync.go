@@ -32,6 +32,7 @@ type follower struct {
 	interval time.Duration
 	loaded   atomic.Bool
 	changed  func() // called when the table may be another; nil: nobody wants to know
+	told     func() // called when the state is another
 	reload   bool   // the snapshot lacked something: all is to be read
 	cursor   shingle.Cursor
 	dropped  func(domain string) // told of each deletion
@@ -46,7 +47,7 @@ type follower struct {
 
 func newFollower(cfg *Config, t *table) *follower {
 	return &follower{
-		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval, dropped: func(string) {},
+		store: cfg.Store, table: t, log: cfg.Logger, wake: cfg.Wake, interval: cfg.PollInterval, dropped: func(string) {}, told: cfg.StateChanged,
 		lookups: newLookups(), misses: map[string]*miss{},
 		saver: saver{file: snapshotFile{path: cfg.Snapshot, store: cfg.StoreName}, log: cfg.Logger},
 	}
@@ -87,7 +88,10 @@ func (f *follower) run(ctx context.Context) {
 			f.changed()
 		}
 		if ctx.Err() == nil && f.state.note(err, time.Now()) {
-			f.log.Error("domain table is not up to date", "error", err)
+			if err != nil {
+				f.log.Error("domain table is not up to date", "error", err)
+			}
+			f.told()
 		}
 		if f.loaded.Load() {
 			f.saver.offer(f.table, f.cursor)

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/records"
 )
@@ -26,7 +28,9 @@ const Prefix = "edges/"
 // Times of the reports.
 const (
 	spread     = 12               // of the time between two is added, at most, so that a fleet that started at once does not report at once
-	again      = 10 * time.Second // after one that failed, and after the first, which was before all had begun
+	again      = 10 * time.Second // after one that failed; and what one more is earned in for a change
+	atOnce     = 3                // reports of changes, one upon the other
+	readyTime  = 10 * time.Second // at most, the first one waits until the process knows how it is
 	sweepEvery = time.Hour
 	endTime    = 2 * time.Second // for the removal of the last one
 )
@@ -49,6 +53,10 @@ type Config struct {
 	// Every is how often a process reports itself, at most. Default: a minute, which is
 	// at most 43,200 writes in a month of 30 days.
 	Every time.Duration
+	// Ready, when set, is closed when the process knows how it is: its first report waits
+	// for that, for some seconds at most. Changed, when it receives, says that it is otherwise
+	// than before, and has it reported at once; three times, and then every ten seconds.
+	Ready, Changed <-chan struct{}
 	// Called says that the process is called now and then, and is not gone in between:
 	// it reports itself at the end of a call, and the report stays.
 	Called bool
@@ -61,18 +69,22 @@ type Roster struct {
 	now     func() time.Time
 	every   time.Duration
 	called  bool
+	ready   <-chan struct{}
+	changed <-chan struct{} // elsewhere
+	leads   chan struct{}   // whether this process leads has changed
+	changes *rate.Limiter   // reports besides those that are due
 
 	mu      sync.Mutex
 	self    string    // ID of this process; empty: it has not reported yet
 	leading bool      // or, of a process that is called, it has led
 	last    time.Time // that this process reported
-	reports int       // of this process
 	swept   time.Time
 }
 
 // New returns the list in cfg.Blobs.
 func New(cfg Config) *Roster {
-	r := &Roster{records: records.New(cfg.Blobs, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, every: cmp.Or(cfg.Every, time.Minute), called: cfg.Called}
+	r := &Roster{records: records.New(cfg.Blobs, cfg.Unreadable), log: cfg.Logger, now: cfg.Now, every: cmp.Or(cfg.Every, time.Minute), called: cfg.Called,
+		ready: cfg.Ready, changed: cfg.Changed, leads: make(chan struct{}, 1), changes: rate.NewLimiter(rate.Every(again), atOnce)}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -90,10 +102,13 @@ func (r *Roster) Report(ctx context.Context, describe func(ctx context.Context) 
 		r.reportCall(ctx, describe)
 		return
 	}
+	r.awaitReady(ctx)
 	failed := false
-	for r.rest(ctx, r.untilDue()) {
+	for r.awaitTurn(ctx) {
+		version := own.version
 		err := r.report(ctx, describe(ctx), &own)
 		if ctx.Err() != nil {
+			own.version = cmp.Or(own.version, version)
 			break
 		}
 		if err != nil && !failed {
@@ -104,6 +119,37 @@ func (r *Roster) Report(ctx context.Context, describe func(ctx context.Context) 
 		}
 	}
 	r.leave(context.WithoutCancel(ctx), &own)
+}
+
+// awaitReady returns when the first report can be made.
+func (r *Roster) awaitReady(ctx context.Context) {
+	if r.ready == nil {
+		return
+	}
+	select {
+	case <-r.ready:
+	case <-time.After(readyTime):
+	case <-ctx.Done():
+	}
+	select {
+	case <-r.changed: // of which the first report tells
+	default:
+	}
+}
+
+// awaitTurn returns when a report is due, by time or by a change; false when ctx ended.
+func (r *Roster) awaitTurn(ctx context.Context) bool {
+	due := time.NewTimer(r.untilDue())
+	defer due.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-due.C:
+		return true
+	case <-r.changed:
+	case <-r.leads:
+	}
+	return r.changes.Wait(ctx) == nil
 }
 
 // reportCall reports a call, at its end, unless it was done shortly before.
@@ -246,7 +292,7 @@ func (r *Roster) report(ctx context.Context, m shingle.Member, s *own) (err erro
 	}
 	if err == nil {
 		r.mu.Lock()
-		r.last, r.self, r.reports = r.now(), m.ID, r.reports+1
+		r.last, r.self = r.now(), m.ID
 		r.mu.Unlock()
 	}
 	return err
@@ -295,21 +341,24 @@ func (r *Roster) is(id string) bool {
 func (r *Roster) lead(is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.leading == (is || r.called) {
+		return
+	}
 	r.leading = is || r.called
+	select {
+	case r.leads <- struct{}{}:
+	default: // it is to be told already
+	}
 }
 
 // untilDue is how long the next report can wait.
 func (r *Roster) untilDue() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	wait := r.every + rand.N(r.every/spread)
-	switch r.reports {
-	case 0:
+	if r.last.IsZero() {
 		return 0
-	case 1:
-		wait = again
 	}
-	return wait - r.now().Sub(r.last)
+	return r.every + rand.N(r.every/spread) - r.now().Sub(r.last)
 }
 
 // untilSweep is how long the next sweep can wait, of a process that leads now and then

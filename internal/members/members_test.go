@@ -187,3 +187,104 @@ func TestRoster_LackingAreTheLiveOnesOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// reporter is a process whose writes are counted, and whose state changes.
+func reporter(t *testing.T, ready, changed chan struct{}) (r *members.Roster, writes *atomic.Int64) {
+	blobs := &storetest.FaultyBlobs{Blobs: &memory.Store{}}
+	writes = &atomic.Int64{}
+	blobs.Inject(func(_ context.Context, op, _ string, call func() error) error {
+		if op == "Put" {
+			writes.Add(1)
+		}
+		return call()
+	})
+	return members.New(members.Config{Blobs: blobs, Ready: ready, Changed: changed}), writes
+}
+
+func TestRoster_FirstReportWaitsUntilTheProcessKnowsHowItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ready, changed := make(chan struct{}), make(chan struct{}, 1)
+		r, writes := reporter(t, ready, changed)
+		defer process(t.Context(), r, shingle.Member{ID: "a"})()
+		time.Sleep(5 * time.Second)
+		if n := writes.Load(); n != 0 {
+			t.Errorf("%d reports before it knew", n)
+		}
+		changed <- struct{}{}
+		close(ready)
+		synctest.Wait()
+		if n := writes.Load(); n != 1 {
+			t.Errorf("%d reports when it knew", n)
+		}
+		time.Sleep(50 * time.Second)
+		if n := writes.Load(); n != 1 {
+			t.Errorf("%d reports in the first minute", n)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // it hangs
+		r, writes := reporter(t, make(chan struct{}), nil)
+		defer process(t.Context(), r, shingle.Member{ID: "a"})()
+		time.Sleep(11 * time.Second)
+		if n := writes.Load(); n != 1 {
+			t.Errorf("%d reports of one that hangs", n)
+		}
+	})
+}
+
+func TestRoster_ChangeIsReportedAtOnceAndWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changed := make(chan struct{}, 1)
+		r, writes := reporter(t, nil, changed)
+		var draining atomic.Bool
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			r.Report(ctx, func(context.Context) shingle.Member { return shingle.Member{ID: "a", Draining: draining.Load()} })
+		})
+		defer running.Wait()
+		defer cancel()
+		synctest.Wait()
+		draining.Store(true)
+		changed <- struct{}{}
+		synctest.Wait()
+		if m, err := r.Member(t.Context(), "a"); err != nil || m.State(time.Now()) != shingle.MemberDraining {
+			t.Errorf("%+v, %v", m, err)
+		}
+		writes.Store(0)
+		for range 600 { // it flaps for a minute
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := writes.Load(); n < 5 || n > 9 {
+			t.Errorf("%d reports in a minute of changes", n)
+		}
+	})
+}
+
+// TestRoster_LeavesWhileItReports ends a process in the middle of a report.
+func TestRoster_LeavesWhileItReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memory.Store{}
+		blobs := &storetest.FaultyBlobs{Blobs: store}
+		changed := make(chan struct{}, 1)
+		r := members.New(members.Config{Blobs: blobs, Changed: changed})
+		end := process(t.Context(), r, shingle.Member{ID: "a"})
+		synctest.Wait()
+		blobs.Inject(func(ctx context.Context, op, _ string, call func() error) error {
+			if op == "Put" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return call()
+		})
+		changed <- struct{}{}
+		synctest.Wait()
+		end()
+		if keys, err := store.List(t.Context(), members.Prefix, "", 10); err != nil || len(keys) != 0 {
+			t.Errorf("it left %q, %v", keys, err)
+		}
+	})
+}
