@@ -211,6 +211,13 @@ func PresentState(ctx context.Context, s interface {
 	return is, err
 }
 
+// DomainCounter counts domains without reading them.
+type DomainCounter interface {
+	// CountDomains returns how many domains a tenant has, or most if there are more. It
+	// costs an index, as far as it is counted.
+	CountDomains(ctx context.Context, tenant string, most int) (int, error)
+}
+
 // DomainStore keeps the domains and the feed of their changes. A row and its
 // change are written in one transaction.
 //

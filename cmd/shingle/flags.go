@@ -108,7 +108,10 @@ type controlFlags struct {
 	Control  string `default:"127.0.0.1:8090" env:"SHINGLE_CONTROL" help:"Address of the panel and the API. Plain HTTP: keep it private."`
 	AskToken string `placeholder:"SECRET" env:"SHINGLE_ASK_TOKEN" help:"What /ask demands as its token; without it anybody who reaches the API may ask."`
 
-	RateLimit  int      `default:"500" placeholder:"N" env:"SHINGLE_RATE_LIMIT" help:"Requests a second that an API token may make, those of ten seconds at once; a tenant's a tenth. 0: any number."`
+	RateLimit           int      `default:"500" placeholder:"N" env:"SHINGLE_RATE_LIMIT" help:"Requests a second that an API token may make, those of ten seconds at once; a tenant's a tenth. 0: any number."`
+	MaxDomainsPerTenant int      `placeholder:"N" env:"SHINGLE_MAX_DOMAINS_PER_TENANT" help:"Domains that a tenant may have, whoever adds them: what a stolen token or a script of a customer's can make is bounded by it. 0, the default: any number."`
+	MaxDomains          []string `placeholder:"TENANT=N" env:"SHINGLE_MAX_DOMAINS" help:"The same for one tenant, such as acme=5000; 0: any number. Several: repeat it, or put , between them."`
+
 	CORSOrigin []string `name:"cors-origin" placeholder:"URL" env:"SHINGLE_CORS_ORIGIN" help:"Origin of web pages that may call the API from a browser, such as https://panel.example.com. Several: repeat it."`
 
 	CloudflareZone string `name:"cloudflare-zone" placeholder:"ID" env:"SHINGLE_CLOUDFLARE_ZONE" help:"Answer programs that are written for Cloudflare's API for custom hostnames, below /client/v4, when they name this zone."`
@@ -134,6 +137,7 @@ type controlFlags struct {
 func (f *controlFlags) apply(c *app.Config) {
 	c.Control, c.AskToken, c.PrivateWebhooks = f.Control, f.AskToken, f.PrivateWebhooks
 	c.OIDC = app.OIDCConfig{Issuer: f.OIDCIssuer, ClientID: f.OIDCClientID, ClientSecret: f.OIDCClientSecret, Roles: f.OIDCRole}
+	c.MaxDomains, c.MaxDomainsOf = f.MaxDomainsPerTenant, f.MaxDomains
 	c.RateLimit, c.PageOrigins, c.CloudflareZone = f.RateLimit, f.CORSOrigin, f.CloudflareZone
 	c.ControlURL, c.Service, c.Support, c.DomainConnect = f.ControlURL, f.ServiceName, f.Support, f.DomainConnect
 	c.CNAMETargets, c.EdgeAddresses, c.Proof, c.Quarantine = f.CNAMETarget, f.EdgeAddress, f.Proof, f.Quarantine

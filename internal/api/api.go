@@ -71,6 +71,10 @@ type Config struct {
 	// RateLimit is how many requests a second each token may make of this process,
 	// those of ten seconds at once; a tenant's token a tenth. 0: any number.
 	RateLimit int
+	// MaxDomains is how many domains a tenant may have, MaxDomainsOf those of some of them;
+	// 0: any number. With either Store must be a [shingle.DomainCounter].
+	MaxDomains   int
+	MaxDomainsOf map[string]int
 	// PageOrigins are those of web pages that may call the API, such as
 	// https://panel.example.com. None: no page of another origin may.
 	PageOrigins []string
@@ -109,6 +113,7 @@ type server struct {
 	// allowed has the roles that may use each other route.
 	allowed map[string][]shingle.TokenRole
 	rates   rateLimit
+	quotas  *quotas
 	once    *once          // nil without Blobs
 	ids     *records.Store // of [cfIDRecord]; nil without Blobs
 	pages   cfPages
@@ -124,6 +129,9 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Store == nil || cfg.Tokens == nil {
 		return nil, errors.New("api: Store and Tokens are required")
 	}
+	if _, counts := cfg.Store.(shingle.DomainCounter); !counts && (cfg.MaxDomains != 0 || len(cfg.MaxDomainsOf) > 0) {
+		return nil, errors.New("api: MaxDomains takes a Store that counts")
+	}
 	if cfg.CloudflareZone != "" && cfg.Blobs == nil {
 		return nil, errors.New("api: CloudflareZone takes Blobs")
 	}
@@ -133,7 +141,7 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}}
+	s := &server{Config: cfg, mux: http.NewServeMux(), open: map[string]bool{}, allowed: map[string][]shingle.TokenRole{}, quotas: newQuotas(&cfg)}
 	s.streams = make(chan struct{}, maxStreams)
 	s.tenantStreams.most, s.tenantStreams.what = maxStreams/tenantShare, "streams"
 	s.tenantChecks.most, s.tenantChecks.what = tenantChecks, "checks"

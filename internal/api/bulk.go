@@ -23,7 +23,7 @@ func NewBulk(cfg Config) *Bulk {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Bulk{&server{Config: cfg}}
+	return &Bulk{&server{Config: cfg, quotas: newQuotas(&cfg)}}
 }
 
 // Do does a line of j. doubt says that it may have been done before, by this job.

@@ -59,12 +59,12 @@ func (s *server) claim(ctx context.Context, in *claimInput) (*domainAnswer, erro
 	}
 	if old.Host == "" {
 		if err = s.mustNotBeCovered(ctx, d, true); err == nil {
-			d, err = s.Store.CreateDomain(ctx, d, s.Now())
+			d, err = s.makeRow(ctx, d)
 		}
 	} else if err = s.mustBeGivenUp(ctx, old); err == nil {
 		d.Version = old.Version
 		d.Paused = old.Paused && tenantOf(ctx) != "" // a pause is not a customer's to end
-		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
+		d, err = s.replaceRow(ctx, old, d)
 	}
 	if err != nil {
 		return nil, named(host, err)

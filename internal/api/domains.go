@@ -104,6 +104,7 @@ func (s *server) domainRoutes(a huma.API) {
 
 	create := operation("create-domain", http.MethodPost, all, "Allow a domain", append(body, http.StatusConflict)...)
 	create.DefaultStatus = http.StatusCreated
+	create.Description = "429 without Retry-After says that its tenant has as many domains as it may have (--max-domains-per-tenant)."
 	register(s, a, create, s.create)
 	list := operation("list-domains", http.MethodGet, all, "List the domains")
 	list.Description = "In the order of their hosts, unless sort names another. With filters a page may have few domains, or none: go on while there is a next."
@@ -171,11 +172,28 @@ func (s *server) insert(ctx context.Context, d shingle.Domain) (shingle.Domain, 
 	if err := s.claimID(ctx, &d); err != nil {
 		return d, err
 	}
-	made, err := s.Store.CreateDomain(ctx, d, s.Now())
+	made, err := s.makeRow(ctx, d)
 	if err != nil {
 		return d, named(d.Host, err)
 	}
 	return made, nil
+}
+
+// makeRow creates a row, if its tenant may have one more. Of one that is there it says that
+// first: whoever repeats a creation hears that it was done.
+func (s *server) makeRow(ctx context.Context, d shingle.Domain) (shingle.Domain, error) {
+	done, err := s.quotas.take(ctx, d.Tenant)
+	if errors.Is(err, shingle.ErrLimited) {
+		if _, there := s.Store.Domain(ctx, d.Host); there == nil {
+			return d, shingle.ErrExists
+		}
+	}
+	if err != nil {
+		return d, err
+	}
+	made, err := s.Store.CreateDomain(ctx, d, s.Now())
+	done(!errors.Is(err, shingle.ErrExists))
+	return made, err
 }
 
 func (s *server) list(ctx context.Context, in *domainsInput) (*listAnswer, error) {
@@ -235,7 +253,7 @@ func (s *server) change(ctx context.Context, host, ifMatch string, apply func(*s
 			return old, err
 		}
 		d.UpdatedBy = caller(ctx)
-		d, err = s.Store.UpdateDomain(ctx, d, s.Now())
+		d, err = s.replaceRow(ctx, old, d)
 		if err == nil {
 			return d, nil
 		}
@@ -243,6 +261,21 @@ func (s *server) change(ctx context.Context, host, ifMatch string, apply func(*s
 			return old, named(old.Host, err)
 		}
 	}
+}
+
+// replaceRow writes a row in the place of old, if its tenant may have one more when it is
+// another's than before.
+func (s *server) replaceRow(ctx context.Context, old, d shingle.Domain) (shingle.Domain, error) {
+	done := func(bool) {}
+	if d.Tenant != old.Tenant {
+		var err error
+		if done, err = s.quotas.take(ctx, d.Tenant); err != nil {
+			return d, err
+		}
+	}
+	made, err := s.Store.UpdateDomain(ctx, d, s.Now())
+	done(!errors.Is(err, shingle.ErrConflict) && !errors.Is(err, shingle.ErrNotFound))
+	return made, err
 }
 
 func (s *server) remove(ctx context.Context, in *deleteInput) (*struct{}, error) {

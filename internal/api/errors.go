@@ -20,7 +20,7 @@ var problemKinds = []problemKind{
 	kind(shingle.CodeNotFound, "It is not there, or is not the tenant's whose token this is", "Look at the name"),
 	kind(shingle.CodeExists, "A create met what is there already; or a request with this Idempotency-Key is at work", "Read what is there; with a key, try again after Retry-After"),
 	kind(shingle.CodeConflict, "It changed since it was read (If-Match), or while the request was at work", "Read it again, and decide anew"),
-	kind(shingle.CodeLimited, "A limit is reached: of the token, of wrong tokens, of checks, of a CA", "Try again after Retry-After, or when detail says"),
+	kind(shingle.CodeLimited, "A limit is reached: of the token, of wrong tokens, of checks, of a CA, of a tenant's domains", "Try again after Retry-After, or when detail says"),
 	kind(shingle.CodeThrottled, "The store takes no more requests now", "Try again in a moment, with fewer at once"),
 	kind(shingle.CodeUnavailable, "A part that Shingle depends on is out of reach. A write may have happened", "Try again later; for POST with the same Idempotency-Key"),
 	kind(shingle.CodeUnreadable, "What is stored cannot be read: it is damaged, or was written by a newer version. Nothing was changed", "Tell the operator, who finds it by shingle store check"),

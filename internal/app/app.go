@@ -146,7 +146,12 @@ func (a *App) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	maxDomainsOf, err := a.cfg.maxDomainsOf()
+	if err != nil {
+		return err
+	}
 	cfg := api.Config{
+		MaxDomains: a.cfg.MaxDomains, MaxDomainsOf: maxDomainsOf,
 		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
 		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader(), Unreadable: a.cfg.unreadable},
 		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,

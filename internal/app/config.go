@@ -94,8 +94,12 @@ type Config struct {
 
 	PrivateWebhooks bool // webhooks may be on this machine or in a private network, and plain HTTP
 
-	RateLimit   int      // requests a second that an API token may make; 0: any number
-	PageOrigins []string // of web pages that may call the API from a browser
+	RateLimit int // requests a second that an API token may make; 0: any number
+	// MaxDomains is how many domains a tenant may have, 0 being any number; MaxDomainsOf says
+	// TENANT=N for those that may have another number.
+	MaxDomains   int
+	MaxDomainsOf []string
+	PageOrigins  []string // of web pages that may call the API from a browser
 
 	// CloudflareZone is the zone ID by which programs written for Cloudflare's API for
 	// custom hostnames find the domains; empty: that API is off.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shingle-proxy/shingle"
@@ -113,6 +115,7 @@ func (c *Config) validateSizes() error {
 		{"--settings-memory", c.SettingsMemory, 1},
 		{"--cert-memory", c.CertMemory, 1},
 		{"--rate-limit", c.RateLimit, 0},
+		{"--max-domains-per-tenant", c.MaxDomains, 0},
 	} {
 		if n.is < n.least {
 			return fmt.Errorf("%s: it must be %d or more, not %d", n.flag, n.least, n.is)
@@ -121,7 +124,24 @@ func (c *Config) validateSizes() error {
 	return nil
 }
 
+// maxDomainsOf reads MaxDomainsOf.
+func (c *Config) maxDomainsOf() (map[string]int, error) {
+	of := map[string]int{}
+	for _, text := range c.MaxDomainsOf {
+		tenant, number, _ := strings.Cut(text, "=")
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 0 || !shingle.IsTenant(tenant) {
+			return nil, fmt.Errorf("--max-domains: it must look like acme=5000, a tenant and how many domains it may have (0: any number), not %q", text)
+		}
+		of[tenant] = n
+	}
+	return of, nil
+}
+
 func (c *Config) validateAPI() error {
+	if _, err := c.maxDomainsOf(); err != nil {
+		return err
+	}
 	if c.AskURL != "" {
 		if _, err := parseAskURL(c.AskURL); err != nil {
 			return err

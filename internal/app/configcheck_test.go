@@ -31,6 +31,8 @@ func TestConfig_NamesTheFlagAtFault(t *testing.T) {
 		"--cert-memory":      func(c *Config) { c.CertMemory = -1 },
 		"--settings-memory":  func(c *Config) { c.SettingsMemory = -1 },
 		"--rate-limit":       func(c *Config) { c.RateLimit = -1 },
+		"--max-domains-per":  func(c *Config) { c.MaxDomains = -1 },
+		"--max-domains: ":    func(c *Config) { c.MaxDomainsOf = []string{"acme"} },
 		"--master-key":       func(c *Config) { c.MasterKey = "vault:x" },
 		"--ask-url":          func(c *Config) { c.AskURL = "ftp://x" },
 		"--cors-origin":      func(c *Config) { c.PageOrigins = []string{"https://a.example/path"} },

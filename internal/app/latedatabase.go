@@ -14,6 +14,7 @@ import (
 // database keeps everything in one file.
 type database interface {
 	shingle.DomainStore
+	shingle.DomainCounter
 	shingle.Blobs
 	io.Closer
 }
@@ -92,6 +93,15 @@ func (l *lateDatabase) Domain(ctx context.Context, host string) (shingle.Domain,
 		return shingle.Domain{}, err
 	}
 	return db.Domain(ctx, host)
+}
+
+// CountDomains implements [shingle.DomainCounter].
+func (l *lateDatabase) CountDomains(ctx context.Context, tenant string, most int) (int, error) {
+	db, err := l.get(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return db.CountDomains(ctx, tenant, most)
 }
 
 // UpdateDomain implements [shingle.DomainStore].

@@ -118,6 +118,9 @@ type Store struct {
 var (
 	_ shingle.DomainStore = (*Store)(nil)
 	_ shingle.Blobs       = (*Store)(nil)
+
+	_ shingle.DomainCounter = (*Store)(nil)
+	_ shingle.DomainCounter = (*Replica)(nil)
 )
 
 // Open returns the store. It asks nothing of the table yet: [Store.Check] does.

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/shingle-proxy/shingle"
 	"golang.org/x/sync/errgroup"
@@ -94,6 +97,33 @@ func (s *Store) findDomains(ctx context.Context, c *client, q shingle.DomainQuer
 		l.after = items[len(items)-1].text("sk")
 	}
 	return list, nil
+}
+
+// CountDomains implements [shingle.DomainCounter]: a read unit for some eighty domains.
+func (s *Store) CountDomains(ctx context.Context, tenant string, most int) (int, error) {
+	return s.countDomains(ctx, s.home, tenant, most)
+}
+
+func (s *Store) countDomains(ctx context.Context, c *client, tenant string, most int) (n int, err error) {
+	if err := s.placed(ctx, c); err != nil {
+		return 0, err
+	}
+	in := &dynamodb.QueryInput{
+		TableName: &c.table, Select: types.SelectCount,
+		KeyConditionExpression: aws.String("pk = :p"), ExpressionAttributeValues: item{":p": text("of#" + tenant)},
+	}
+	for n < most {
+		in.Limit = aws.Int32(int32(min(most-n, math.MaxInt32)))
+		var out *dynamodb.QueryOutput
+		if _, err := c.call(ctx, "Query", func(ctx context.Context) (err error) { out, err = c.Query(ctx, in); return err }); err != nil {
+			return 0, err
+		}
+		n += int(out.Count)
+		if in.ExclusiveStartKey = out.LastEvaluatedKey; len(out.LastEvaluatedKey) == 0 {
+			break
+		}
+	}
+	return n, nil
 }
 
 // rowReaders is how many rows are read at once.

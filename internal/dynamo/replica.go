@@ -64,6 +64,11 @@ func (r *Replica) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shi
 	return r.store.findDomains(ctx, r.store.local, q)
 }
 
+// CountDomains implements [shingle.DomainCounter].
+func (r *Replica) CountDomains(ctx context.Context, tenant string, most int) (int, error) {
+	return r.store.countDomains(ctx, r.store.local, tenant, most)
+}
+
 // Changes implements [shingle.DomainStore]. A change that others have overtaken on
 // their way to this region holds up those behind it in its log.
 func (r *Replica) Changes(ctx context.Context, after shingle.Cursor, limit int) ([]shingle.Change, shingle.Cursor, error) {

@@ -65,6 +65,9 @@ func (e *Edge) shutdown(servedQUIC <-chan struct{}) {
 	defer cancel()
 	e.Drain()
 	_, _ = e.https.Close(), e.http.Close() // before tunnels end, whose clients come again at once
+	if e.quic != nil {
+		e.quic.endGreetings() // likewise
+	}
 	var all sync.WaitGroup
 	all.Go(e.tunnels.shutdown)
 	if e.quic != nil {

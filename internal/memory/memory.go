@@ -57,6 +57,19 @@ func (s *Store) CreateDomain(ctx context.Context, d shingle.Domain, now time.Tim
 	return created, err
 }
 
+// CountDomains implements [shingle.DomainCounter].
+func (s *Store) CountDomains(ctx context.Context, tenant string, most int) (n int, err error) {
+	err = s.locked(ctx, func() error {
+		for _, d := range s.domains {
+			if d.Tenant == tenant && n < most {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
 // Domain implements [shingle.DomainStore].
 func (s *Store) Domain(ctx context.Context, host string) (d shingle.Domain, err error) {
 	err = s.locked(ctx, func() error {

@@ -101,6 +101,12 @@ func (db *DB) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle
 	}
 }
 
+// CountDomains implements [shingle.DomainCounter].
+func (db *DB) CountDomains(ctx context.Context, tenant string, most int) (n int, err error) {
+	err = db.read.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM domains WHERE tenant = ? LIMIT ?)", tenant, most).Scan(&n)
+	return n, translate(err)
+}
+
 // placeOf returns where the answer to q begins; nil: at the beginning.
 func placeOf(q *shingle.DomainQuery) *shingle.DomainPlace {
 	if q.After.Host == "" {

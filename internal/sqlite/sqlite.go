@@ -75,6 +75,8 @@ type DB struct {
 var (
 	_ shingle.DomainStore = (*DB)(nil)
 	_ shingle.Blobs       = (*DB)(nil)
+
+	_ shingle.DomainCounter = (*DB)(nil)
 )
 
 // Open opens or creates the database and brings its schema up to date.

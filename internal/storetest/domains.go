@@ -29,6 +29,7 @@ func TestDomainStore(t *testing.T, open func(t *testing.T) shingle.DomainStore) 
 		{"Paging", testPaging},
 		{"Orders", testOrders},
 		{"OrdersFollowWrites", testOrdersFollowWrites},
+		{"Counts", testCounts},
 		{"OrdersUnderWriters", testOrdersUnderWriters},
 		{"OneCreatorWins", testOneCreatorWins},
 		{"OneWriterWins", testOneWriterWins},
@@ -317,4 +318,34 @@ func allRows(t *testing.T, s shingle.DomainStore) map[string]shingle.Domain {
 			rows[d.Host], after = d, d.Host
 		}
 	}
+}
+
+// testCounts counts the domains of tenants that come and go.
+func testCounts(t *testing.T, s shingle.DomainStore) {
+	counter, ok := s.(shingle.DomainCounter)
+	if !ok {
+		t.Skip("it does not count")
+	}
+	want := func(tenant string, most, want int) {
+		t.Helper()
+		n, err := counter.CountDomains(t.Context(), tenant, most)
+		if check(t, err); n != want {
+			t.Errorf("%d domains of %q, at most %d: want %d", n, tenant, most, want)
+		}
+	}
+	want("acme", 10, 0)
+	for n := range 7 {
+		tenant := []string{"acme", "", "acme2"}[n%3]
+		_, err := s.CreateDomain(t.Context(), shingle.Domain{Host: fmt.Sprintf("h%d.example.com", n), Tenant: tenant}, now)
+		check(t, err)
+	}
+	want("acme", 10, 3)
+	want("acme", 2, 2)
+	want("acme2", 1, 1)
+	want("acme2", 10, 2)
+	_, err := s.UpdateDomain(t.Context(), shingle.Domain{Host: "h0.example.com", Tenant: "acme2", Version: 1}, now)
+	check(t, err)
+	check(t, s.DeleteDomain(t.Context(), "h3.example.com", 0, "", now))
+	want("acme", 10, 1)
+	want("acme2", 10, 3)
 }
