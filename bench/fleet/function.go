@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shingle-proxy/shingle"
 )
 
 // Of Lambda: outside of its start a function has a share of a virtual CPU in proportion
@@ -223,17 +225,13 @@ func (f *function) call(event any) (answer []byte, took spent, err error) {
 
 // list is the call with a request for the list of domains.
 func (f *function) list() (any, error) {
-	answer, _, err := f.call(map[string]string{"shingle": "token"})
-	if err != nil {
-		return nil, err
-	}
-	var made struct{ Token string }
-	if err := json.Unmarshal(answer, &made); err != nil {
+	token, call := shingle.NewTokenCall(time.Now())
+	if _, _, err := f.call(call); err != nil {
 		return nil, err
 	}
 	return map[string]any{
 		"version": "2.0", "rawPath": "/v1/domains",
-		"headers":        map[string]string{"authorization": "Bearer " + made.Token},
+		"headers":        map[string]string{"authorization": "Bearer " + token},
 		"requestContext": map[string]any{"domainName": "x.lambda-url.us-east-1.on.aws", "http": map[string]string{"method": "GET", "sourceIp": "192.0.2.1"}},
 	}, nil
 }

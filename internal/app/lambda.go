@@ -46,10 +46,7 @@ func Lambda(ctx context.Context, cfg Config) error {
 
 // invoke answers a call of the function.
 func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
-	var scheduled struct {
-		Shingle string `json:"shingle"`
-		newToken
-	}
+	var scheduled shingle.TokenCall // or one with less
 	var request events.LambdaFunctionURLRequest
 	if err := errors.Join(json.Unmarshal(call, &scheduled), json.Unmarshal(call, &request)); err != nil {
 		return nil, fmt.Errorf("read call: %w", err)
@@ -60,25 +57,17 @@ func (a *App) invoke(ctx context.Context, call json.RawMessage) (any, error) {
 	case scheduled.Shingle == "work":
 		return nil, a.turn(ctx) //nolint:nilnil // the schedule takes no answer
 	case scheduled.Shingle == "token":
-		return a.addToken(ctx, &scheduled.newToken)
+		return a.addToken(ctx, &scheduled)
 	}
 	return nil, errors.New(`unknown call: it is neither of the function's URL, nor {"shingle":"work"} or {"shingle":"token"}`)
 }
 
-// newToken is a token for everything that whoever may call the function has made. Its text
-// stays with its owner, and the call may be repeated.
-type newToken struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-	Hash []byte `json:"hash"` // SHA-256 of the text
-}
-
-func (a *App) addToken(ctx context.Context, n *newToken) (any, error) {
-	t := shingle.Token{ID: n.ID, Name: n.Name, Role: shingle.RoleAdmin}
-	if copy(t.Hash[:], n.Hash) != len(t.Hash) || len(n.Hash) != len(t.Hash) {
-		return nil, errors.New("add token: its hash is no SHA-256; deploy with the program that the function is")
+func (a *App) addToken(ctx context.Context, call *shingle.TokenCall) (any, error) {
+	t, err := call.Token()
+	if err == nil {
+		err = a.tokens.AddToken(ctx, t)
 	}
-	if err := a.tokens.AddToken(ctx, t); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("add token: %w", err)
 	}
 	return map[string]string{"id": t.ID}, nil

@@ -33,22 +33,22 @@ func newFunction(t *testing.T) (*App, string) {
 	if _, err := os.Stat(a.TokenPath()); err == nil {
 		t.Error("each start makes a token")
 	}
-	text, token := shingle.NewToken(shingle.Token{Name: "deploy"}, time.Now())
+	text, token := shingle.NewTokenCall(time.Now())
 	for range 2 { // the reply to the first was lost
-		if _, err := a.invoke(t.Context(), tokenCall(t, &token)); err != nil {
+		if _, err := a.invoke(t.Context(), asJSON(t, token)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return a, text
 }
 
-func tokenCall(t *testing.T, token *shingle.Token) json.RawMessage {
+func asJSON(t *testing.T, v any) json.RawMessage {
 	t.Helper()
-	call, err := json.Marshal(map[string]any{"shingle": "token", "id": token.ID, "name": token.Name, "hash": token.Hash[:]})
+	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return call
+	return text
 }
 
 func call(t *testing.T, a *App, method, path, token, body string) *events.LambdaFunctionURLResponse {
@@ -90,8 +90,8 @@ func TestLambda_MakesATokenForWhoeverMayCallItself(t *testing.T) {
 		t.Errorf("tokens: %d %s", out.StatusCode, out.Body)
 	}
 	// What comes by the URL is a request, whatever is in it.
-	text, stranger := shingle.NewToken(shingle.Token{Name: "stranger"}, time.Now())
-	if out := call(t, a, "POST", "/", "", string(tokenCall(t, &stranger))); out.StatusCode == http.StatusOK {
+	text, stranger := shingle.NewTokenCall(time.Now().Add(time.Hour))
+	if out := call(t, a, "POST", "/", "", string(asJSON(t, stranger))); out.StatusCode == http.StatusOK {
 		t.Errorf("by the URL: %d %s", out.StatusCode, out.Body)
 	}
 	if out := call(t, a, "GET", "/v1/domains", text, ""); out.StatusCode != http.StatusUnauthorized {

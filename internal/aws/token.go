@@ -15,9 +15,8 @@ import (
 // function can. The function learns the token's hash alone, and one token, however often it
 // is called: so an attempt whose reply was lost leaves none that nobody knows.
 func (x *Deployer) Token(ctx context.Context) (string, error) {
-	now := time.Now()
-	text, t := shingle.NewToken(shingle.Token{Name: "deploy-" + now.UTC().Format("20060102-150405"), Role: shingle.RoleAdmin}, now)
-	call, err := json.Marshal(map[string]any{"shingle": "token", "id": t.ID, "name": t.Name, "hash": t.Hash[:]})
+	text, t := shingle.NewTokenCall(time.Now())
+	call, err := json.Marshal(t)
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shingle-proxy/shingle"
 	"github.com/shingle-proxy/shingle/internal/storetest"
 )
 
@@ -92,6 +93,16 @@ func (p *programs) runLambda(data string) *lambdaRuntime {
 	return l
 }
 
+// token returns the text of an API token that the function has taken, as shingle deploy has
+// it do.
+func (l *lambdaRuntime) token(t *testing.T) string {
+	t.Helper()
+	text, call := shingle.NewTokenCall(time.Now())
+	_, err := l.call(10*time.Second, call)
+	check(t, err)
+	return text
+}
+
 // call calls the function.
 func (l *lambdaRuntime) call(limit time.Duration, event any) ([]byte, error) {
 	raw, err := json.Marshal(event)
@@ -143,12 +154,9 @@ func TestTable_ControlOnLambda(t *testing.T) {
 	function := p.startLambda()
 	edge := p.start(t.TempDir(), "edge", "--edge-http", fmt.Sprint("127.0.0.1:", httpPort), "--edge-https", fmt.Sprint("127.0.0.1:", tlsPort))
 
-	out, err := function.call(10*time.Second, map[string]string{"shingle": "token"})
-	check(t, err)
-	var made struct{ Token string }
-	check(t, json.Unmarshal(out, &made))
+	token := function.token(t)
 	const host = "shop.customer.localhost"
-	status, body, err := function.request("POST", "/v1/domains", made.Token, `{"host":"`+host+`"}`)
+	status, body, err := function.request("POST", "/v1/domains", token, `{"host":"`+host+`"}`)
 	if err != nil || status != http.StatusCreated {
 		t.Fatalf("add: %d %s, %v", status, body, err)
 	}
@@ -163,7 +171,7 @@ func TestTable_ControlOnLambda(t *testing.T) {
 		if spent := time.Since(begun); spent > 8*time.Second {
 			t.Errorf("a call took %s, which is more than Lambda's limit", spent)
 		}
-		status, body, err := function.request("GET", "/v1/certificates/"+host, made.Token, "")
+		status, body, err := function.request("GET", "/v1/certificates/"+host, token, "")
 		if err != nil || status != http.StatusOK || !strings.Contains(body, `"state":"valid"`) {
 			return fmt.Errorf("certificate: %d %s, %w", status, body, err)
 		}

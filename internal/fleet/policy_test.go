@@ -320,14 +320,11 @@ func TestPolicies_AreWhatIsCalled(t *testing.T) {
 func (p *programs) aLife(function *lambdaRuntime, edge *program) {
 	t := p.t
 	t.Helper()
-	out, err := function.call(10*time.Second, map[string]string{"shingle": "token"})
-	check(t, err)
-	var made struct{ Token string }
-	check(t, json.Unmarshal(out, &made))
+	token := function.token(t)
 	const host = "shop.customer.localhost"
 	do := func(method, path, body string, want int) string {
 		t.Helper()
-		status, answer, err := function.request(method, path, made.Token, body)
+		status, answer, err := function.request(method, path, token, body)
 		if err != nil || status != want {
 			t.Fatalf("%s %s: %d %s, %v", method, path, status, answer, err)
 		}
@@ -345,13 +342,13 @@ func (p *programs) aLife(function *lambdaRuntime, edge *program) {
 	}
 	await(t, "issued", func() error {
 		work()
-		status, body, err := function.request("GET", "/v1/certificates/"+host, made.Token, "")
+		status, body, err := function.request("GET", "/v1/certificates/"+host, token, "")
 		if err != nil || status != http.StatusOK || !strings.Contains(body, `"state":"valid"`) {
 			return fmt.Errorf("certificate: %d %s, %w", status, body, err)
 		}
 		return nil
 	})
-	_, err = p.visit(edge, host)
+	_, err := p.visit(edge, host)
 	check(t, err)
 	const early = "early.customer.localhost" // its certificate is the edge's to obtain, for its visitor
 	do("POST", "/v1/domains", `{"host":"`+early+`"}`, http.StatusCreated)
