@@ -17,6 +17,7 @@ const (
 	EventDomainCreated EventType = "domain.created"
 	EventDomainUpdated EventType = "domain.updated"
 	EventDomainDeleted EventType = "domain.deleted"
+	EventDomainMoved   EventType = "domain.moved"  // to another tenant; it is the former one's event, and does not say whose the domain is now
 	EventDomainStatus  EventType = "domain.status" // what the checks find has changed
 
 	EventCertificateIssued  EventType = "certificate.issued" // for the first time, or renewed
@@ -35,7 +36,7 @@ const (
 
 // EventTypes lists the events that a webhook may ask for.
 var EventTypes = []EventType{
-	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainStatus,
+	EventDomainCreated, EventDomainUpdated, EventDomainDeleted, EventDomainMoved, EventDomainStatus,
 	EventCertificateIssued, EventCertificateFailed, EventCertificateStopped, EventCertificateRevoked,
 	EventCertificateUploaded, EventCertificateExpiring, EventJobEnded, EventWebhookDisabled,
 }

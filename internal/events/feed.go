@@ -36,7 +36,14 @@ type domain struct {
 func (h *Hub) feed() *records.Feed {
 	return &records.Feed{
 		Records: h.records, Domains: h.cfg.Domains, Key: FeedPosition,
-		Take: func(ctx context.Context, c *shingle.Change) error { return h.Record(ctx, changed(c)) },
+		Take: func(ctx context.Context, c *shingle.Change) error {
+			if e, ok := moved(c); ok {
+				if err := h.Record(ctx, e); err != nil {
+					return err
+				}
+			}
+			return h.Record(ctx, changed(c))
+		},
 		Gap: func() {
 			h.log.Error("events of domains are missing: the change feed no longer goes back to where it was read last")
 		},
@@ -61,6 +68,18 @@ func changed(c *shingle.Change) shingle.Event {
 	e.ID = shingle.EventID(string(e.Type), c.Host, strconv.FormatInt(max(c.Domain.Version, c.Before.Version), 10), c.At.Format(time.RFC3339Nano))
 	e.Data, _ = json.Marshal(data) // strings and numbers always can
 	return e
+}
+
+// moved makes the event of a change for the tenant that lost a domain by it to another; ok
+// is false when nobody did. Whose it is now, and who did it, is not theirs to know.
+func moved(c *shingle.Change) (e shingle.Event, ok bool) {
+	if c.Deleted || c.Before.Tenant == "" || c.Before.Tenant == c.Domain.Tenant {
+		return e, false
+	}
+	e = shingle.Event{Type: shingle.EventDomainMoved, At: c.At, Host: c.Host, Tenant: c.Before.Tenant}
+	e.ID = shingle.EventID(string(e.Type), c.Host, strconv.FormatInt(c.Domain.Version, 10), c.At.Format(time.RFC3339Nano))
+	e.Data, _ = json.Marshal(domainChange{Before: show(&c.Before)}) // strings and numbers always can
+	return e, true
 }
 
 func show(d *shingle.Domain) *domain {

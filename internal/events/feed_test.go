@@ -1,6 +1,7 @@
 package events
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -43,5 +44,40 @@ func TestFeed_SaysWhoChangedWhat(t *testing.T) {
 	until(t, "read again", func() bool { return f.count(h.feed().Key) == 1 && f.count(outboxPrefix) == 0 })
 	if n := f.count(logPrefix); n != 3 {
 		t.Errorf("%d events", n)
+	}
+}
+
+// TestFeed_TellsTheFormerTenant has a domain go from one tenant to another: each is told, and
+// nothing of the other.
+func TestFeed_TellsTheFormerTenant(t *testing.T) {
+	f, former, next := newFixture(t), newReceiver(t), newReceiver(t)
+	store := &memory.Store{}
+	f.cfg.Domains = store
+	ctx := t.Context()
+	h := f.hub()
+	for url, tenant := range map[string]string{former.URL: "acme", next.URL: "rival"} {
+		_, _, err := h.CreateWebhook(ctx, shingle.Webhook{URL: url, Tenant: tenant, Types: []shingle.EventType{shingle.EventDomainMoved, shingle.EventDomainUpdated}})
+		check(t, err)
+	}
+	d, err := store.CreateDomain(ctx, shingle.Domain{Host: "a.customer.com", Tenant: "acme", UpdatedBy: "ann"}, f.now())
+	check(t, err)
+	d.Tenant, d.UpdatedBy = "rival", "rival-token"
+	_, err = store.UpdateDomain(ctx, d, f.now().Add(time.Second))
+	check(t, err)
+	f.run(h)
+	got := former.next(t).event
+	if got.Type != shingle.EventDomainMoved || strings.Contains(string(got.Data.Detail), "rival") || !strings.Contains(string(got.Data.Detail), `"tenant":"acme"`) {
+		t.Errorf("the former tenant's is %+v, %s", got, got.Data.Detail)
+	}
+	got = next.next(t).event
+	if got.Type != shingle.EventDomainUpdated || strings.Contains(string(got.Data.Detail), "acme") {
+		t.Errorf("the next tenant's is %+v, %s", got, got.Data.Detail)
+	}
+	list, _, err := h.Log(ctx, shingle.EventFilter{Host: d.Host, Tenant: "acme"}, "", 10)
+	check(t, err)
+	for _, e := range list {
+		if strings.Contains(e.By+string(e.ForTenant("acme").Data), "rival") {
+			t.Errorf("the former tenant's log has %+v, %s", e, e.Data)
+		}
 	}
 }

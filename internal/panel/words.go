@@ -183,6 +183,7 @@ func budgetText(b api.Budget) string {
 // eventTitles are what events are called.
 var eventTitles = map[string]tone{
 	"domain.created": {"busy", "Domain added"}, "domain.updated": {"off", "Settings changed"}, "domain.deleted": {"off", "Domain deleted"},
+	"domain.moved":  {"wait", "Domain went to another tenant"},
 	"domain.status": {"busy", "Status changed"}, "certificate.issued": {"good", "Certificate issued"}, "certificate.failed": {"wait", "Certificate attempt failed"},
 	"certificate.stopped": {"bad", "Certificate attempts stopped"}, "certificate.revoked": {"off", "Certificate revoked"},
 	"certificate.uploaded": {"good", "Certificate uploaded"}, "certificate.expiring": {"bad", "Certificate ends soon"},
