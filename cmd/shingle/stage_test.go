@@ -47,6 +47,10 @@ func TestStage_Life(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			meddle, err := filepath.Abs(filepath.Join("testdata", "aws", "meddle.py"))
+			if err != nil {
+				t.Fatal(err)
+			}
 			scripts, err := filepath.Glob(filepath.Join("testdata", "aws", c.scripts))
 			if err != nil {
 				t.Fatal(err)
@@ -57,6 +61,13 @@ func TestStage_Life(t *testing.T) {
 				UpdateScripts:       os.Getenv("SHINGLE_UPDATE_SCRIPTS") != "",
 				Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 					"killed": killed,
+					"exits":  exits,
+					"meddle": func(ts *testscript.TestScript, neg bool, args []string) {
+						if neg || len(args) != 1 {
+							ts.Fatalf("usage: meddle done|undone")
+						}
+						ts.Check(ts.Exec(python, meddle, endpoint, ts.Getenv("STAGE"), args[0]))
+					},
 					"look": func(ts *testscript.TestScript, neg bool, args []string) {
 						if neg || len(args) != 1 {
 							ts.Fatalf("usage: look REGION")

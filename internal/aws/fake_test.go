@@ -47,6 +47,7 @@ type fakeCloud struct {
 	said []string // what CloudFormation was told
 	fakeServices
 	faults fakeFaults
+	fakeRecords
 }
 
 type fakeStack struct {

@@ -55,6 +55,10 @@ func (f *fakeCloud) serveRoute53(w http.ResponseWriter, r *http.Request) {
 		f.serveHealthCheck(w, strings.TrimSuffix(id, "/status"))
 		return
 	}
+	if strings.Contains(r.URL.Path, "/rrset") || strings.Contains(r.URL.Path, "/change/") {
+		f.serveRecords(w, r)
+		return
+	}
 	f.call = fakeCall{"route53:ListHostedZonesByName", "us-east-1", "example.com"}
 	_, _ = fmt.Fprint(w, "<ListHostedZonesByNameResponse><HostedZones>")
 	for id, comment := range map[string]string{"ZOTHER": "of somebody else", f.zone: "Shingle, stage prd"} {

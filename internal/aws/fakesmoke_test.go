@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"encoding/xml"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 type fakeFaults struct {
 	denied        string              // the action that is not allowed
 	gone          map[string]bool     // stack/resource
+	detecting     int                 // calls until the detection of somebody else has ended
 	drift         map[string]string   // stack: MODIFIED, DELETED or FAILED
 	alarms        map[string]string   // the physical ID: its state, or off
 	unconfirmed   string              // region
@@ -19,6 +21,12 @@ type fakeFaults struct {
 	endpoints     map[string][]string // of a group of the accelerator, their states
 	accelerator   string              // its status, or "disabled"
 	instances     map[string][]string // region: STATE HEALTH VERSION
+}
+
+// fakeRecords are the CNAME records of a zone.
+type fakeRecords struct {
+	records map[string]string
+	pending int // looks until the last change is at all name servers
 }
 
 // serveFaults answers a call of the Query protocol, and reports whether it knows it.
@@ -31,6 +39,11 @@ func (f *fakeCloud) serveFaults(w http.ResponseWriter, region string, q url.Valu
 	case "DetectStackDrift":
 		if f.find(region, q.Get("StackName")) == nil {
 			fault(w, "ValidationError", "Stack ["+q.Get("StackName")+"] does not exist")
+			return true
+		}
+		if f.faults.detecting > 0 {
+			f.faults.detecting--
+			fault(w, "ValidationError", "Drift detection is already in progress for stack ["+q.Get("StackName")+"]")
 			return true
 		}
 		answer(w, "DetectStackDrift", "<StackDriftDetectionId>"+q.Get("StackName")+"</StackDriftDetectionId>")
@@ -174,4 +187,58 @@ func (f *fakeCloud) describeBackups(w http.ResponseWriter, region string) {
 		recovery = "DISABLED"
 	}
 	_, _ = fmt.Fprintf(w, `{"ContinuousBackupsDescription":{"ContinuousBackupsStatus":"ENABLED","PointInTimeRecoveryDescription":{"PointInTimeRecoveryStatus":%q}}}`, recovery)
+}
+
+// serveRecords is as much of a zone's records as smoke needs: a change is at all name
+// servers at the second look.
+func (f *fakeCloud) serveRecords(w http.ResponseWriter, r *http.Request) {
+	const info = "<ChangeInfo><Id>/change/C1</Id><Status>%s</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo>"
+	switch {
+	case strings.Contains(r.URL.Path, "/change/"):
+		f.call = fakeCall{"route53:GetChange", "us-east-1", "C1"}
+		status := "INSYNC"
+		if f.pending > 0 {
+			f.pending--
+			status = "PENDING"
+		}
+		_, _ = fmt.Fprintf(w, "<GetChangeResponse>"+info+"</GetChangeResponse>", status)
+	case r.Method == http.MethodGet:
+		f.call = fakeCall{"route53:ListResourceRecordSets", "us-east-1", ""}
+		_, _ = fmt.Fprint(w, "<ListResourceRecordSetsResponse><ResourceRecordSets>")
+		for name, target := range f.records {
+			_, _ = fmt.Fprintf(w, "<ResourceRecordSet><Name>%s</Name><Type>CNAME</Type><TTL>60</TTL><ResourceRecords><ResourceRecord><Value>%s</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>", name, target)
+		}
+		_, _ = fmt.Fprint(w, "</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>1</MaxItems></ListResourceRecordSetsResponse>")
+	default:
+		f.call = fakeCall{"route53:ChangeResourceRecordSets", "us-east-1", ""}
+		f.changeRecord(w, r, info)
+	}
+}
+
+func (f *fakeCloud) changeRecord(w http.ResponseWriter, r *http.Request, info string) {
+	var q struct {
+		Change struct {
+			Action string
+			Set    struct {
+				Name  string
+				Value string `xml:"ResourceRecords>ResourceRecord>Value"`
+			} `xml:"ResourceRecordSet"`
+		} `xml:"ChangeBatch>Changes>Change"`
+	}
+	if err := xml.NewDecoder(r.Body).Decode(&q); err != nil {
+		http.Error(w, err.Error(), 400)
+		return
+	}
+	set := q.Change.Set
+	switch _, there := f.records[set.Name]; {
+	case q.Change.Action == "UPSERT":
+		f.records[set.Name], f.pending = set.Value, 2
+	case !there:
+		w.WriteHeader(400)
+		_, _ = fmt.Fprint(w, `<InvalidChangeBatch><Messages><Message>Tried to delete resource record set but it was not found</Message></Messages></InvalidChangeBatch>`)
+		return
+	default:
+		delete(f.records, set.Name)
+	}
+	_, _ = fmt.Fprintf(w, "<ChangeResourceRecordSetsResponse>"+info+"</ChangeResourceRecordSetsResponse>", "PENDING")
 }

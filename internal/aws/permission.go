@@ -18,7 +18,7 @@ var ownActions = []string{
 	"dynamodb:DeleteTable", "dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:UpdateTable",
 	"globalaccelerator:DescribeAccelerator", "globalaccelerator:DescribeEndpointGroup",
 	"kms:CancelKeyDeletion", "kms:DeleteAlias", "kms:DescribeKey", "kms:EnableKey", "kms:ScheduleKeyDeletion", "lambda:InvokeFunction",
-	"route53:GetHealthCheckStatus", "route53:ListHostedZonesByName",
+	"route53:ChangeResourceRecordSets", "route53:GetChange", "route53:GetHealthCheckStatus", "route53:ListHostedZonesByName", "route53:ListResourceRecordSets",
 	"s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",
 	"sns:GetTopicAttributes",
 	"ssm:DeleteParameter", "ssm:GetParameter", "ssm:PutParameter",

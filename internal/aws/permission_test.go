@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -37,6 +38,14 @@ func TestDeployerPolicy_IsWhatIsCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.cloud.faults.drift = map[string]string{"shingle-prd-base": "MODIFIED"}
+	w.cloud.records = map[string]string{}
+	zone, err := w.Records(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(zone.SetCNAME(t.Context(), "x.example.com", "y.example.com"), zone.RemoveCNAME(t.Context(), "x.example.com")); err != nil {
+		t.Fatal(err)
+	}
 	for _, front := range []Front{FrontAccelerator, d.Front} {
 		w.Deployment.Front = front
 		for _, step := range append(w.Smoke(), w.SmokeDrift()) {

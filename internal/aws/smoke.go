@@ -50,17 +50,20 @@ func (x *Deployer) SmokeDrift() shingle.SmokeStep {
 	}
 }
 
-// explained adds to what AWS refuses what to do about it.
+// explained puts what AWS refuses into few words, and adds what to do about it.
 func explained(do func(context.Context) (string, error)) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		found, err := do(ctx)
-		if e, refused := errors.AsType[smithy.APIError](err); refused && slices.Contains([]string{"AccessDenied", "AccessDeniedException", "AuthorizationErrorException", "AuthorizationError", "UnauthorizedOperation"}, e.ErrorCode()) {
-			return found, &shingle.SmokeFault{
-				Reason: "these credentials may not look: " + e.ErrorMessage(),
-				Do:     "allow it: shingle deploy --print DIR writes deployer-policy.json, which has all that is needed",
-			}
+		e, refused := errors.AsType[smithy.APIError](err)
+		if !refused {
+			return found, err
 		}
-		return found, err
+		doing, _, _ := strings.Cut(err.Error(), ": operation error ")
+		fault := &shingle.SmokeFault{Reason: fmt.Sprintf("%s: AWS answers %s: %s", doing, e.ErrorCode(), e.ErrorMessage()), Do: "try again in a minute"}
+		if slices.Contains([]string{"AccessDenied", "AccessDeniedException", "AuthorizationErrorException", "AuthorizationError", "UnauthorizedOperation"}, e.ErrorCode()) {
+			fault.Do = "allow these credentials to look: shingle deploy --print DIR writes deployer-policy.json, which has all that is needed"
+		}
+		return found, fault
 	}
 }
 
@@ -195,6 +198,12 @@ func (x *Deployer) smokeDrift(ctx context.Context) (string, error) {
 func (x *Deployer) driftOf(ctx context.Context, s *Stack) (wrong reasons, err error) {
 	cloud := x.Account.cloudFormation(s.Region)
 	begun, err := cloud.DetectStackDrift(ctx, &cloudformation.DetectStackDriftInput{StackName: &s.Name})
+	for err != nil && strings.Contains(err.Error(), "already in progress") { // of another, or of this call, whose reply was lost
+		if err := x.pause(ctx); err != nil {
+			return nil, err
+		}
+		begun, err = cloud.DetectStackDrift(ctx, &cloudformation.DetectStackDriftInput{StackName: &s.Name})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("have %s looked at for drift: %w", s.ID(), err)
 	}

@@ -24,6 +24,7 @@ var troubles = []trouble{
 	{name: "nothing"},
 	{name: "nothing, with an accelerator", front: FrontAccelerator},
 	{name: "nothing, with a KMS key", key: MasterKeyKMS},
+	{name: "nothing, while somebody else looks for drift", do: func(w *world) { w.cloud.faults.detecting = 9 }},
 	{
 		name: "a stack is gone", do: func(w *world) { w.cloud.find("us-east-1", "shingle-prd-control").name = "other" },
 		step: "stacks alarms drift", reason: `^us-east-1/shingle-prd-control is not there$`, advice: "shingle deploy",
@@ -147,7 +148,7 @@ var troubles = []trouble{
 	},
 	{
 		name: "no right to look", do: func(w *world) { w.cloud.faults.denied = "DescribeAlarms" },
-		step: "alarms", reason: `^these credentials may not look: User: me is not authorized to perform: DescribeAlarms$`, advice: "deployer-policy.json",
+		step: "alarms", reason: `^look at the alarms in us-east-1: AWS answers AccessDenied: User: me is not authorized to perform: DescribeAlarms$`, advice: "deployer-policy.json",
 	},
 }
 
@@ -202,4 +203,34 @@ func troubled(t *testing.T, each *trouble) *world {
 		each.do(w)
 	}
 	return w
+}
+
+// TestRecords_AreSetAndRemoved: a record is told of when it is everywhere, is removed also
+// when the reply to that is lost, and is not missed.
+func TestRecords_AreSetAndRemoved(t *testing.T) {
+	const name = "shingle-smoke-x.example.com"
+	w := newWorld(t, deployment(FrontRoute53, usEast))
+	w.deploy(t)
+	w.cloud.records = map[string]string{}
+	zone, err := w.Records(t.Context())
+	if err != nil || zone.Name() != "example.com" || zone.id != "Zone-us-east-1" {
+		t.Fatalf("the zone is %+v, %v", zone, err)
+	}
+	if err := zone.SetCNAME(t.Context(), name, "label.edge.example.com"); err != nil || w.cloud.pending > 0 {
+		t.Errorf("set: %v, %d looks too early", err, w.cloud.pending)
+	}
+	if w.cloud.records[name+"."] != "label.edge.example.com." {
+		t.Errorf("there are %v", w.cloud.records)
+	}
+	w.cloud.records["zz."+name+"."] = "of somebody else."
+	w.cloud.lose = map[string]int{"route53:ChangeResourceRecordSets": 1}
+	for range 2 {
+		if err := zone.RemoveCNAME(t.Context(), name); err != nil || len(w.cloud.records) != 1 {
+			t.Errorf("removed: %v, there are %v", err, w.cloud.records)
+		}
+	}
+	w.Deployment.Zone = ""
+	if zone, err := w.Records(t.Context()); zone != nil || err != nil {
+		t.Errorf("without a zone: %+v, %v", zone, err)
+	}
 }

@@ -89,7 +89,7 @@ func (x *Deployer) alarmsOf(ctx context.Context, s *Stack, ids map[string]string
 				since = " since " + a.StateUpdatedTimestamp.UTC().Format(time.DateTime)
 			}
 			wrong.add("%s in %s is in ALARM%s: %s", id, s.Region, since, aws.ToString(a.AlarmDescription))
-		case !aws.ToBool(a.ActionsEnabled) || len(a.AlarmActions) == 0:
+		case a.ActionsEnabled != nil && !*a.ActionsEnabled || len(a.AlarmActions) == 0: // they are on unless it says otherwise
 			wrong.add("%s in %s tells nobody: its actions are off", id, s.Region)
 		case a.StateValue == cwtypes.StateValueInsufficientData:
 			undecided++

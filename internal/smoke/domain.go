@@ -49,7 +49,7 @@ func (d *domain) steps() []shingle.SmokeStep {
 	if d.own() {
 		steps = append(steps, shingle.SmokeStep{Name: "record", What: "its CNAME record to the tenant's name is made", Within: recordTime, Needs: []string{"domain"}, Do: d.setRecord})
 	}
-	steps = append(steps, shingle.SmokeStep{Name: "active", What: "it has a certificate and is active", Within: d.Wait, Needs: []string{"domain", "record"}, Do: d.active})
+	steps = append(steps, shingle.SmokeStep{Name: "active", What: "it has a certificate and is active", Within: d.Wait + lookTime, Needs: []string{"domain", "record"}, Do: d.active})
 	if d.ByName {
 		steps = append(steps, shingle.SmokeStep{Name: "https-by-name", What: "HTTPS, wherever the name leads to", Within: lookTime, Needs: []string{"active"}, Do: d.byName})
 	}
@@ -148,7 +148,7 @@ func (d *domain) active(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var until string
-	err := again(ctx, func() (err error) {
+	err := d.again(ctx, d.Wait, func() (err error) {
 		until, err = d.certified(ctx)
 		return err
 	})
@@ -188,7 +188,7 @@ const frontHint = "a time-out: security groups, network ACLs, UDP and TCP 443; a
 
 func (d *domain) byName(ctx context.Context) (found string, err error) {
 	v := visitor{Installation: d.Installation, host: d.host}
-	err = d.again(ctx, func() (err error) { found, err = v.visit(ctx); return err })
+	err = d.again(ctx, d.Settle, func() (err error) { found, err = v.visit(ctx); return err })
 	if err != nil {
 		return "", &shingle.SmokeFault{Reason: err.Error(), Do: frontHint}
 	}
@@ -197,13 +197,6 @@ func (d *domain) byName(ctx context.Context) (found string, err error) {
 
 func (d *domain) byAddress(ctx context.Context) (string, error) {
 	return d.atEach(ctx, func(v *visitor) (string, error) { return v.visit(ctx) }, frontHint)
-}
-
-// again is again for as long as an edge may take to hear of the domain.
-func (d *domain) again(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, d.Settle)
-	defer cancel()
-	return again(ctx, do)
 }
 
 // atEach does something at each address, until it succeeds there, and returns what was
@@ -217,7 +210,7 @@ func (d *domain) atEach(ctx context.Context, do func(*visitor) (string, error), 
 	for _, a := range d.Front {
 		go func() {
 			v, found := &visitor{d.Installation, d.host, a.HTTPS}, ""
-			err := d.again(ctx, func() (err error) { found, err = do(v); return err })
+			err := d.again(ctx, d.Settle, func() (err error) { found, err = do(v); return err })
 			if err != nil {
 				all <- said{err: fmt.Errorf("%s: %w", a.HTTPS, err)}
 				return
@@ -241,14 +234,15 @@ func (d *domain) atEach(ctx context.Context, do func(*visitor) (string, error), 
 	return strings.Join(found, "; "), nil
 }
 
-// every is how often something is tried again.
-const every = time.Second
+// pace is how often something is tried again.
+const pace = time.Second
 
-// again does something again and again until it succeeds, it is no use, or ctx ends: then
-// it returns why the last time failed, and not that it was cut short.
-func again(ctx context.Context, do func() error) error {
-	tick := time.NewTicker(every)
+// again does something again and again until it succeeds, it is no use, patience is at its
+// end, or ctx is: then it returns why the last time failed, and not that it was cut short.
+func (x *Installation) again(ctx context.Context, patience time.Duration, do func() error) error {
+	tick := time.NewTicker(cmp.Or(x.pace, pace))
 	defer tick.Stop()
+	begun := time.Now()
 	var last error
 	for {
 		err := do()
@@ -258,8 +252,8 @@ func again(ctx context.Context, do func() error) error {
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		if _, useless := errors.AsType[productError](err); useless {
-			return err
+		if _, useless := errors.AsType[productError](err); useless || time.Since(begun) >= patience {
+			return last
 		}
 		select {
 		case <-tick.C:
@@ -302,7 +296,7 @@ func (d *domain) refused(ctx context.Context) (string, error) {
 	const hint = "shingle edges: an edge that is behind cannot reach the store, or is about to be replaced"
 	if len(d.Front) == 0 {
 		v := visitor{Installation: d.Installation, host: d.host}
-		if err := d.again(ctx, func() error { return v.refused(ctx) }); err != nil {
+		if err := d.again(ctx, d.Settle, func() error { return v.refused(ctx) }); err != nil {
 			return "", &shingle.SmokeFault{Reason: err.Error(), Do: hint}
 		}
 		return "", nil

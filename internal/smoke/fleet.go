@@ -64,9 +64,7 @@ func (x *Installation) token(ctx context.Context) (string, error) {
 // edges holds what the processes said of themselves against what there is to be. One that
 // has just begun says so, and says more after ten seconds.
 func (x *Installation) edges(ctx context.Context) (found string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, x.Settle)
-	defer cancel()
-	err = again(ctx, func() (err error) { found, err = x.reported(ctx); return err })
+	err = x.again(ctx, x.Settle, func() (err error) { found, err = x.reported(ctx); return err })
 	return found, err
 }
 

@@ -40,6 +40,11 @@ type Installation struct {
 	Settle time.Duration
 	// Old is the age from which a domain of another run is taken to be left over.
 	Old time.Duration
+
+	// For tests: where a connection to the address of a name goes, and how often something is
+	// tried again.
+	dialTo func(address string) string
+	pace   time.Duration
 }
 
 // Address is one of an edge, or of what is before the edges.

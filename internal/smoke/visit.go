@@ -77,8 +77,11 @@ func (v *visitor) client() *http.Client {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: v.Roots}, ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if v.at.IsValid() {
+			switch {
+			case v.at.IsValid():
 				address = v.at.String()
+			case v.dialTo != nil:
+				address = v.dialTo(address)
 			}
 			return dialer.DialContext(ctx, network, address)
 		},
