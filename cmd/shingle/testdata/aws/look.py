@@ -124,7 +124,10 @@ def roles():
     for page in c.get_paginator("list_roles").paginate():
         for r in page["Roles"]:
             name = r["RoleName"]
-            if not ours(c.list_role_tags(RoleName=name)["Tags"]):
+            try:
+                if not ours(c.list_role_tags(RoleName=name)["Tags"]):
+                    continue
+            except c.exceptions.NoSuchEntityException:  # of another stage, which was removed meanwhile
                 continue
             trusted = sets(s["Principal"]["Service"] for s in r["AssumeRolePolicyDocument"]["Statement"])
             for p in c.list_role_policies(RoleName=name)["PolicyNames"]:
