@@ -10,13 +10,11 @@ import (
 	"time"
 
 	"github.com/shingle-proxy/shingle"
-	"github.com/shingle-proxy/shingle/internal/api"
 	"github.com/shingle-proxy/shingle/internal/certs"
 	"github.com/shingle-proxy/shingle/internal/check"
 	"github.com/shingle-proxy/shingle/internal/ec2"
 	"github.com/shingle-proxy/shingle/internal/edge"
 	"github.com/shingle-proxy/shingle/internal/events"
-	"github.com/shingle-proxy/shingle/internal/files"
 	"github.com/shingle-proxy/shingle/internal/jobs"
 	"github.com/shingle-proxy/shingle/internal/members"
 	"github.com/shingle-proxy/shingle/internal/tokens"
@@ -130,54 +128,6 @@ func (a *App) open(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) openControl(ctx context.Context) error {
-	var err error
-	if a.tokens, err = a.openTokens(ctx); err != nil {
-		return err
-	}
-	if a.checker, err = a.openChecker(); err != nil {
-		return err
-	}
-	directories, err := a.cfg.directories()
-	if err != nil {
-		return err
-	}
-	setup, err := a.openKit()
-	if err != nil {
-		return err
-	}
-	maxDomainsOf, err := a.cfg.maxDomainsOf()
-	if err != nil {
-		return err
-	}
-	cfg := api.Config{
-		MaxDomains: a.cfg.MaxDomains, MaxDomainsOf: maxDomainsOf,
-		CloudflareZone: a.cfg.CloudflareZone, Target: a.cfg.Target, CADirectories: directories,
-		Store: a.stores.near, Tokens: a.tokens, Blobs: a.stores.blobs, Ending: a.ending, RateLimit: a.cfg.RateLimit, PageOrigins: a.cfg.PageOrigins, Origins: a.cfg.originPolicy(), Certificates: a.certs, Keys: a.certs, Edges: a.roster, Checker: a.checker, Statuses: check.Shown{From: a.stores.reader(), Unreadable: a.cfg.unreadable},
-		Permission: shingle.PermissionFunc(a.mayIssue), Events: a.events, AskToken: a.cfg.AskToken, Degraded: a.degraded, Version: a.cfg.Version, Logger: a.log,
-		SetupKit: setup, ControlURL: a.cfg.ControlURL, Unreadable: a.cfg.unreadable,
-	}
-	if a.cfg.checks() {
-		cfg.StatusIndex = check.NewListed(a.stores.blobs, a.cfg.unreadable)
-	}
-	cfg.Traffic = a.traffic
-	a.jobs = a.openJobs(cfg)
-	cfg.Jobs = a.jobs
-	handler, err := api.New(cfg)
-	if err != nil {
-		return err
-	}
-	if handler, err = a.withPanel(ctx, handler); err != nil {
-		return err
-	}
-	a.control = &http.Server{
-		Handler: withKit(handler, setup), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-	}
-	return nil
-}
-
 func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	target, err := shingle.ParseOrigin(a.cfg.Target)
 	if err != nil {
@@ -211,48 +161,6 @@ func (a *App) openEdge(ctx context.Context, wake <-chan struct{}) error {
 	return nil
 }
 
-func (a *App) openCerts(ctx context.Context) (*certs.Manager, error) {
-	cas, err := a.cfg.cas()
-	if err != nil {
-		return nil, err
-	}
-	key, err := a.cfg.openMasterKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	a.masterKey = key
-	if err := a.openCopy(); err != nil {
-		return nil, err
-	}
-	zone, err := a.cfg.challengeZone(ctx)
-	if err != nil {
-		return nil, err
-	}
-	methods, err := a.openMethods()
-	if err != nil {
-		return nil, err
-	}
-	return certs.New(certs.Config{
-		Blobs: a.stores.blobs, Near: a.stores.nearBlobs, Copy: a.copy, MasterKey: key, Lacking: a.roster.Lacking, Sealed: a.sealedPlaces(), DNS01: zone, Methods: methods, Permission: shingle.PermissionFunc(a.mayIssue),
-		CAs: cas, RSA: a.cfg.RSAKeys, Email: a.cfg.ACMEEmail, TermsAgreed: a.cfg.AgreeTerms,
-		Domains: a.stores.domains, Events: a.events, Wake: a.wakeCerts, News: newsPoll * a.cfg.Poll, Instance: a.instance.name, HandshakeWait: a.cfg.HandshakeWait,
-		CacheBytes: int64(a.cfg.CertMemory) << 20, Unreadable: a.cfg.unreadable, Logger: a.log,
-	})
-}
-
-// openCopy opens the local copy of what an edge serves by.
-func (a *App) openCopy() error {
-	if !a.cfg.Role.edge() || a.cfg.LocalCopy == 0 {
-		return nil
-	}
-	copied, err := files.OpenBounded(a.cfg.file("edge", "copy"), certs.CopiedCertificates, int64(a.cfg.LocalCopy)<<20)
-	if err != nil {
-		return fmt.Errorf("--local-copy: %w", err)
-	}
-	a.copy, a.stores.closers = copied, append(a.stores.closers, copied)
-	return nil
-}
-
 // degraded returns why this process may serve what is old.
 func (a *App) degraded() []string {
 	if a.edge != nil {
@@ -273,135 +181,4 @@ func (a *App) Allow(ctx context.Context, d shingle.Domain) error {
 		return fmt.Errorf("create domain %s: %w", d.Host, err)
 	}
 	return nil
-}
-
-// Run serves until ctx ends or a part fails, and then closes everything: first what
-// others can take over, and what visitors need when the edge has ended. ready is called
-// once when requests are answered.
-func (a *App) Run(ctx context.Context, ready func() error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	serving, ended := context.WithCancel(context.WithoutCancel(ctx))
-	defer ended()
-	var parts, edge sync.WaitGroup
-	if a.edge != nil {
-		edge.Go(func() { cancel(a.edge.Run(ctx)) })
-	}
-	parts.Go(func() { a.work(ctx, serving) })
-	parts.Go(func() { a.traffic.Run(serving) })
-	if a.agent != nil {
-		parts.Go(func() { a.agent.Run(ctx) })
-	}
-	if a.control != nil {
-		parts.Go(func() {
-			if err := a.control.Serve(a.listen.Control); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("serve control: %w", err))
-			}
-		})
-	}
-	var scrapes *http.Server
-	if a.listen.Metrics != nil {
-		scrapes = a.metricsServer()
-		parts.Go(func() {
-			if err := scrapes.Serve(a.listen.Metrics); !errors.Is(err, http.ErrServerClosed) {
-				cancel(fmt.Errorf("serve metrics: %w", err))
-			}
-		})
-	}
-	if a.edge == nil || a.awaitEdge(ctx) {
-		if err := ready(); err != nil {
-			cancel(err)
-		}
-	}
-	<-ctx.Done()
-	a.endControl()
-	edge.Wait()
-	ended()
-	if scrapes != nil {
-		_ = scrapes.Close()
-	}
-	parts.Wait()
-	err := context.Cause(ctx)
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return errors.Join(err, a.Close())
-}
-
-// work does what is due, as far as it is this process's to do: until ctx ends, and what
-// serves visitors until serving does.
-func (a *App) work(ctx, serving context.Context) {
-	var parts sync.WaitGroup
-	defer parts.Wait()
-	parts.Go(func() { a.certs.Follow(serving) })
-	parts.Go(func() { a.roster.Report(serving, a.reporter()) })
-	if a.control != nil {
-		parts.Go(func() { a.certs.Lead(ctx, a.housekeeping()) })
-	}
-}
-
-// housekeeping is what one process of the fleet does for all.
-func (a *App) housekeeping() map[string]func(context.Context) error {
-	parts := map[string]func(context.Context) error{"certificates": a.certs.Work, "events": a.events.Run, "edges": a.roster.Lead, "jobs": a.jobs.Run, "tokens": a.tokens.Run, "traffic": a.traffic.Lead}
-	if a.cfg.checks() {
-		parts["checks"] = a.keeper.Run
-	}
-	if store, ok := a.stores.domains.(indexer); ok {
-		parts["index"] = func(ctx context.Context) error { return a.index(ctx, store) }
-	}
-	return parts
-}
-
-// endControl gives the requests to the API a moment to end.
-func (a *App) endControl() {
-	if a.control == nil {
-		return
-	}
-	close(a.ending)
-	end, stop := context.WithTimeout(context.Background(), 3*time.Second)
-	defer stop()
-	if a.control.Shutdown(end) != nil {
-		_ = a.control.Close()
-	}
-}
-
-// awaitEdge waits until the edge can serve. It reports false when ctx ended.
-func (a *App) awaitEdge(ctx context.Context) bool {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for a.edge.Healthy() != nil {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// Close frees what New took. Run has done it when it returns. What it closes is
-// left in its place: others may look at it still, and hear that it is closed.
-func (a *App) Close() error {
-	a.closing.Do(func() { a.closed = a.close() })
-	return a.closed
-}
-
-func (a *App) close() error {
-	errs := []error{a.listen.Close()}
-	if a.traffic != nil {
-		a.traffic.Close()
-	}
-	if a.certs != nil {
-		errs = append(errs, a.certs.Close())
-	}
-	if a.asking != nil {
-		a.asking.close()
-	}
-	if a.stores != nil {
-		errs = append(errs, a.stores.close())
-	}
-	if a.instance != nil {
-		errs = append(errs, a.instance.close())
-	}
-	return errors.Join(errs...)
 }
