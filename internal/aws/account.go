@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // maxAttempts is of one call: CloudFormation throttles whoever looks often.
@@ -31,11 +33,11 @@ type Account struct {
 // OpenAccount reads the AWS configuration. endpoint, for tests, is a URL in place
 // of AWS's own.
 func OpenAccount(ctx context.Context, endpoint string) (*Account, error) {
-	base, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}), config.WithRetryer(func() aws.Retryer {
+	base, err := awsconfig.Load(ctx, config.WithLogger(logging.Nop{}), config.WithRetryer(func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = maxAttempts, 10*time.Second })
 	}))
 	if err != nil {
-		return nil, fmt.Errorf("read AWS configuration: %w", err)
+		return nil, err
 	}
 	if endpoint != "" {
 		base.BaseEndpoint = &endpoint

@@ -23,6 +23,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // acceleratorRegion is where the API of Global Accelerator is.
@@ -73,10 +75,10 @@ func Open(ctx context.Context, cfg Config) (Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the instance's metadata: %w", err)
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(who.Region), config.WithLogger(logging.Nop{}),
+	loaded, err := awsconfig.Load(ctx, config.WithRegion(who.Region), config.WithLogger(logging.Nop{}),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(10*time.Second)))
 	if err != nil {
-		return nil, fmt.Errorf("read AWS configuration: %w", err)
+		return nil, err
 	}
 	if cfg.Endpoint != "" {
 		loaded.BaseEndpoint = &cfg.Endpoint

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // Config says which key wraps. A zero takes the default.
@@ -86,7 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Key, error) {
 	if cfg.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(cfg.Credentials))
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, options...)
 	if err != nil {
 		return nil, &shingle.Error{Code: shingle.CodeInvalid, Message: "the AWS settings of this machine cannot be read", Err: err}
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // awsTimeout bounds one attempt of a request; the SDK makes three.
@@ -28,7 +30,7 @@ func (o Options) load(ctx context.Context) (aws.Config, error) {
 	if o.Endpoint != "" {
 		options = append(options, config.WithBaseEndpoint(o.Endpoint))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	cfg, err := awsconfig.Load(ctx, options...)
 	if err != nil {
 		return cfg, fmt.Errorf("the AWS settings of this machine cannot be read: %w", err)
 	}

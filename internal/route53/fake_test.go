@@ -135,6 +135,11 @@ func (f *fake) carryOut(q changeRequest) bool {
 				return false
 			}
 			after[c.Set.Name] = c.Set
+		case "UPSERT":
+			if ok {
+				f.t.Errorf("%q is overwritten by %q, whatever it is", old.Values, c.Set.Values)
+			}
+			after[c.Set.Name] = c.Set
 		default:
 			f.t.Errorf("action %q", c.Action)
 		}

@@ -24,6 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/libdns/libdns"
+
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // Config is what a [Provider] is made of. A zero takes the default.
@@ -67,9 +69,9 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 	if cfg.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(cfg.Credentials))
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("read AWS configuration: %w", err)
+		return nil, err
 	}
 	client := route53.NewFromConfig(loaded, func(o *route53.Options) {
 		if cfg.Endpoint != "" {
@@ -168,7 +170,11 @@ func replace(old *types.ResourceRecordSet, name string, ttl time.Duration, value
 	for _, v := range values {
 		set.ResourceRecords = append(set.ResourceRecords, types.ResourceRecord{Value: aws.String(v)})
 	}
-	return append(batch, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: set})
+	action := types.ChangeActionCreate
+	if old != nil && slices.Equal(valuesOf(old), values) {
+		action = types.ChangeActionUpsert // moto creates no set like the one before; DELETE finds out whether that is still there
+	}
+	return append(batch, types.Change{Action: action, ResourceRecordSet: set})
 }
 
 func (p *Provider) read(ctx context.Context, zoneID, name string) (*types.ResourceRecordSet, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 // Config says where the records are. Bucket is required; a zero elsewhere takes
@@ -122,7 +123,7 @@ func (c *Config) client(ctx context.Context) (*s3.Client, error) {
 	if c.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(c.Credentials))
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, options...)
 	if err != nil {
 		return nil, &shingle.Error{Code: shingle.CodeInvalid, Message: "the AWS settings of this machine cannot be read", Err: err}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	"github.com/shingle-proxy/shingle"
+	"github.com/shingle-proxy/shingle/internal/awsconfig"
 )
 
 const (
@@ -44,9 +45,9 @@ func Open(ctx context.Context, cfg Config) (*Parameter, error) {
 	if cfg.Region != "" {
 		options = append(options, config.WithRegion(cfg.Region))
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := awsconfig.Load(ctx, options...)
 	if err != nil {
-		return nil, fmt.Errorf("read AWS configuration: %w", err)
+		return nil, err
 	}
 	return &Parameter{cfg.Name, ssm.NewFromConfig(loaded, func(o *ssm.Options) {
 		if cfg.Endpoint != "" {
