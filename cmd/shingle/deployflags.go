@@ -22,6 +22,7 @@ type deploymentFlags struct {
 	Product      string          `name:"target" placeholder:"HOST" help:"The product behind the domains: app.example.com, or a URL."`
 	Email        string          `placeholder:"ADDRESS" help:"Where the CA and the alarms write to."`
 	SSHFrom      string          `name:"ssh-from" placeholder:"CIDR" help:"Network that may reach SSH on the edges. Default: none; use Session Manager."`
+	Set          []string        `name:"set" sep:"none" placeholder:"NAME=VALUE" help:"Flag of shingle control or shingle edge, for those processes of the stage that know it: quarantine=2160h, acme-ca=letsencrypt profile=shortlived. Templates show it: no secrets. Several: repeat it; in a file: set = [...]."`
 	pagesFlags
 }
 
@@ -73,6 +74,9 @@ func (f *deploymentFlags) deployment() (*aws.Deployment, error) {
 		d.Regions = append(d.Regions, r)
 	}
 	var err error
+	if d.Settings, err = settings(f.Set); err != nil {
+		return nil, err
+	}
 	d.Pages, err = f.pages()
 	return d, err
 }

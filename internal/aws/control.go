@@ -41,6 +41,7 @@ func (d *Deployment) controlRole(s *Stack, table any) {
 		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
 		d.masterKeyRights(s))
 	statements = append(statements, d.clientSecretRights()...)
+	statements = append(statements, dns01Rights(d.Settings.Control)...)
 	s.Template.Resources["Log"] = d.log("/shingle/" + d.Stage + "/control")
 	s.Template.Resources["Role"] = Resource{
 		Type: "AWS::IAM::Role",

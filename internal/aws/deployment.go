@@ -64,6 +64,8 @@ type Deployment struct {
 	SSHFrom string
 	// Pages is what the control plane shows to people.
 	Pages Pages `json:",omitzero"`
+	// Settings are further ones of the stage's processes.
+	Settings Settings `json:",omitzero"`
 }
 
 // Region is a region with edges.
@@ -108,6 +110,7 @@ func (d *Deployment) Validate() error {
 	var f faults
 	d.validateSize(&f)
 	d.validateNames(&f)
+	d.validateSettings(&f)
 	d.validatePages(&f)
 	return errors.Join(f...)
 }

@@ -86,6 +86,7 @@ func (d *Deployment) edgeRole(s *Stack, r Region) {
 		statement([]string{"logs:CreateLogStream", "logs:PutLogEvents"}, attr("Log", "Arn")),
 		d.masterKeyRights(s))
 	statements = append(statements, d.frontRights(s, r)...)
+	statements = append(statements, dns01Rights(d.Settings.Edge)...)
 	s.Template.Resources["Log"] = d.log(d.edgeLog())
 	s.Template.Resources["Role"] = Resource{Type: "AWS::IAM::Role", Properties: props{
 		"AssumeRolePolicyDocument": trust("ec2.amazonaws.com"),

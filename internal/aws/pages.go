@@ -61,7 +61,7 @@ func (d *Deployment) validatePages(f *faults) {
 		size += len(name) + len(value)
 	}
 	if size > maxEnvironment || len(d.recorded()) > maxRecord {
-		f.add("oidc-role", "with all other settings these are more than a function and a parameter of AWS take, 4096 bytes: name groups instead of people")
+		f.add("oidc-role", "with all other settings, --set among them, these are more than a function and a parameter of AWS take, 4096 bytes: name groups instead of people")
 	}
 }
 
@@ -82,6 +82,7 @@ func (d *Deployment) functionEnvironment() map[string]string {
 	if p.SignIn.hasSecret() {
 		e["SHINGLE_OIDC_CLIENT_SECRET"] = "parameter:" + d.clientSecretParameter()
 	}
+	maps.Copy(e, d.Settings.Control)
 	return e
 }
 

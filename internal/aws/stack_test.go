@@ -36,6 +36,9 @@ func variants() map[string]*Deployment {
 	public.Pages = pages()
 	public.Pages.SignIn.Public = true
 	all["pages-public"] = public
+	set := deployment(FrontRoute53, usEast)
+	set.Settings = settings()
+	all["settings"] = set
 	return all
 }
 

@@ -61,6 +61,7 @@ func (d *Deployment) edgeEnvironment(r Region) (lines []string) {
 	} else {
 		e["SHINGLE_AWS_ADDRESSES"] = d.Stage
 	}
+	maps.Copy(e, d.Settings.Edge)
 	for _, name := range slices.Sorted(maps.Keys(e)) {
 		lines = append(lines, name+"="+e[name])
 	}
