@@ -34,8 +34,8 @@ test: ## everything that CI checks; no test may be skipped
 	@if [ -s $(UNCHECKED) ]; then echo "make test: passed, BUT NOT CHECKED:"; cat $(UNCHECKED); else echo "make test: passed"; fi
 
 .PHONY: race
-race: ## every Go test, under the race detector, with the outside servers that they use
-	@SHINGLE_FULL=1 SHINGLE_UNCHECKED=$(UNCHECKED) go run ./scripts/servers -cache $(CACHE)/servers go run ./scripts/gotest -race -count=1 -timeout=30m ./...
+race: ## every Go test, under the race detector, with the outside servers that they use; the longest first
+	@SHINGLE_FULL=1 SHINGLE_UNCHECKED=$(UNCHECKED) go run ./scripts/servers -cache $(CACHE)/servers go run ./scripts/gotest -race -count=1 -timeout=30m ./cmd/shingle ./internal/fleet ./...
 
 .PHONY: quick
 quick: ## every Go test, cached, without the race detector

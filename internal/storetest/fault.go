@@ -159,6 +159,13 @@ func (s *FaultyDomainStore) Domains(ctx context.Context, after string, limit int
 	return result(ctx, &s.Faults, "Domains", after, func() ([]shingle.Domain, error) { return s.Store.Domains(ctx, after, limit) })
 }
 
+// CountDomains implements [shingle.DomainCounter], which its Store has to.
+func (s *FaultyDomainStore) CountDomains(ctx context.Context, tenant string, most int) (int, error) {
+	return result(ctx, &s.Faults, "CountDomains", tenant, func() (int, error) {
+		return s.Store.(shingle.DomainCounter).CountDomains(ctx, tenant, most)
+	})
+}
+
 // FindDomains implements [shingle.DomainStore].
 func (s *FaultyDomainStore) FindDomains(ctx context.Context, q shingle.DomainQuery) ([]shingle.Domain, error) {
 	return result(ctx, &s.Faults, "FindDomains", q.After.Host, func() ([]shingle.Domain, error) { return s.Store.FindDomains(ctx, q) })
