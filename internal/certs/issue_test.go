@@ -102,9 +102,9 @@ func TestCertificate_RateLimitIsObeyed(t *testing.T) {
 
 func TestCertificate_RejectedNameIsNotTriedByTheOtherChallenge(t *testing.T) {
 	f := newFixture(t)
-	m := f.start()
 	f.ca.refuse(400, "rejectedIdentifier", "policy forbids \x1b[31mthis name", "")
-	before := f.ca.requests.Load()
+	before := f.ca.requests.Load() // a manager asks for the directory when it is made
+	m := f.start()
 	_, err := m.Certificate(t.Context(), testHost)
 	wantCode(t, err, shingle.CodeUnavailable)
 	if want := "the certificate authority refused: policy forbids  [31mthis name"; shingle.MessageOf(err) != want {
