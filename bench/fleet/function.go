@@ -139,19 +139,13 @@ type function struct {
 
 // startFunction starts the program as Lambda does: without arguments.
 func (b *bench) startFunction(ctx context.Context, data, table string) (*function, error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(data, "seal.key"), key, 0o600); err != nil {
+	if err := newData(data); err != nil {
 		return nil, err
 	}
 	f := &function{asks: make(chan struct{}, 1), calls: make(chan []byte), answers: make(chan []byte, 1)}
 	f.api = httptest.NewServer(f)
 	f.cmd = exec.CommandContext(ctx, b.binary)
-	f.cmd.Env = append(os.Environ(), "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(f.api.URL, "http://"), "SHINGLE_DATA="+data,
-		"SHINGLE_AGREE_TERMS=true", "SHINGLE_ACME_CA=https://127.0.0.1:1/none", "SHINGLE_CNAME_TARGET=edge.example.com", "SHINGLE_LOG_LEVEL=error",
-		"SHINGLE_TABLE="+table, "SHINGLE_TABLE_REGION="+region, "SHINGLE_DYNAMODB_ENDPOINT="+b.endpoint,
-		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
+	f.cmd.Env = append(environment(table, b.endpoint), "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(f.api.URL, "http://"), "SHINGLE_DATA="+data, "SHINGLE_CNAME_TARGET=edge.example.com")
 	f.cmd.Stderr = os.Stderr
 	f.begun = time.Now()
 	if err := f.cmd.Start(); err != nil {

@@ -34,23 +34,16 @@ var key = []byte(strings.Repeat("k", 32))
 
 // start runs the program in a folder of its own until it says that it is ready.
 func (b *bench) start(ctx context.Context, data, table string, args ...string) (*process, error) {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(data, "seal.key"), key, 0o600); err != nil {
+	if err := newData(data); err != nil {
 		return nil, err
 	}
 	p := &process{data: data, count: newCounter(b.endpoint)}
 	p.cmd = exec.CommandContext(ctx, b.binary, append(args, "--data", data)...)
-	p.cmd.Env = append(os.Environ(), "SHINGLE_AGREE_TERMS=true", "SHINGLE_ACME_CA=https://127.0.0.1:1/none", "SHINGLE_TARGET=http://127.0.0.1:1",
-		"SHINGLE_CONTROL=127.0.0.1:0", "SHINGLE_LOG_LEVEL=error", "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
 	endpoint := p.count.URL
 	if b.direct {
 		endpoint = b.endpoint
 	}
-	if table != "" {
-		p.cmd.Env = append(p.cmd.Env, "SHINGLE_TABLE="+table, "SHINGLE_TABLE_REGION="+region, "SHINGLE_DYNAMODB_ENDPOINT="+endpoint)
-	}
+	p.cmd.Env = append(environment(table, endpoint), "SHINGLE_TARGET=http://127.0.0.1:1", "SHINGLE_CONTROL=127.0.0.1:0")
 	p.cmd.Stderr = os.Stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -68,6 +61,24 @@ func (b *bench) start(ctx context.Context, data, table string, args ...string) (
 	}
 	go func() { _, _ = bufio.NewReader(out).WriteTo(discard{}) }()
 	return p, nil
+}
+
+// newData makes a data folder with the sealing key.
+func newData(data string) error {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(data, "seal.key"), key, 0o600)
+}
+
+// environment is what all processes have in common, over a table if there is one.
+func environment(table, endpoint string) []string {
+	env := append(os.Environ(), "SHINGLE_AGREE_TERMS=true", "SHINGLE_ACME_CA=https://127.0.0.1:1/none", "SHINGLE_LOG_LEVEL=error",
+		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
+	if table == "" {
+		return env
+	}
+	return append(env, "SHINGLE_TABLE="+table, "SHINGLE_TABLE_REGION="+region, "SHINGLE_DYNAMODB_ENDPOINT="+endpoint)
 }
 
 type discard struct{}

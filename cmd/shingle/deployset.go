@@ -16,6 +16,14 @@ import (
 // take is refused here, before anything is deployed.
 func settings(set []string) (s aws.Settings, err error) {
 	s = aws.Settings{Control: map[string]string{}, Edge: map[string]string{}}
+	var commands struct {
+		Edge    edgeCmd    `cmd:""`
+		Control controlCmd `cmd:""`
+	}
+	parser, err := kong.New(&commands, kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+	if err != nil {
+		return s, err
+	}
 	for _, text := range set {
 		name, value, ok := strings.Cut(text, "=")
 		if name = strings.TrimPrefix(name, "--"); !ok {
@@ -23,7 +31,7 @@ func settings(set []string) (s aws.Settings, err error) {
 		}
 		known := false
 		for of, into := range map[string]map[string]string{"control": s.Control, "edge": s.Edge} {
-			variable, err := setting(of, name, value)
+			variable, err := setting(parser, of, name, value)
 			if err != nil {
 				return s, err
 			}
@@ -46,25 +54,13 @@ func settings(set []string) (s aws.Settings, err error) {
 var secretFlags = []string{"ask-token", "oidc-client-secret"}
 
 // setting returns the environment variable of a command's flag, or "" if it has none.
-func setting(command, name, value string) (variable string, err error) {
-	var commands struct {
-		Edge    edgeCmd    `cmd:""`
-		Control controlCmd `cmd:""`
+func setting(parser *kong.Kong, command, name, value string) (variable string, err error) {
+	flags := parser.Model.Children[slices.IndexFunc(parser.Model.Children, func(n *kong.Node) bool { return n.Name == command })].Flags
+	i := slices.IndexFunc(flags, func(f *kong.Flag) bool { return f.Name == name && !f.Hidden && len(f.Envs) > 0 })
+	if i < 0 {
+		return "", nil
 	}
-	parser, err := kong.New(&commands, kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
-	if err != nil {
-		return "", err
-	}
-	var flag *kong.Flag
-	for _, node := range parser.Model.Children {
-		if node.Name == command {
-			i := slices.IndexFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == name && !f.Hidden && len(f.Envs) > 0 })
-			if i < 0 {
-				return "", nil
-			}
-			flag = node.Flags[i]
-		}
-	}
+	flag := flags[i]
 	switch {
 	case slices.Contains(secretFlags, name):
 		return "", shingle.Errorf(shingle.CodeInvalid, "--set: %s is a secret, and would be readable in the templates", name)

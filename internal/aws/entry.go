@@ -19,8 +19,8 @@ func (x *Deployer) Outputs(ctx context.Context) (rows [][2]string, err error) {
 				rows = append(rows, [2]string{s.Template.Outputs[name].Description, v})
 			}
 		}
-		for i := 1; s.Kind == kindBase && is.outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
-			rows = append(rows, [2]string{"Address of an edge in " + s.Region, is.outputs[fmt.Sprintf("Address%d", i)]})
+		for _, address := range edgeAddresses(&s, is.outputs) {
+			rows = append(rows, [2]string{"Address of an edge in " + s.Region, address})
 		}
 	}
 	return rows, nil
@@ -45,9 +45,15 @@ func (x *Deployer) Entry(ctx context.Context) (e Entry, err error) {
 		if v := is.outputs["Addresses"]; s.Kind == kindFront && v != "" {
 			e.Addresses = append(e.Addresses, strings.Split(v, ",")...)
 		}
-		for i := 1; s.Kind == kindBase && is.outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
-			e.Addresses = append(e.Addresses, is.outputs[fmt.Sprintf("Address%d", i)])
-		}
+		e.Addresses = append(e.Addresses, edgeAddresses(&s, is.outputs)...)
 	}
 	return e, nil
+}
+
+// edgeAddresses are those of the edges of a region, which its base stack has.
+func edgeAddresses(s *Stack, outputs map[string]string) (list []string) {
+	for i := 1; s.Kind == kindBase && outputs[fmt.Sprintf("Address%d", i)] != ""; i++ {
+		list = append(list, outputs[fmt.Sprintf("Address%d", i)])
+	}
+	return list
 }

@@ -57,10 +57,16 @@ func (x *Deployer) dataRegions(ctx context.Context) ([]string, error) {
 	if err != nil || is == nil {
 		return regions, err
 	}
-	for _, r := range is.Replicas {
+	regions = withReplicas(regions, is)
+	return regions, x.noteRegions(ctx, regions)
+}
+
+// withReplicas returns regions, and those of a table's replicas that are not among them.
+func withReplicas(regions []string, table *ddbtypes.TableDescription) []string {
+	for _, r := range table.Replicas {
 		regions = union(regions, []string{aws.ToString(r.RegionName)})
 	}
-	return regions, x.noteRegions(ctx, regions)
+	return regions
 }
 
 // lookAtTable returns nil when the table is not there.

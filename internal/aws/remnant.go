@@ -36,10 +36,7 @@ func (x *Deployer) tableRemnant(ctx context.Context) ([]Remnant, error) {
 	if err != nil || is == nil {
 		return nil, err
 	}
-	regions := []string{x.Deployment.Home()}
-	for _, r := range is.Replicas {
-		regions = union(regions, []string{aws.ToString(r.RegionName)})
-	}
+	regions := withReplicas([]string{x.Deployment.Home()}, is)
 	gigabytes := float64(aws.ToInt64(is.TableSizeBytes)) / 1e9
 	cost := gigabytes * float64(len(regions)) * (usd("table-storage") + usd("table-recovery"))
 	what := fmt.Sprintf("the table %s in %s: every domain and every certificate (%.3f GB)", x.Deployment.table(), strings.Join(regions, ", "), gigabytes)

@@ -107,7 +107,7 @@ func (x *Deployer) otherKey(region, other string) error {
 // deployment that failed may leave, for its protection outlives a rollback.
 func (x *Deployer) noData(ctx context.Context, key string) error {
 	table := x.Deployment.table()
-	out, err := dynamodb.NewFromConfig(x.Account.in(x.Deployment.Home())).Scan(ctx, &dynamodb.ScanInput{
+	out, err := x.dynamodb(x.Deployment.Home()).Scan(ctx, &dynamodb.ScanInput{
 		TableName: &table, Limit: aws.Int32(1), ConsistentRead: aws.Bool(true), Select: ddbtypes.SelectCount,
 	})
 	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none || err == nil && out.Count == 0 {

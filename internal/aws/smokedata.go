@@ -26,22 +26,22 @@ func (x *Deployer) smokeTable(ctx context.Context) (string, error) {
 }
 
 func (x *Deployer) tableIn(ctx context.Context, region string, wrong *reasons) error {
-	name, client := x.Deployment.table(), dynamodb.NewFromConfig(x.Account.in(region))
-	is, err := client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
-	if _, none := errors.AsType[*ddbtypes.ResourceNotFoundException](err); none {
+	name := x.Deployment.table()
+	is, err := x.lookAtTable(ctx, region)
+	if err != nil {
+		return err
+	}
+	if is == nil {
 		wrong.add("in %s there is no table %s", region, name)
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("look at table %s in %s: %w", name, region, err)
+	if is.TableStatus != ddbtypes.TableStatusActive && is.TableStatus != ddbtypes.TableStatusUpdating {
+		wrong.add("in %s it is %s", region, is.TableStatus)
 	}
-	if is.Table.TableStatus != ddbtypes.TableStatusActive && is.Table.TableStatus != ddbtypes.TableStatusUpdating {
-		wrong.add("in %s it is %s", region, is.Table.TableStatus)
-	}
-	if !aws.ToBool(is.Table.DeletionProtectionEnabled) {
+	if !aws.ToBool(is.DeletionProtectionEnabled) {
 		wrong.add("in %s it is not protected from deletion", region)
 	}
-	backups, err := client.DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &name})
+	backups, err := x.dynamodb(region).DescribeContinuousBackups(ctx, &dynamodb.DescribeContinuousBackupsInput{TableName: &name})
 	if err != nil {
 		return fmt.Errorf("look at the backups of table %s in %s: %w", name, region, err)
 	}

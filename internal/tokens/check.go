@@ -64,7 +64,8 @@ func (k *Keeper) mayGuess(from netip.Addr, now time.Time) bool {
 // who come at once with a token that was not used here yet are no attack.
 func (k *Keeper) load(ctx context.Context, id string, from netip.Addr, proven bool) (known, error) {
 	flight := id
-	if network, _ := shingle.Network(from); !proven {
+	if !proven {
+		network, _ := shingle.Network(from)
 		flight += " " + network.String()
 	}
 	v, err, _ := k.flights.Do(flight, func() (any, error) {
